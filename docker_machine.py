@@ -1,0 +1,3583 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Turn a VM, a cloud account or any box that answers SSH into a TLS-secured Docker host.
+
+    python3 docker_machine.py create --driver generic --generic-ip-address ADDRESS web
+    eval "$(python3 docker_machine.py env web)"
+    docker info
+
+A drop-in for Docker Machine's command line and its store, in one file that needs nothing
+but Python 3.6 and the system's ssh and openssl. README.md is the manual.
+
+Contents, in the order data flows; a section uses only what stands above it:
+
+    1. Header
+    2. Errors and results
+    3. Output
+    4. Doors
+    5. Flags
+    6. Certificates
+    7. SSH
+    8. Driver
+    9. Engine
+    10. Provisioning
+    11. Built-in drivers
+    12. Store and Machine
+    13. Shells and formats
+    14. Commands
+    15. Main
+"""
+
+# === 1. Header ====================================================================================
+# Only os and sys are imported here; everything else is imported inside the doors that need it,
+# since start-up time is what a prompt or a script pays on every call.
+
+import os
+import sys
+
+__version__ = "1.0.0.dev0"
+__all__ = [
+    "Driver", "Flag", "MachineError", "PreCreateError", "Result", "SSH", "UsageError",
+    "each", "main", "out", "run", "wait_for", "write_atomic",
+]
+
+WINDOWS = os.name == "nt"
+
+
+# === 2. Errors and results ========================================================================
+
+class MachineError(Exception):
+    """A failure worded for the person at the keyboard.
+
+    `message` is a sentence, `hint` the next command to type; `code` becomes the exit code.
+    """
+
+    code = 1
+
+    def __init__(self, message, hint=""):
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self):
+        return self.message
+
+
+class UsageError(MachineError):
+    """The command line is wrong; nothing was done."""
+
+    code = 2
+
+
+class PreCreateError(MachineError):
+    """The driver's check before creation failed; callers rely on exit code 3."""
+
+    code = 3
+
+
+class Unreachable(MachineError):
+    """Nothing answered at the other end (refused, no route, timeout)."""
+
+
+class stage:
+    """Name the step in which a MachineError happened: `with stage("Error creating machine: "):`."""
+
+    def __init__(self, words):
+        self.words = words
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if isinstance(error, MachineError):
+            error.message = self.words + error.message
+
+
+class Result:
+    """How a program ended: exit code, stdout and stderr as text."""
+
+    def __init__(self, argv, code, stdout, stderr):
+        self.argv, self.code, self.stdout, self.stderr = argv, code, stdout, stderr
+
+    @property
+    def ok(self):
+        return self.code == 0
+
+    def last_words(self, count=5):
+        """The last lines it printed (stderr before stdout), for an error message."""
+        lines = [line for line in (self.stderr or self.stdout).splitlines() if line.strip()]
+        return "\n".join(lines[-count:])
+
+
+# === 3. Output ====================================================================================
+
+class Output:
+    """Everything that is printed. An answer goes to stdout alone; progress goes to stdout as
+    Docker Machine does, or to stderr while a query runs; warnings and errors go to stderr."""
+
+    def __init__(self):
+        self.debugging = False
+        self.progress_to_stderr = False
+        self.secrets = set()
+
+    def mask(self, text):
+        """`text` with every registered secret replaced."""
+        for secret in self.secrets:
+            text = text.replace(secret, "********")
+        return text
+
+    def _write(self, stream, text):
+        # One write for each line keeps lines of parallel machines whole.
+        text = self.mask(text) + "\n"
+        try:
+            stream.write(text)
+        except UnicodeEncodeError:
+            stream.write(text.encode("ascii", "backslashreplace").decode())
+        stream.flush()
+
+    def answer(self, text):
+        self._write(sys.stdout, text)
+
+    def say(self, text):
+        self._write(sys.stderr if self.progress_to_stderr else sys.stdout, text)
+
+    def warn(self, text):
+        self._write(sys.stderr, "Warning: " + text)
+
+    def error(self, text):
+        self._write(sys.stderr, text)
+
+    def debug(self, text):
+        if self.debugging:
+            self._write(sys.stderr, text)
+
+
+out = Output()
+
+
+# === 4. Doors =====================================================================================
+# The only places that leave the process.
+
+INSTALLERS = (  # package manager on PATH -> how one installs by hand
+    ("apt-get", "sudo apt-get install"), ("dnf", "sudo dnf install"), ("yum", "sudo yum install"),
+    ("zypper", "sudo zypper install"), ("apk", "apk add"), ("pacman", "sudo pacman -S"),
+    ("brew", "brew install"),
+)
+PACKAGES = {  # program -> package, by package manager where the name differs
+    "openssl": {"": "openssl"},
+    "ssh": {"": "openssh-clients", "apt-get": "openssh-client", "apk": "openssh-client",
+            "pacman": "openssh", "brew": "openssh"},
+}
+PACKAGES["scp"] = PACKAGES["ssh"]
+PACKAGES["rsync"] = {"": "rsync"}
+
+
+def missing_program(name):
+    """The error for a program that is not on PATH, naming the package that has it."""
+    import shutil
+    hint = "Install it and see that it is on the PATH."
+    if WINDOWS and name in ("ssh", "scp"):
+        hint = "Add it: Settings > Apps > Optional features > OpenSSH Client."
+    for manager, command in INSTALLERS:
+        if shutil.which(manager) and name in PACKAGES:
+            package = PACKAGES[name].get(manager, PACKAGES[name][""])
+            hint = "Install it: %s %s" % (command, package)
+            break
+    return MachineError('The program "%s" was not found on this computer.' % name, hint)
+
+
+def need(*programs):
+    """Refuse early if a program is not on PATH. Raises MachineError naming its package."""
+    import shutil
+    for name in programs:
+        if not shutil.which(name):
+            raise missing_program(name)
+
+
+def quote(word):
+    """`word` as one word of a POSIX shell."""
+    if word and not set(word) - set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                    "0123456789_@%+=:,./-"):
+        return word
+    return "'" + word.replace("'", "'\\''") + "'"
+
+
+def run(argv, stdin=None, seconds=60, on_line=None, cwd=None):
+    """Run a program to its end within `seconds`; give its Result.
+
+    `stdin` is text, `on_line` is called with each line of stdout as it comes.
+    Raises MachineError if the program is missing or does not end in time.
+    """
+    import subprocess
+    import tempfile
+    import threading
+    out.debug("run: " + " ".join(quote(word) for word in argv))
+    late = []
+    # stderr is a file: an ssh master that stays behind would keep a pipe open for ever.
+    with tempfile.TemporaryFile() as errors:
+        try:
+            process = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+                stdout=subprocess.PIPE, stderr=errors, cwd=cwd)
+        except FileNotFoundError:
+            raise missing_program(argv[0])
+        timer = threading.Timer(seconds, lambda: (late.append(True), process.kill()))
+        feeder = threading.Thread(target=_feed, args=(process, stdin))
+        for thread in (timer, feeder):
+            thread.daemon = True
+            thread.start()
+        try:
+            lines = _read_lines(process.stdout, on_line)
+            code = process.wait()
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        finally:
+            timer.cancel()
+            process.stdout.close()
+        errors.seek(0)
+        stderr = errors.read().decode(errors="replace").replace("\r\n", "\n")
+    if late:
+        raise MachineError("%s did not end within %d s." % (argv[0], seconds))
+    out.debug("exit %d%s" % (code, ": " + stderr.strip() if stderr.strip() else ""))
+    return Result(argv, code, "".join(lines), stderr)
+
+
+def _feed(process, text):
+    if text is None:
+        return
+    try:
+        process.stdin.write(text.encode() if isinstance(text, str) else text)
+        process.stdin.close()
+    except OSError:
+        pass  # it ended without reading all; its exit code tells
+
+
+def _read_lines(pipe, on_line):
+    lines = []
+    for raw in pipe:
+        line = raw.decode(errors="replace").replace("\r\n", "\n")
+        lines.append(line)
+        if on_line:
+            on_line(line.rstrip("\n"))
+    return lines
+
+
+def hand_over(argv):
+    """Give the terminal to a program until it ends; its exit code is the answer."""
+    out.debug("run: " + " ".join(quote(word) for word in argv))
+    sys.stdout.flush()
+    if WINDOWS:
+        import subprocess
+        try:
+            return subprocess.call(argv)
+        except FileNotFoundError:
+            raise missing_program(argv[0])
+    try:
+        return os.execvp(argv[0], argv)
+    except FileNotFoundError:
+        raise missing_program(argv[0])
+
+
+def dial(host, port, seconds):
+    """A connected TCP socket. Raises Unreachable with the reason."""
+    import socket
+    try:
+        return socket.create_connection((host, port), seconds)
+    except socket.gaierror:
+        raise Unreachable('The address "%s" cannot be resolved.' % host)
+    except socket.timeout:
+        raise Unreachable("%s gave no answer on port %s within %g s." % (host, port, seconds))
+    except OSError as error:
+        raise Unreachable("%s port %s: %s" % (host, port, error.strerror or error))
+
+
+def dial_tls(host, port, ca, cert, key, seconds):
+    """A TLS connection with the client pair; the server must have a certificate of `ca` for `host`.
+
+    Raises Unreachable, ssl.SSLError or ssl.CertificateError.
+    """
+    import ssl
+    # Not create_default_context: its strict mode (Python 3.13) refuses CAs without key
+    # identifiers, which older Docker Machines made.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(ca)
+    context.load_cert_chain(cert, key)
+    raw = dial(host, port, seconds)
+    try:
+        return context.wrap_socket(raw, server_hostname=host)
+    except BaseException:
+        raw.close()
+        raise
+
+
+def each(function, items, workers=64):
+    """function(item) for all items, in parallel and bounded; the results in the items' order.
+
+    An exception is a result too: the caller decides what one failure means for the others.
+    """
+    import threading
+    items = list(items)
+    results = [None] * len(items)
+    todo = iter(range(len(items)))
+    lock = threading.Lock()
+
+    def work():
+        while True:
+            with lock:
+                number = next(todo, None)
+            if number is None:
+                return
+            try:
+                results[number] = function(items[number])
+            except Exception as error:
+                results[number] = error
+
+    threads = [threading.Thread(target=work) for _ in range(min(workers, len(items)))]
+    for thread in threads:
+        thread.daemon = True  # ^C must not wait for a dead machine
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+def wait_for(check, seconds, sentence, longest_pause=1.0):
+    """Call check() until it gives something true, with short pauses that grow; give that back.
+
+    Raises MachineError(`sentence`) after `seconds`.
+    """
+    import time
+    deadline = time.monotonic() + seconds
+    pause = 0.05
+    while True:
+        answer = check()
+        if answer:
+            return answer
+        if time.monotonic() + pause > deadline:
+            raise MachineError(sentence)
+        time.sleep(pause)
+        pause = min(pause * 1.5, longest_pause)
+
+
+def write_atomic(path, data, mode=0o600):
+    """Put `data` (text or bytes) at `path`: a reader, or a kill, sees the old file or the new one.
+
+    Raises MachineError if the disk is full, read-only or not ours.
+    """
+    if isinstance(data, str):
+        data = data.encode("utf-8")
+    temporary = "%s.tmp%s" % (path, os.urandom(4).hex())
+    try:
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL
+                         | getattr(os, "O_BINARY", 0), mode)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise cannot("write", path, error)
+
+
+def cannot(verb, path, error):
+    """The MachineError for an OSError on a file of ours."""
+    hint = "Check the disk and the rights on %s, or choose another store with --storage-path." % (
+        os.path.dirname(path) or ".")
+    return MachineError("Cannot %s %s: %s." % (verb, path, error.strerror or error), hint)
+
+
+def make_folder(path):
+    """The folder `path` and its parents, private (0700). Raises MachineError."""
+    try:
+        os.makedirs(path, 0o700, exist_ok=True)
+    except OSError as error:
+        raise cannot("create", path, error)
+
+
+def read_text(path):
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.read()
+
+
+def copy_file(source, target, mode=0o600):
+    """Copy one file, private from its first moment. Raises MachineError if it cannot be read."""
+    try:
+        with open(source, "rb") as file:
+            data = file.read()
+    except OSError as error:
+        raise MachineError("Cannot read %s: %s." % (source, error.strerror))
+    write_atomic(target, data, mode)
+
+
+class Lock:
+    """One process at a time; a kill frees it. The file says who holds it.
+
+    `with Lock(path, 'Machine "web"', seconds): ...`; raises MachineError naming the holder when
+    the lock is not to be had within `seconds`.
+    """
+
+    def __init__(self, path, what, seconds=10):
+        self.path, self.what, self.seconds = path, what, seconds
+        self.file = None
+
+    def __enter__(self):
+        make_folder(os.path.dirname(self.path))
+        try:
+            wait_for(self._take, self.seconds, "")
+        except MachineError as error:
+            raise error if error.message else self._busy()
+        self.file.truncate(0)
+        self.file.write("%d\n" % os.getpid())
+        self.file.flush()
+        return self
+
+    def __exit__(self, *unused):
+        self.file.close()
+
+    def remove(self):
+        """Delete the file while it is held (the next taker notices)."""
+        if not WINDOWS:
+            os.unlink(self.path)
+
+    def _busy(self):
+        try:
+            holder = read_text(self.path).strip()
+        except OSError:
+            holder = ""
+        return MachineError("%s is in use by another docker-machine%s." % (
+            self.what, " (process %s)" % holder if holder else ""), "Wait until it ends, or end it.")
+
+    def _take(self):
+        try:
+            file = open(self.path, "a+")
+        except OSError as error:
+            raise cannot("write", self.path, error)
+        try:
+            _lock_file(file)
+            if os.fstat(file.fileno()).st_ino != os.stat(self.path).st_ino:
+                raise BlockingIOError  # the holder removed it while this process waited
+        except OSError:
+            file.close()
+            return False
+        self.file = file
+        return True
+
+
+def _lock_file(file):
+    if WINDOWS:
+        import msvcrt
+        file.seek(0)
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+# === 5. Flags =====================================================================================
+
+class Flag:
+    """One flag, declared once for parser, help, environment, stored config and reference.
+
+    The type of `default` (False, 0, "" or []) tells the kind. `field` is the key under "Driver" in
+    config.json. A `secret` value never reaches the screen.
+    """
+
+    def __init__(self, name, default, help, env="", short="", field="", secret=False,
+                 required=False):
+        self.name, self.default, self.help, self.env = name, default, help, env
+        self.short, self.field, self.secret, self.required = short, field, secret, required
+
+    def convert(self, text):
+        """The value that `text` on a command line stands for. Raises ValueError."""
+        if isinstance(self.default, bool):
+            return parse_bool(text)
+        if isinstance(self.default, int):
+            return int(text, 0) if text[:2].lower() in ("0x", "0o", "0b") else int(text)
+        return text
+
+    def from_environment(self, environ):
+        """The value of its variable; None if unset, empty or (with a warning) unusable."""
+        text = environ.get(self.env, "") if self.env else ""
+        if not text:
+            return None
+        if isinstance(self.default, list):
+            return [part.strip() for part in text.split(",")]
+        try:
+            return self.convert(text)
+        except ValueError:
+            out.warn('%s="%s" is not a value for --%s; ignored.' % (self.env, text, self.name))
+            return None
+
+    def entry(self):
+        """The left and right half of its line in a help text."""
+        names = "--" + self.name + (", -" + self.short if self.short else "")
+        if isinstance(self.default, list):
+            names += " [--%s option --%s option]" % (self.name, self.name)
+        elif not isinstance(self.default, bool):
+            names += ' "%s"' % self.default if self.default != "" else " "
+        return names, self.help + (" [$%s]" % self.env if self.env else "")
+
+
+def parse_bool(text):
+    """A truth value in the spellings that Docker Machine takes. Raises ValueError."""
+    if text in ("1", "t", "T", "true", "TRUE", "True"):
+        return True
+    if text in ("0", "f", "F", "false", "FALSE", "False"):
+        return False
+    raise ValueError(text)
+
+
+def nearest(word, known, lead="Did you mean %s?"):
+    """A hint with the known word closest to a mistyped one, or ""."""
+    import difflib
+    found = difflib.get_close_matches(word, list(known), 1, 0.6)
+    return lead % found[0] if found else ""
+
+
+def parse_flags(flags, words, environ=None, interleaved=True):
+    """Split a command line into ({flag name: value}, [other words]).
+
+    One or two dashes, `--flag value` or `--flag=value`, no bundling, `--` ends the flags. With
+    `interleaved` flags may stand after other words; else parsing stops at the first of those.
+    Raises UsageError.
+    """
+    environ = os.environ if environ is None else environ
+    by_name = {name: flag for flag in flags for name in (flag.name, flag.short) if name}
+    given, rest = {}, []
+    words = list(words)
+    while words:
+        word = words.pop(0)
+        if word == "--":
+            rest += words
+            break
+        if not word.startswith("-") or word == "-":
+            rest.append(word)
+            if not interleaved:
+                rest += words
+                break
+            continue
+        flag, value = _parse_flag(by_name, word, words)
+        if isinstance(flag.default, list):
+            given.setdefault(flag.name, []).append(value)
+        else:
+            given[flag.name] = value
+    return {flag.name: _settle(flag, given, environ) for flag in flags}, rest
+
+
+def _parse_flag(by_name, word, words):
+    name, equals, text = word.lstrip("-").partition("=")
+    flag = by_name.get(name)
+    if flag is None:
+        long_names = [name for name in by_name if len(name) > 1]
+        raise UsageError("flag provided but not defined: -" + name,
+                         nearest(name, long_names, "Did you mean --%s?"))
+    if not equals:
+        if isinstance(flag.default, bool):
+            return flag, True
+        if not words:
+            raise UsageError("flag needs an argument: -" + name)
+        text = words.pop(0)
+    try:
+        return flag, flag.convert(text)
+    except ValueError:
+        if isinstance(flag.default, bool):
+            raise UsageError('invalid boolean value "%s" for -%s: parse error' % (text, name))
+        raise UsageError('invalid value "%s" for flag -%s: parse error' % (text, name))
+
+
+def _settle(flag, given, environ):
+    value = flag.from_environment(environ)
+    if isinstance(flag.default, list) and flag.name in given:
+        return (value or []) + given[flag.name]
+    if flag.name in given:
+        return given[flag.name]
+    if value is not None:
+        return value
+    return list(flag.default) if isinstance(flag.default, list) else flag.default
+
+
+def flag_help(flags):
+    """The lines of an "Options:" list, two aligned columns."""
+    entries = [flag.entry() for flag in flags]
+    width = min(max(len(left) for left, _ in entries) + 3, 60)
+    return ["   %s\t%s" % (left.ljust(width), right) for left, right in entries]
+
+
+# === 6. Certificates ==============================================================================
+# By the system's openssl: any release from 1.0.2 on, and LibreSSL. `openssl ca` is the one command
+# that takes a not-before date in all of them.
+
+CERTIFICATE_DAYS = 1080
+RENEW_DAYS = 30  # a server certificate closer to its end is replaced when a machine is provisioned
+CA_USAGE = "digitalSignature,keyEncipherment,keyAgreement,keyCertSign"
+OPENSSL_CONFIG = """\
+[req]
+prompt = no
+utf8 = yes
+string_mask = utf8only
+distinguished_name = dn
+[dn]
+O = {organization}
+[ca]
+default_ca = own
+[own]
+database = index.txt
+serial = serial
+new_certs_dir = .
+default_md = sha256
+policy = any
+unique_subject = no
+x509_extensions = extensions
+[any]
+organizationName = supplied
+[extensions]
+{extensions}
+"""
+
+
+class Pair:
+    """Where a certificate and its key lie."""
+
+    def __init__(self, cert, key):
+        self.cert, self.key = cert, key
+
+    def complete(self):
+        return os.path.exists(self.cert) and os.path.exists(self.key)
+
+
+def openssl(*words, cwd=None):
+    """Run openssl; its Result. A passphrase is never asked for: -passin gives an empty one."""
+    return run(["openssl"] + list(words), seconds=60, cwd=cwd)
+
+
+def _openssl_must(what, *words, cwd=None):
+    result = openssl(*words, cwd=cwd)
+    if not result.ok:
+        raise MachineError("%s failed: openssl %s: %s" % (what, words[0], result.last_words(3)))
+
+
+def new_key(path, curve=False):
+    """Write a private key: RSA 2048 in PKCS#1 form, which Java clients can read, or P-256."""
+    if curve:
+        _openssl_must("Making a key", "ecparam", "-name", "prime256v1", "-genkey", "-noout",
+                      "-out", path)
+    # OpenSSL 3 writes PKCS#8 unless told otherwise; older ones do not know -traditional.
+    elif not openssl("genrsa", "-traditional", "-out", path, "2048").ok:
+        _openssl_must("Making a key", "genrsa", "-out", path, "2048")
+
+
+def issue(pair, organization, extensions, ca=None, curve=False):
+    """Make the certificate of `pair`, signed by the Pair `ca` or by itself, for 1080 days from
+    yesterday (clocks differ). A key that is there already is kept. Raises MachineError."""
+    import tempfile
+    with tempfile.TemporaryDirectory(prefix="docker-machine-") as folder:
+        key = os.path.join(folder, "key.pem")
+        if os.path.exists(pair.key):
+            copy_file(pair.key, key)
+        else:
+            new_key(key, curve)
+        _write_openssl_files(folder, organization, extensions)
+        signer = ["-selfsign", "-keyfile", "key.pem"]
+        if ca:
+            signer = ["-cert", os.path.abspath(ca.cert), "-keyfile", os.path.abspath(ca.key)]
+        _openssl_must("Making a certificate", "req", "-new", "-config", "config", "-key", "key.pem",
+                      "-passin", "pass:", "-out", "request.pem", cwd=folder)
+        _openssl_must("Signing a certificate", "ca", "-batch", "-notext", "-config", "config",
+                      "-startdate", _utc_time(-1), "-enddate", _utc_time(CERTIFICATE_DAYS - 1),
+                      "-passin", "pass:", "-in", "request.pem", "-out", "cert.pem", *signer,
+                      cwd=folder)
+        if not os.path.exists(pair.key):
+            write_atomic(pair.key, read_text(key), 0o600)
+        write_atomic(pair.cert, read_text(os.path.join(folder, "cert.pem")), 0o644)
+
+
+def _write_openssl_files(folder, organization, extensions):
+    # 64 characters is X.509's upper bound for an organization (RFC 5280, ub-organization-name).
+    safe = "".join("\\" + c if c in "\\$#\"'" else c for c in organization[:64])
+    write = {"config": OPENSSL_CONFIG.format(organization=safe, extensions=extensions),
+             "index.txt": "", "serial": "%032x\n" % (int.from_bytes(os.urandom(16), "big") >> 1 | 1)}
+    for name, text in write.items():
+        with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+            file.write(text)
+
+
+def _utc_time(days):
+    import time
+    return time.strftime("%y%m%d%H%M%SZ", time.gmtime(time.time() + days * 86400))
+
+
+def certificate_owner():
+    """The user's name as Docker Machine puts it into certificates."""
+    return os.environ.get("USERNAME" if WINDOWS else "USER") or "unknown"
+
+
+def issue_ca(pair):
+    issue(pair, certificate_owner(), "basicConstraints=critical,CA:TRUE\n"
+          "keyUsage=critical,%s\nsubjectKeyIdentifier=hash" % CA_USAGE)
+
+
+def issue_client(pair, ca):
+    issue(pair, certificate_owner() + ".<bootstrap>", "basicConstraints=critical,CA:FALSE\n"
+          "keyUsage=critical,digitalSignature\nextendedKeyUsage=clientAuth\n"
+          "authorityKeyIdentifier=keyid", ca)
+
+
+def issue_server(pair, ca, machine, names, also_client=False):
+    """The certificate that an engine shows: an ECDSA key, valid for `names` (hosts, addresses).
+
+    `also_client`: a Swarm manager talks to other engines with it.
+    """
+    for path in (pair.key, pair.cert):
+        if os.path.exists(path):
+            os.unlink(path)
+    issue(pair, certificate_owner() + "." + machine, "basicConstraints=critical,CA:FALSE\n"
+          "keyUsage=critical,digitalSignature,keyEncipherment,keyAgreement\n"
+          "extendedKeyUsage=serverAuth%s\nauthorityKeyIdentifier=keyid\nsubjectAltName=%s"
+          % (",clientAuth" if also_client else "",
+             ",".join(("IP:" if is_address(name) else "DNS:") + name for name in names)),
+          ca, curve=True)
+
+
+def is_address(name):
+    """Whether `name` is an IPv4 or IPv6 address rather than a host name."""
+    import socket
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, name)
+            return True
+        except (OSError, ValueError):
+            pass
+    return False
+
+
+def check_san(name):
+    """Refuse a --tls-san value that no certificate can carry. Raises UsageError."""
+    allowed = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_*")
+    if not is_address(name) and (not name or set(name) - allowed or len(name) > 253):
+        raise UsageError('--tls-san "%s" is neither a host name nor an address.' % name)
+
+
+def pair_problem(pair, ca_cert):
+    """Why a certificate cannot be used under the CA ("" if it can): openssl's words."""
+    import ssl
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(pair.cert, pair.key, lambda: "")
+    except (ssl.SSLError, OSError) as error:
+        return "its certificate and key do not belong together (%s)" % (
+            getattr(error, "reason", None) or error)
+    result = openssl("verify", "-CAfile", ca_cert, pair.cert)
+    # openssl 1.0.2 exits 0 for some failures; "error N at" is in the words of all.
+    lines = (result.stderr + result.stdout).splitlines()
+    problems = [line for line in lines if line.startswith("error ")]
+    if result.ok and not problems:
+        return ""
+    return (problems or lines or ["not valid"])[0].split("lookup:")[-1].strip()
+
+
+def server_pair_fits(pair, ca_cert, names, also_client):
+    """Whether the server certificate that is there can stay: same CA, all names, not near its end."""
+    if not pair.complete() or pair_problem(pair, ca_cert):
+        return False
+    result = openssl("x509", "-in", pair.cert, "-noout", "-text",
+                     "-checkend", str(RENEW_DAYS * 86400))
+    client = "TLS Web Client Authentication" in result.stdout
+    return (result.ok and client == bool(also_client)
+            and _names_of(result.stdout) == {_canonical(name) for name in names})
+
+
+def _names_of(text):
+    """The subject alternative names in the output of `openssl x509 -text`."""
+    line = text.partition("X509v3 Subject Alternative Name:")[2].lstrip().partition("\n")[0]
+    parts = [part.strip().partition(":") for part in line.split(",")]
+    return {_canonical(value) for kind, _, value in parts if kind in ("DNS", "IP Address")}
+
+
+def _canonical(name):
+    import ipaddress
+    try:
+        return str(ipaddress.ip_address(name))
+    except ValueError:
+        return name
+
+
+def bootstrap_certificates(folder, ca, client, renew_client=False):
+    """See to it that the store has a CA and a client pair that fit each other.
+
+    One process at a time, so that machines created at once on an empty store share one CA.
+    Files outside `folder` are the user's own: they are checked, never replaced.
+    Raises MachineError.
+    """
+    need("openssl")
+    make_folder(folder)
+    with Lock(os.path.join(folder, ".lock"), "The certificate folder", 60), \
+            stage("Error generating certificates: "):
+        fresh = _bootstrap_ca(folder, ca)
+        _bootstrap_client(folder, ca, client, fresh or renew_client)
+
+
+def _is_own(folder, path):
+    return os.path.dirname(os.path.abspath(path)) == os.path.abspath(folder)
+
+
+def _bootstrap_ca(folder, ca):
+    """Make the CA if there is none or if it has expired; tell whether a new one was made."""
+    if os.path.exists(ca.cert):
+        if not os.path.exists(ca.key):
+            raise MachineError("there is %s but no key %s." % (ca.cert, ca.key), "Bring the key "
+                               "back, or move ca.pem away to start a new CA for all machines.")
+        problem = pair_problem(ca, ca.cert)
+        if not problem:
+            return False
+        if "expired" not in problem or not _is_own(folder, ca.cert):
+            raise MachineError("the CA certificate %s cannot be used: %s." % (ca.cert, problem))
+        out.say("CA certificate is outdated and needs to be regenerated")
+        out.warn('machines made with the old CA need "docker-machine regenerate-certs NAME".')
+        os.unlink(ca.key)
+        os.unlink(ca.cert)
+    out.say("Creating CA: " + ca.cert)
+    issue_ca(ca)
+    return True
+
+
+def _bootstrap_client(folder, ca, client, renew):
+    if client.complete():
+        problem = "it is to be renewed" if renew else pair_problem(client, ca.cert)
+        if not problem:
+            return
+        if not _is_own(folder, client.cert):
+            raise MachineError("the client certificate %s cannot be used: %s."
+                               % (client.cert, problem))
+        if not renew:
+            out.say("Client certificate is outdated and needs to be regenerated")
+        os.unlink(client.cert)
+        os.unlink(client.key)
+    elif os.path.exists(client.cert):
+        os.unlink(client.cert)  # without its key it is of no use
+    out.say("Creating client certificate: " + client.cert)
+    issue_client(client, ca)
+
+
+# === 7. SSH =======================================================================================
+# The system's ssh, so that the user's own ssh_config, agent and jump hosts work. What we rely on is
+# pinned by explicit options, which win over any file.
+
+SSH_FAILURES = (  # words of OpenSSH on stderr -> what is wrong, what to do
+    ("REMOTE HOST IDENTIFICATION HAS CHANGED", "{host} shows another host key than before",
+     "If the host was reinstalled, delete {known_hosts} and try again; else somebody may listen."),
+    ("Host key verification failed", "the host key of {host} could not be verified",
+     "Look into {known_hosts}."),
+    ("Could not resolve hostname", 'the address "{host}" cannot be resolved',
+     "Check the spelling, or give an IP address."),
+    ("Connection refused", "{host} refused the connection on port {port}",
+     "Check that sshd runs there and the port is right; if the host is still booting, try again."),
+    ("Permission denied", "{host} refused the login of user {user}{with_key}",
+     "Check the user and the key: ssh{key_words} -p {port} {user}@{host}"),
+    ("Too many authentication failures", "{host} refused the login of user {user}{with_key}",
+     "Name the right key; the agent offered too many."),
+    ("Load key", "the SSH key {key} cannot be used",
+     "Check that it is a private key in OpenSSH or PEM format."),
+    ("banner exchange", "{host} port {port} does not answer like an SSH server",
+     "Check the address and the port."),
+    ("kex_exchange_identification", "{host} port {port} does not answer like an SSH server",
+     "Check the address and the port; if the host is still booting, try again."),
+    ("timed out", "{host} does not answer on port {port}",
+     "Check the address, and whether a firewall is in the way: ssh -p {port} {user}@{host}"),
+    ("No route to host", "there is no route to {host}", "Check the address and the network."),
+    ("Network is unreachable", "there is no route to {host}", "Check the address and the network."),
+    ("Connection closed", "{host} closed the connection on port {port}",
+     "Check that this is an SSH port; if the host is still booting, try again."),
+    ("Connection reset", "{host} closed the connection on port {port}",
+     "Check that this is an SSH port; if the host is still booting, try again."),
+)
+
+
+class SSHError(MachineError):
+    """ssh itself failed (its exit code 255): no connection, no login."""
+
+
+class SSH:
+    """The system's ssh to one machine. All its commands share one connection where the platform
+    has multiplexing; `close()` ends it."""
+
+    def __init__(self, name):
+        self.name = name
+        self.facts = None  # what the provisioning probe learned, so that it asks but once
+        self._folder = None
+
+    def aim(self, host, port, user, key="", known_hosts=""):
+        """Set the target. Host keys are pinned in `known_hosts`; as long as its folder is not
+        there they wait in a temporary file."""
+        self.host, self.port, self.user, self.key = host, port, user, key
+        self.known_hosts = known_hosts
+        if known_hosts and os.path.isdir(os.path.dirname(known_hosts)):
+            first = os.path.join(self._folder, "known_hosts") if self._folder else ""
+            if first and os.path.exists(first) and not os.path.exists(known_hosts):
+                copy_file(first, known_hosts)
+        else:
+            self.known_hosts = os.path.join(self.folder(), "known_hosts")
+        return self
+
+    def folder(self):
+        """A private folder for the control socket, short enough for a socket's path."""
+        if self._folder is None:
+            import tempfile
+            parent = tempfile.gettempdir()
+            self._folder = tempfile.mkdtemp(
+                prefix="dm-", dir="/tmp" if len(parent) > 60 and not WINDOWS else parent)
+        return self._folder
+
+    def options(self):
+        """What we pin, as pairs of ssh_config words."""
+        pairs = [
+            ("UserKnownHostsFile", _config_path(self.known_hosts)),
+            ("GlobalKnownHostsFile", os.devnull),
+            ("StrictHostKeyChecking", "accept-new"),
+            ("HostKeyAlias", "docker-machine." + self.name),
+            ("CheckHostIP", "no"), ("UpdateHostKeys", "no"), ("HashKnownHosts", "no"),
+            ("PasswordAuthentication", "no"), ("KbdInteractiveAuthentication", "no"),
+            ("ConnectTimeout", "10"), ("ServerAliveInterval", "15"), ("ServerAliveCountMax", "4"),
+            ("LogLevel", "ERROR"),
+        ]
+        if self.key:
+            pairs += [("IdentitiesOnly", "yes"), ("IdentityFile", _config_path(self.key))]
+        return pairs
+
+    def words(self, pairs):
+        """`pairs` as command line words, in front of the target's user and port."""
+        words = [word for pair in pairs for word in ("-o", "=".join(pair))]
+        # The default port is left to ssh, since the user's ssh_config may know better.
+        return words + ["-l", self.user] + (["-p", str(self.port)] if self.port != 22 else [])
+
+    def command(self, *remote, pairs=()):
+        return ["ssh"] + self.words(self.options() + list(pairs)) + [self.host] + list(remote)
+
+    def run(self, command, stdin="", seconds=60, on_line=None):
+        """Run `command` in the login shell there, without a terminal. Raises SSHError."""
+        pairs = [("ClearAllForwardings", "yes"), ("RequestTTY", "no"), ("RemoteCommand", "none"),
+                 ("PermitLocalCommand", "no"), ("ForwardX11", "no"), ("NumberOfPasswordPrompts", "1"),
+                 ("BatchMode", "no" if sys.stdin and sys.stdin.isatty() else "yes")]
+        if not WINDOWS:
+            pairs += [("ControlMaster", "auto"), ("ControlPersist", "15"),
+                      ("ControlPath", _config_path(os.path.join(self.folder(), "s")))]
+        result = run(self.command(command, pairs=pairs), stdin, seconds, on_line)
+        if result.code == 255:
+            raise self.failure(result)
+        return result
+
+    def failure(self, result):
+        """The SSHError for what ssh printed."""
+        words = {"host": self.host, "port": self.port, "user": self.user, "key": self.key,
+                 "known_hosts": self.known_hosts,
+                 "with_key": " with the key " + self.key if self.key else "",
+                 "key_words": " -i " + quote(self.key) if self.key else ""}
+        said = result.stderr.strip() or "exit code 255 without a word"
+        for mark, sentence, hint in SSH_FAILURES:
+            if mark in said:
+                said = sentence.format(**words) + " (ssh: %s)" % said.splitlines()[-1]
+                return SSHError("SSH failed: %s." % said, hint.format(**words))
+        return SSHError("SSH to %s failed: %s" % (self.host, said))
+
+    def uses_proxy(self):
+        """Whether the user's ssh_config reaches this host by way of another."""
+        settings = run(["ssh", "-G"] + self.command()[1:], seconds=10).stdout.lower().splitlines()
+        return any(line.startswith(("proxyjump ", "proxycommand ")) and not line.endswith(" none")
+                   for line in settings)
+
+    def close(self):
+        """End the shared connection and forget temporary files."""
+        if self._folder is None:
+            return
+        import shutil
+        socket = os.path.join(self._folder, "s")
+        if os.path.exists(socket):
+            run(["ssh", "-O", "exit", "-o", "ControlPath=" + _config_path(socket), self.host],
+                seconds=10)
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder = None
+
+
+def _config_path(path):
+    """A path as an ssh_config value: blanks need quotes, % starts a token."""
+    path = path.replace("%", "%%")
+    return '"%s"' % path if " " in path else path
+
+
+def check_key_file(path):
+    """Refuse an SSH key that ssh would refuse, with the mend. Raises MachineError."""
+    try:
+        mode = os.stat(path).st_mode
+        with open(path, "rb") as file:
+            start = file.read(40)
+    except FileNotFoundError:
+        raise MachineError("SSH key does not exist: %s" % path, "Check the path of the key.")
+    except OSError as error:
+        raise MachineError("Cannot read the SSH key %s: %s." % (path, error.strerror))
+    if not WINDOWS and mode & 0o077:
+        raise MachineError("permissions %04o for '%s' are too open" % (mode & 0o7777, path),
+                           "Make it private: chmod 600 " + quote(path))
+    if start.startswith((b"ssh-", b"ecdsa-", b"sk-")):
+        raise MachineError("%s is the public half of a key." % path, "Give the private one: "
+                           + (path[:-4] if path.endswith(".pub") else "the file without .pub"))
+    if start.startswith(b"PuTTY"):
+        raise MachineError("%s is a PuTTY key, which ssh cannot read." % path,
+                           "Convert it: puttygen KEY.ppk -O private-openssh -o KEY")
+
+
+# === 8. Driver ====================================================================================
+
+STATES = ("", "Running", "Paused", "Saved", "Stopped", "Stopping", "Starting", "Error", "Timeout")
+RUNNING, PAUSED, SAVED, STOPPED, STOPPING, STARTING, ERROR, TIMEOUT = STATES[1:]
+ENGINE_PORT = 2376
+BASE_FIELDS = (
+    ("IPAddress", ""), ("MachineName", ""), ("SSHUser", ""), ("SSHPort", 0), ("SSHKeyPath", ""),
+    ("StorePath", ""), ("SwarmMaster", False), ("SwarmHost", ""), ("SwarmDiscovery", ""),
+)
+
+
+class Driver:
+    """Base of all drivers: one kind of place where machines live.
+
+    A subclass names itself, declares `flags` (what `create` asks) and `fields` (stored state that
+    is no flag), and overrides verbs. `driver["Key"]` is the "Driver" object of config.json; keys
+    that a driver does not know are kept. A driver logs; it never prints, prompts, exits or saves.
+    """
+
+    name = ""
+    flags = ()
+    fields = ()
+    default_user = "root"
+    provisions = True  # whether an engine is to be set up on the machine
+    boot_seconds = 180  # how long ssh may take to answer after the machine runs
+    patience = 5  # seconds that a question about the machine's state may take
+
+    def __init__(self, config, folder):
+        self.config = config
+        self.folder = folder  # STORE/machines/NAME, wherever the store lies now
+        self._ssh = None
+
+    @classmethod
+    def new(cls, machine_name, store_path, folder):
+        """A driver for a machine that is yet to be created."""
+        config = dict(BASE_FIELDS, MachineName=machine_name, StorePath=store_path)
+        for flag in cls.flags:
+            if flag.field:
+                config[flag.field] = flag.default
+        config.update(cls.fields)
+        return cls(config, folder)
+
+    def __getitem__(self, key):
+        return self.config[key]
+
+    def __setitem__(self, key, value):
+        self.config[key] = value
+
+    def get(self, key, default=""):
+        """A stored value; `default` where it is missing, null or empty."""
+        return self.config.get(key) or default
+
+    def log(self, text):
+        out.say("(%s) %s" % (self.get("MachineName"), text))
+
+    def set_config_from_flags(self, options):
+        """Take the values of the flags. Raises MachineError for a missing or bad one."""
+        for flag in self.flags:
+            if flag.required and not options[flag.name]:
+                raise UsageError("%s driver requires the --%s option" % (self.name, flag.name),
+                                 "See: docker-machine create --driver %s --help" % self.name)
+            if flag.field:
+                self[flag.field] = options[flag.name]
+
+    def pre_create_check(self):
+        """Find out whether create() can work, before anything is made. Raises MachineError."""
+
+    def create(self):
+        raise NotImplementedError
+
+    def remove(self):
+        """Delete the machine there; one that is gone already counts as removed."""
+
+    def start(self):
+        raise MachineError("%s driver does not support start" % self.name)
+
+    def stop(self):
+        raise MachineError("%s driver does not support stop" % self.name)
+
+    def kill(self):
+        raise MachineError("%s driver does not support kill" % self.name)
+
+    def restart(self):
+        raise MachineError("%s driver does not support restart" % self.name)
+
+    def get_state(self):
+        """One of STATES. Raises MachineError if it cannot be known."""
+        raise NotImplementedError
+
+    def get_ip(self):
+        if not self.get("IPAddress"):
+            raise MachineError("IP address is not set")
+        return self["IPAddress"]
+
+    def get_url(self):
+        """The engine's address, tcp://HOST:PORT. Raises MachineError if the machine is off."""
+        if self.get_state() != RUNNING:
+            raise MachineError("Host is not running")
+        return self.engine_url()
+
+    def engine_url(self):
+        """The same, without a look at the machine's state."""
+        return join_url(self.get_ip(), self.engine_port())
+
+    def engine_port(self):
+        return ENGINE_PORT
+
+    def get_ssh_hostname(self):
+        return self.get_ip()
+
+    def get_ssh_port(self):
+        return self.get("SSHPort", 22)
+
+    def get_ssh_username(self):
+        return self.get("SSHUser", self.default_user)
+
+    def get_ssh_key_path(self):
+        return self.get("SSHKeyPath") or os.path.join(self.folder, "id_rsa")
+
+    def ssh(self):
+        """The SSH of this machine, aimed at where it is now."""
+        if self._ssh is None:
+            self._ssh = SSH(self.get("MachineName"))
+        return self._ssh.aim(self.get_ssh_hostname(), self.get_ssh_port(), self.get_ssh_username(),
+                             self.get_ssh_key_path(), os.path.join(self.folder, "known_hosts"))
+
+    def known_facts(self):
+        """What a probe of the host has told so far, or None."""
+        return self._ssh.facts if self._ssh else None
+
+    def close(self):
+        if self._ssh:
+            self._ssh.close()
+
+
+def join_url(host, port):
+    """tcp://HOST:PORT, with the brackets that IPv6 needs."""
+    return "tcp://%s:%d" % ("[%s]" % host if ":" in host else host, port)
+
+
+def split_url(url, default_port=ENGINE_PORT):
+    """(host, port) of an engine's URL."""
+    rest = url.partition("://")[2] or url
+    rest = rest.partition("/")[0]
+    if rest.startswith("["):
+        host, _, port = rest[1:].partition("]")
+        port = port.lstrip(":")
+    else:
+        host, _, port = rest.partition(":")
+    return host, int(port) if port.isdigit() else default_port
+
+
+# === 9. Engine ====================================================================================
+
+REGENERATE_HINT = """\
+You can attempt to regenerate them using 'docker-machine regenerate-certs {name}'.
+Be advised that this will trigger a Docker daemon restart which might stop running containers."""
+
+
+def engine_get(url, auth, path, seconds, name="[name]"):
+    """The JSON answer of an engine to GET `path` over TLS, with the client pair of `auth`
+    ("AuthOptions" in config.json). No API version is named, so every engine release answers.
+
+    Raises Unreachable, or MachineError that says what is wrong with the certificates.
+    """
+    import json
+    import ssl
+    host, port = split_url(url)
+    try:
+        with dial_tls(host, port, auth["CaCertPath"], auth["ClientCertPath"],
+                      auth["ClientKeyPath"], seconds) as connection:
+            connection.sendall(("GET %s HTTP/1.0\r\nHost: docker\r\n\r\n" % path).encode())
+            head, _, body = _read_all(connection).partition(b"\r\n\r\n")
+        status = head.split()[1]
+        if status != b"200":
+            raise MachineError("The engine at %s answered %s." % (url, status.decode("ascii", "replace")))
+        return json.loads(body.decode())
+    except (ssl.SSLError, ssl.CertificateError) as error:
+        raise certificate_error(host, port, error, name)
+    except FileNotFoundError as error:
+        raise MachineError("%s is missing." % (error.filename or "A certificate file of the store"),
+                           "Run: docker-machine regenerate-certs %s" % name)
+    except (IndexError, ValueError):
+        raise MachineError("What answers at %s is not a Docker Engine." % url)
+    except OSError as error:
+        raise Unreachable("%s port %s: %s" % (host, port, error.strerror or error))
+
+
+def _read_all(connection):
+    chunks = []
+    while True:
+        chunk = connection.recv(65536)
+        if not chunk:
+            return b"".join(chunks)
+        chunks.append(chunk)
+
+
+def certificate_error(host, port, error, name):
+    """The MachineError for a failed TLS handshake, in Docker Machine's words plus the cause."""
+    address = "[%s]:%d" % (host, port) if ":" in host else "%s:%d" % (host, port)
+    return MachineError(
+        'There was an error validating certificates for host "%s": %s'
+        % (address, _certificate_cause(error, host)), REGENERATE_HINT.format(name=name))
+
+
+def _certificate_cause(error, host):
+    # The numbers are OpenSSL's X509_V_ERR_*; Python 3.6 gives words only.
+    code, words = getattr(error, "verify_code", 0), str(error)
+    if code == 10 or "certificate has expired" in words:
+        return "the engine's certificate, or the CA, has expired"
+    if code == 9 or "not yet valid" in words:
+        return "the engine's certificate is not yet valid; check the clocks here and there"
+    if code in (62, 64) or "doesn't match" in words:
+        return "the engine's certificate was not made for %s" % host
+    if code in (18, 19, 20, 21):
+        return "the engine's certificate was signed by another CA than this store's"
+    if "alert" in words:
+        return "the engine refused this store's client certificate (%s)" % (
+            getattr(error, "reason", None) or words)
+    return words
+
+
+def engine_version(url, auth, seconds=20, name="[name]"):
+    """The version of the engine, for example 26.1.5. Raises as engine_get does."""
+    return engine_get(url, auth, "/version", seconds, name).get("Version", "")
+
+
+# === 10. Provisioning =============================================================================
+# Two trips over one connection: PROBE_SH asks, PROVISION_SH does. Both get ROOT, a prefix for all
+# paths that is empty except in tests.
+
+PROVISION_SECONDS = 1800
+DEFAULT_INSTALL_URL = "https://get.docker.com"
+CENTOS_REPO = "https://download.docker.com/linux/centos/docker-ce.repo"
+
+
+class Provisioner:
+    """One row: how an operating system is recognised, and how it gets and runs an engine.
+
+    `ids` and `likes` are words of ID and ID_LIKE in os-release; `packager` is the package manager
+    and `package` the engine in the distribution itself ("" if it has none); `install` is what
+    --engine-install-url's default stands for: Docker's script, Docker's repository or "package".
+    """
+
+    def __init__(self, name, ids, likes=(), packager="", package="", install="package",
+                 style="systemd", folder="/etc/docker"):
+        self.name, self.ids, self.likes = name, ids, likes
+        self.packager, self.package, self.install = packager, package, install
+        self.style, self.folder = style, folder
+
+
+SCRIPT, REPO = "script:" + DEFAULT_INSTALL_URL, "repo:" + CENTOS_REPO
+PROVISIONERS = (
+    Provisioner("boot2docker", ("boot2docker",), style="boot2docker",
+                folder="/var/lib/boot2docker"),
+    Provisioner("ubuntu(systemd)", ("ubuntu",), ("ubuntu",), "apt", "docker.io", SCRIPT),
+    Provisioner("debian", ("debian",), ("debian",), "apt", "docker.io", SCRIPT),
+    Provisioner("fedora", ("fedora",), (), "dnf", "moby-engine", SCRIPT),
+    Provisioner("amazon", ("amzn",), (), "dnf", "docker"),
+    Provisioner("redhat", ("rhel",), (), "dnf", "", SCRIPT),
+    Provisioner("centos", ("centos",), (), "dnf", "", SCRIPT),
+    Provisioner("rocky", ("rocky",), (), "dnf", "", SCRIPT),
+    Provisioner("ol", ("ol",), (), "dnf", "", REPO),
+    Provisioner("redhat", ("almalinux",), ("rhel", "centos"), "dnf", "", REPO),
+    Provisioner("fedora", (), ("fedora",), "dnf", "moby-engine"),
+    Provisioner("SUSE", (), ("suse", "opensuse", "sles"), "zypper", "docker"),
+    Provisioner("SUSE", ("sles", "sles_sap", "opensuse-leap", "opensuse-tumbleweed"), (),
+                "zypper", "docker"),
+    Provisioner("arch", ("arch",), ("arch",), "pacman", "docker"),
+    # Any other system with systemd: an engine that is there is set up, none is installed.
+    Provisioner("systemd", (), install="none"),
+)
+
+PROBE_SH = r"""
+say() { printf '%s:%s\n' "$1" "$2"; }
+as_root() {
+    case $elevate in
+        root) "$@" ;;
+        yes) sudo -n "$@" ;;
+        tty) script -qec "sudo -n $*" /dev/null | tr -d '\r' ;;
+        *) "$@" ;;
+    esac
+}
+find_elevation() {
+    if [ "$(id -u)" = 0 ]; then elevate=root; return; fi
+    if ! command -v sudo >/dev/null; then elevate=missing; return; fi
+    if words=$(sudo -n true 2>&1); then elevate=yes; return; fi
+    elevate=no
+    case $words in
+        *tty*) ! script -qec 'sudo -n true' /dev/null >/dev/null 2>&1 || elevate="tty" ;;
+    esac
+    say sudo-words "$words"
+}
+main() {
+    LC_ALL=C PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+    export LC_ALL PATH
+    say clock "$(date +%s)"
+    say kernel "$(uname -s)"
+    say user "$(id -un)"
+    if [ -d "$ROOT/run/systemd/system" ]; then say init systemd
+    else say init "$(cat /proc/1/comm 2>/dev/null)"; fi
+    for file in "$ROOT/etc/os-release" "$ROOT/usr/lib/os-release"; do
+        [ -r "$file" ] || continue
+        sed 's/^/os:/' "$file"
+        break
+    done
+    find_elevation
+    say elevate "$elevate"
+    for folder in /usr/bin /usr/sbin /usr/local/bin /usr/local/sbin /opt/bin; do
+        [ -x "$ROOT$folder/dockerd" ] || continue
+        say engine "$("$ROOT$folder/dockerd" --version 2>/dev/null)"
+        break
+    done
+    [ ! -e "$ROOT/snap/bin/docker" ] || say snap yes
+    [ ! -e "$ROOT/etc/docker/daemon.json" ] ||
+        as_root cat "$ROOT/etc/docker/daemon.json" | sed 's/^/json:/'
+}
+main </dev/null
+"""
+
+PROVISION_SH = r"""
+step() { [ "$*" = "$last_step" ] || printf '::step %s\n' "$*"; last_step=$*; }
+warn() { printf '::warn %s\n' "$*"; }
+note() { sed 's/^/::log /'; }
+fail() { printf '::fail %s\n' "$*"; exit 1; }
+
+put() { # FILE MODE TEXT STEP: install a file if it differs; the engine must restart then
+    if [ -f "$1" ] && [ "$(cat "$1")" = "$3" ]; then
+        case $(ls -ld "$1") in "$2"*) return ;; esac
+    fi
+    step "$4"
+    : >"$PENDING"
+    changed=yes
+    mkdir -p "${1%/*}" || fail "The folder ${1%/*} cannot be made."
+    mode=644
+    [ "$2" != "-rw-------" ] || mode=600
+    { (umask 077 && printf '%s\n' "$3" >"$1.new") && chmod "$mode" "$1.new" &&
+        mv -f "$1.new" "$1"; } 2>"$TROUBLE" || { note <"$TROUBLE"; fail "$1 cannot be written."; }
+}
+
+quietly() { # COMMAND...: its output goes into $TROUBLE
+    "$@" >"$TROUBLE" 2>&1
+}
+
+wait_for_cloud_init() {
+    ready=$ROOT/run/cloud-init/result.json
+    [ -e "$ROOT/run/cloud-init/enabled" ] && [ ! -e "$ready" ] || return 0
+    step "Waiting for cloud-init to finish..."
+    waited=0
+    while [ ! -e "$ready" ] && ! systemctl is-failed -q cloud-final.service; do
+        [ "$waited" -lt 600 ] || { warn "cloud-init is still running after 10 minutes"; return 0; }
+        sleep 1
+        waited=$((waited + 1))
+    done
+}
+
+set_hostname() {
+    [ -n "$NAME" ] && [ "$(uname -n)" != "$NAME" ] || return 0
+    if [ "$STYLE" = boot2docker ]; then
+        mkdir -p "$ROOT/var/lib/boot2docker/etc"
+        printf '%s\n' "$NAME" >"$ROOT/var/lib/boot2docker/etc/hostname"
+        sethostname "$NAME" || warn "The host name could not be set."
+        return
+    fi
+    printf '%s\n' "$NAME" >"$ROOT/etc/hostname"
+    hostname "$NAME" 2>"$TROUBLE" || hostnamectl set-hostname "$NAME" 2>"$TROUBLE" ||
+        warn "The host name could not be set: $(cat "$TROUBLE")"
+    hosts=$ROOT/etc/hosts
+    ! grep -Eqs "^[^#]*[[:space:]]$NAME([[:space:]]|\$)" "$hosts" || return 0
+    # Written in place: in a container the file is a mount.
+    lines=$(grep -sv '^127\.0\.1\.1[[:space:]]' "$hosts")
+    printf '%s\n127.0.1.1 %s\n' "$lines" "$NAME" >"$hosts"
+}
+
+dockerd_path() {
+    for folder in /usr/bin /usr/sbin /usr/local/bin /usr/local/sbin /opt/bin; do
+        [ ! -x "$ROOT$folder/dockerd" ] || { printf %s "$folder/dockerd"; return; }
+    done
+}
+
+apt() { # waits for other users of the package database
+    deadline=$(($(date +%s) + 300)) mended=''
+    until quietly apt-get -q -y "$@"; do
+        if grep -q 'dpkg --configure -a' "$TROUBLE" && [ -z "$mended" ]; then
+            step "Completing an interrupted installation of packages..."
+            quietly dpkg --configure -a
+            mended=yes
+            continue
+        fi
+        grep -q -e 'Could not get lock' -e 'Unable to lock' -e 'Unable to acquire' "$TROUBLE" || return 1
+        [ "$(date +%s)" -lt "$deadline" ] || return 1
+        step "Waiting for another package manager to finish..."
+        sleep 2
+    done
+}
+
+add_packages() { # NAME...
+    case $PACKAGER in
+        apt) [ -n "${updated-}" ] || { apt update && updated=yes; } || return 1
+            apt install --no-install-recommends "$@" ;;
+        dnf) if command -v dnf >/dev/null; then quietly dnf -y install "$@"
+            else quietly yum -y install "$@"; fi ;;
+        zypper) quietly zypper --non-interactive install "$@" ;;
+        pacman) quietly pacman -Sy --noconfirm --noprogressbar --needed "$@" ;;
+        *) echo "This system's package manager is not known." >"$TROUBLE"; return 1 ;;
+    esac
+}
+
+fetch() { # URL FILE
+    for tool in curl wget; do command -v "$tool" >/dev/null && break; done
+    command -v "$tool" >/dev/null || { add_packages curl ca-certificates && tool=curl; } || return 1
+    case $tool in
+        curl) quietly curl -fsSL --connect-timeout 15 --max-time 300 -o "$2" "$1" ;;
+        wget) quietly wget -q -T 15 -O "$2" "$1" || {
+            [ -s "$TROUBLE" ] || echo "wget could not get $1" >"$TROUBLE"; return 1; } ;;
+    esac
+}
+
+install_engine() {
+    step "Installing Docker..."
+    case $INSTALL in
+        none) fail "There is no Docker Engine on the host, and none is to be installed." ;;
+        package) install_package ;;
+        bundle:*) install_bundle "${INSTALL#*:}" ;;
+        repo:*) install_from_repo "${INSTALL#*:}" || fall_back "${INSTALL#*:}" ;;
+        script:*) install_by_script "${INSTALL#*:}" || fall_back "${INSTALL#*:}" ;;
+    esac
+}
+
+fall_back() { # URL
+    if [ -z "$PACKAGE" ] || [ -z "$FALLBACK" ]; then
+        tail -n 15 "$TROUBLE" | note
+        fail "The Docker Engine could not be installed from $1."
+    fi
+    warn "$1 cannot be used ($(grep -v '^ *$' "$TROUBLE" | tail -n 1)); taking the distribution's package $PACKAGE."
+    install_package
+}
+
+install_by_script() { # URL
+    [ "$PACKAGER" != apt ] || apt check || return 1
+    fetch "$1" "$SCRATCH/install.sh" || return 1
+    quietly sh "$SCRATCH/install.sh" ${VERSION:+--version "$VERSION"}
+}
+
+install_from_repo() { # URL
+    fetch "$1" "$ROOT/etc/yum.repos.d/docker-ce.repo" &&
+        add_packages "docker-ce${VERSION:+-$VERSION*}" "docker-ce-cli" containerd.io
+}
+
+install_package() {
+    [ -n "$PACKAGE" ] || fail "This distribution has no Docker Engine package of its own."
+    engine=$PACKAGE
+    if [ "$PACKAGER" = apt ]; then
+        apt update || { tail -n 15 "$TROUBLE" | note; fail "apt-get update failed."; }
+        updated=yes
+        if [ -n "$VERSION" ]; then
+            exact=$(apt-cache madison "$PACKAGE" | awk -v v="$VERSION" 'index($3, v) == 1 { print $3; exit }')
+            [ -n "$exact" ] || fail "There is no package $PACKAGE of version $VERSION."
+            engine=$PACKAGE=$exact
+        fi
+        case $(cat /sys/module/apparmor/parameters/enabled 2>/dev/null) in
+            Y) engine="$engine apparmor" ;; # without its parser containers do not start
+        esac
+        [ -z "$(apt-cache madison docker-cli)" ] || engine="$engine docker-cli"
+    elif [ -n "$VERSION" ]; then
+        engine="$PACKAGE-$VERSION*"
+    fi
+    # shellcheck disable=SC2086 # words
+    add_packages $engine || {
+        tail -n 15 "$TROUBLE" | note
+        fail "The package $PACKAGE could not be installed."
+    }
+}
+
+install_bundle() { # FILE: a script, a package, or an archive of packages or static binaries
+    case $(head -c 7 "$1" | tr -d '\0') in
+        '#!'*) quietly sh "$1" ;;
+        '!<arch>') quietly dpkg -i "$1" ;;
+        "$(printf '\355\253\356\333')"*) quietly rpm -U "$1" ;;
+        *) unpack_bundle "$1" ;;
+    esac || { tail -n 15 "$TROUBLE" | note; fail "The bundle could not be installed."; }
+}
+
+unpack_bundle() { # FILE
+    mkdir -p "$SCRATCH/bundle"
+    quietly tar -xf "$1" -C "$SCRATCH/bundle" || return 1
+    static=$(find "$SCRATCH/bundle" -name dockerd -type f | head -n 1)
+    if [ -n "$(find "$SCRATCH/bundle" -name '*.deb' | head -n 1)" ]; then
+        quietly find "$SCRATCH/bundle" -name '*.deb' -exec dpkg -i {} +
+    elif [ -n "$(find "$SCRATCH/bundle" -name '*.rpm' | head -n 1)" ]; then
+        quietly find "$SCRATCH/bundle" -name '*.rpm' -exec rpm -U {} +
+    elif [ -n "$static" ]; then
+        mkdir -p "$ROOT/usr/local/bin" && quietly cp "${static%/*}"/* "$ROOT/usr/local/bin/" &&
+            quietly chmod 755 "$ROOT/usr/local/bin/dockerd" && groupadd -f docker
+    else
+        echo "It holds neither packages nor a dockerd." >"$TROUBLE"
+        return 1
+    fi
+}
+
+# --- systemd
+
+write_unit() { # for an engine that came without a unit, as static binaries do
+    put "$ROOT/etc/systemd/system/docker.service" -rw-r--r-- "[Unit]
+Description=Docker Engine
+After=network-online.target
+Wants=network-online.target
+
+[Service]
+Type=notify
+ExecStart=$dockerd
+ExecReload=/bin/kill -s HUP \$MAINPID
+Restart=on-failure
+RestartSec=2
+KillMode=process
+Delegate=yes
+LimitNOFILE=1048576
+TasksMax=infinity
+TimeoutStartSec=0
+
+[Install]
+WantedBy=multi-user.target" "$CONFIGURING"
+    systemctl daemon-reload
+}
+
+configure_systemd() {
+    case $(systemctl show -p LoadState docker.service) in
+        *masked*) fail "docker.service is masked; unmask it: systemctl unmask docker.service" ;;
+        *not-found*) write_unit ;;
+    esac
+    unit=$(systemctl show -p Requires -p Wants -p ExecStart docker.service)
+    # With socket activation the engine gets /var/run/docker.sock from systemd.
+    listen=unix:///var/run/docker.sock containerd=
+    case $unit in
+        *docker.socket*) case $(systemctl show -p LoadState docker.socket) in
+            *=loaded*) listen=fd:// ;;
+        esac ;;
+    esac
+    case $unit in
+        *--containerd=*) containerd=${unit#*--containerd=}
+            containerd=" --containerd=${containerd%%[ ;]*}" ;;
+    esac
+    old_dropin=$(cat "$DROPIN" 2>/dev/null)
+    put "$DROPIN" -rw-r--r-- "[Service]
+ExecStart=
+ExecStart=$dockerd -H $TCP -H $listen$containerd $ARGUMENTS$ENVIRONMENT" "$CONFIGURING"
+    if [ -n "$JSON" ]; then
+        json=$(readlink -f "$ROOT/etc/docker/daemon.json")
+        old_json=$(cat "$json")
+        [ -e "$json.before-docker-machine" ] || cp -p "$json" "$json.before-docker-machine"
+        put "$json" -rw-r--r-- "$JSON" "$CONFIGURING"
+    fi
+    [ -z "$changed" ] || systemctl daemon-reload
+    rivals=$(grep -ls '^ExecStart=' "$ROOT"/etc/systemd/system/docker.service.d/*.conf \
+        "$ROOT"/run/systemd/system/docker.service.d/*.conf \
+        "$ROOT"/usr/lib/systemd/system/docker.service.d/*.conf | grep -v '/10-machine.conf$')
+    [ -z "$rivals" ] || { roll_back; fail "Another drop-in sets ExecStart too: $(echo "$rivals" | tr '\n' ' ')"; }
+    systemctl is-enabled -q docker.service || quietly systemctl enable docker.service ||
+        warn "The engine is not enabled at boot: $(tail -n 1 "$TROUBLE")"
+}
+
+roll_back() { # the configuration as it was
+    if [ -n "${old_dropin-}" ]; then printf '%s\n' "$old_dropin" >"$DROPIN"; else rm -f "$DROPIN"; fi
+    [ -z "${old_json-}" ] || printf '%s\n' "$old_json" >"$json"
+    rm -f "$PENDING"
+    systemctl daemon-reload
+}
+
+restart_systemd() {
+    since=$(date +%s)
+    was_active=$(systemctl is-active docker.service)
+    systemctl reset-failed docker.service 2>/dev/null
+    if quietly timeout 120 systemctl restart docker.service && systemctl is-active -q docker.service; then
+        return
+    fi
+    report_engine
+    roll_back
+    systemctl reset-failed docker.service 2>/dev/null
+    [ "$was_active" != active ] || timeout 60 systemctl --no-block restart docker.service
+    fail "The Docker Engine does not start with this configuration; the one before was put back."
+}
+
+report_engine() {
+    systemctl status --no-pager --full -n 0 docker.service 2>&1 | head -n 14 | note
+    journalctl -u docker.service --no-pager -o cat --since "@$since" 2>&1 | tail -n 15 | note
+}
+
+# --- boot2docker
+
+configure_boot2docker() {
+    put "$ROOT/var/lib/boot2docker/profile" -rw-r--r-- "$PROFILE" "$CONFIGURING"
+}
+
+restart_boot2docker() {
+    quietly "$ROOT/etc/init.d/docker" restart && return
+    { cat "$TROUBLE"; tail -n 15 "$ROOT/var/log/docker.log"; } 2>&1 | note
+    fail "The Docker Engine does not start with this configuration."
+}
+
+main() {
+    LC_ALL=C DEBIAN_FRONTEND=noninteractive
+    PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin
+    export LC_ALL DEBIAN_FRONTEND PATH
+    CONFIGURING="Setting Docker configuration on the remote daemon..."
+    DROPIN=$ROOT/etc/systemd/system/docker.service.d/10-machine.conf
+    PENDING=$ROOT/run/docker-machine.restart # an earlier run was killed before its restart
+    SCRATCH=$(mktemp -d) || fail "There is no room for temporary files on the host."
+    trap 'rm -rf "$SCRATCH"' EXIT
+    TROUBLE=$SCRATCH/trouble changed='' last_step=''
+    [ ! -e "$PENDING" ] || changed=yes
+    wait_for_cloud_init
+    [ -n "$(dockerd_path)" ] || install_engine
+    dockerd=$(dockerd_path)
+    [ -n "$dockerd" ] || fail "There is still no dockerd on the host after the installation."
+    set_hostname
+    put "$ROOT$FOLDER/ca.pem" -rw-r--r-- "$CA" "$COPYING"
+    put "$ROOT$FOLDER/server.pem" -rw-r--r-- "$CERT" "$COPYING"
+    put "$ROOT$FOLDER/server-key.pem" -rw------- "$KEY" "$COPYING"
+    "configure_$STYLE"
+    if [ -n "$changed" ] || { [ "$STYLE" = systemd ] && ! systemctl is-active -q docker.service; }; then
+        "restart_$STYLE"
+        changed=yes
+        rm -f "$PENDING"
+    fi
+    printf '::done %s\n' "${changed:-no}"
+}
+main </dev/null
+"""
+
+LIST_KEYS = {  # dockerd flag -> its key in daemon.json, where that is a list
+    "label": "labels", "insecure-registry": "insecure-registries",
+    "registry-mirror": "registry-mirrors", "dns": "dns", "dns-opt": "dns-opts",
+    "dns-search": "dns-search", "storage-opt": "storage-opts", "exec-opt": "exec-opts",
+}
+OWN_OPTIONS = ("tls", "tlsverify", "tlscacert", "tlscert", "tlskey")
+
+
+def probe(ssh, seconds=0):
+    """Ask the host what provisioning needs to know: {fact: text}. Asked once for each SSH.
+
+    Tries for `seconds` while the host boots. Raises SSHError, or MachineError for a host without
+    a POSIX shell.
+    """
+    if ssh.facts is None:
+        ssh.facts = wait_for(lambda: _probe_once(ssh, patient=True), seconds,
+                             "SSH did not answer.") if seconds else _probe_once(ssh)
+    return ssh.facts
+
+
+def _probe_once(ssh, patient=False):
+    try:
+        result = ssh.run("sh -s", "ROOT=''\n" + PROBE_SH)
+    except SSHError:
+        if patient:
+            return None
+        raise
+    facts = {}
+    for line in result.stdout.splitlines():
+        key, colon, text = line.partition(":")
+        if colon:
+            facts[key] = facts[key] + "\n" + text if key in facts else text
+    if "kernel" not in facts:
+        raise MachineError("%s logs in, but has no POSIX shell: %s" % (
+            ssh.host, result.last_words() or "exit code %d" % result.code))
+    import time
+    facts["skew"] = str(int(facts.get("clock") or 0) - int(time.time()))
+    return facts
+
+
+def parse_os_release(text):
+    """The settings of an os-release file: {name: value}, quotes removed (os-release(5))."""
+    import shlex
+    settings = {}
+    for line in text.splitlines():
+        name, equals, value = line.strip().partition("=")
+        if equals and not name.startswith("#"):
+            try:
+                settings[name] = "".join(shlex.split(value))
+            except ValueError:
+                settings[name] = value.strip("\"'")
+    return settings
+
+
+def find_provisioner(facts):
+    """The row for a host: by ID, then by ID_LIKE in its order, then anything with systemd.
+
+    Raises MachineError where neither the system is known nor systemd runs.
+    """
+    release = parse_os_release(facts.get("os", ""))
+    for row in PROVISIONERS:
+        if release.get("ID", "").lower() in row.ids:
+            return row
+    for like in release.get("ID_LIKE", "").lower().split():
+        for row in PROVISIONERS:
+            if like in row.likes:
+                return row
+    if facts.get("init") == "systemd":
+        return PROVISIONERS[-1]
+    raise MachineError("OS type not recognized: %s on %s" % (
+        release.get("PRETTY_NAME") or release.get("ID") or "no /etc/os-release",
+        facts.get("kernel")), "docker-machine needs a Linux distribution with systemd.")
+
+
+def check_host(facts, host, engine):
+    """Refuse a host that cannot be provisioned, while nothing has been changed there.
+
+    `engine` is "EngineOptions". Raises MachineError; warns of a wrong clock.
+    """
+    row = find_provisioner(facts)
+    if row.style == "systemd" and facts.get("init") != "systemd":
+        raise MachineError("%s does not run systemd but %s as its init." % (
+            host, facts.get("init") or "something unknown"), "docker-machine needs systemd there.")
+    _check_sudo(facts, host)
+    if facts.get("snap") and not facts.get("engine"):
+        raise MachineError("Docker on %s is a snap, whose engine cannot be set up." % host,
+                           "Remove it there: sudo snap remove docker")
+    _check_version(facts, host, engine)
+    plan_daemon(facts, engine, "driver")
+    skew = int(facts["skew"])
+    if abs(skew) > 300:
+        out.warn("the clock of %s is %s (%d s) %s this computer's; certificates may be refused. "
+                 "Set it there: timedatectl set-ntp true" % (
+                     host, in_words(abs(skew)), abs(skew), "ahead of" if skew > 0 else "behind"))
+
+
+def in_words(seconds):
+    """A span of time in its largest unit: "3 days"."""
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return "%d %s" % (seconds // size, unit)
+    return "%d seconds" % seconds
+
+
+def _check_sudo(facts, host):
+    user, elevate = facts.get("user", ""), facts.get("elevate")
+    if elevate in ("root", "yes", "tty"):
+        return
+    if elevate == "missing":
+        raise MachineError("There is no sudo on %s, and %s is not root." % (host, user),
+                           "Log in as root, or install sudo there.")
+    words = " ".join(facts.get("sudo-words", "").split()) or "it is not allowed"
+    raise MachineError(
+        "sudo on %s does not let %s work without a password (%s)." % (host, user, words),
+        "As root there, run: echo '%s ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/docker-machine"
+        % user)
+
+
+def _check_version(facts, host, engine):
+    wanted, there = engine.get("Version") or "", facts.get("engine", "")
+    # dockerd --version: "Docker version 20.10.24+dfsg1, build 5d6db84"
+    version = there.partition("version ")[2].partition(",")[0]
+    exact = version == wanted or any(version.startswith(wanted + mark) for mark in ".+-~")
+    if wanted and there and not exact:
+        raise MachineError("%s has Docker Engine %s already, not %s." % (host, version, wanted),
+                           "Leave --engine-version out, or remove the engine there first.")
+
+
+def check_engine_options(engine):
+    """Refuse option values that would arrive damaged or keep the engine from starting.
+
+    Raises UsageError.
+    """
+    named = [("--engine-opt", engine["ArbitraryFlags"]), ("--engine-env", engine["Env"]),
+             ("--engine-label", engine["Labels"]), ("--engine-version", [engine.get("Version") or ""]),
+             ("--engine-insecure-registry", engine["InsecureRegistry"]),
+             ("--engine-registry-mirror", engine["RegistryMirror"]),
+             ("--engine-storage-driver", [engine["StorageDriver"]]),
+             ("--engine-install-url", [engine["InstallURL"]])]
+    for flag, values in named:
+        for value in values or ():
+            if any(ord(c) < 32 and c not in "\n\t" or ord(c) == 127 for c in value):
+                raise UsageError("%s has a control character in it: %r" % (flag, value))
+    for value in engine["Labels"] or ():
+        if "=" not in value.strip("="):
+            raise UsageError('--engine-label "%s" has not the form key=value.' % value)
+    for value in engine["Env"] or ():
+        if not value.partition("=")[1] or not is_variable(value.partition("=")[0]):
+            raise UsageError('--engine-env "%s" has not the form NAME=value.' % value)
+    for value in engine["RegistryMirror"] or ():
+        if not value.startswith(("http://", "https://")):
+            raise UsageError('--engine-registry-mirror "%s" is not an http or https URL.' % value)
+    for value in engine["ArbitraryFlags"] or ():
+        _check_engine_opt(value)
+    _check_install_url(engine["InstallURL"], engine.get("Version"))
+
+
+def is_variable(name):
+    """Whether `name` can be the name of an environment variable."""
+    plain = name.replace("_", "a")
+    return bool(plain) and not plain[0].isdigit() and all(
+        c.isalnum() and ord(c) < 128 for c in plain)
+
+
+def _check_engine_opt(value):
+    name = value.partition("=")[0]
+    if not name or name.startswith("-"):
+        raise UsageError('--engine-opt "%s": write the engine\'s option without its dashes.' % value)
+    if name.split()[0] != name or name in OWN_OPTIONS:
+        raise UsageError('--engine-opt "%s": %s.' % (value, "docker-machine sets %s itself" % name
+                         if name in OWN_OPTIONS else "an option is written name=value"))
+
+
+def _check_install_url(url, version):
+    kind = url.partition("://")[0]
+    if url in ("package", "none") or kind in ("http", "https"):
+        return
+    if kind != "file":
+        raise UsageError('--engine-install-url "%s" is neither an http, https or file URL, nor '
+                         '"package" or "none".' % url)
+    if version:
+        raise UsageError("--engine-version cannot be used with a file:// bundle.")
+    if not os.path.isfile(url[len("file://"):]):
+        raise UsageError("--engine-install-url: there is no file %s" % url[len("file://"):])
+
+
+def engine_flags(engine, driver_name, folder):
+    """The engine's command line as [(flag, value or None)], without its -H flags."""
+    flags = [("storage-driver", engine.get("StorageDriver"))] if engine.get("StorageDriver") else []
+    flags += [("tlsverify", None), ("tlscacert", folder + "/ca.pem"),
+              ("tlscert", folder + "/server.pem"), ("tlskey", folder + "/server-key.pem")]
+    labels = list(engine.get("Labels") or ()) + ["provider=" + driver_name]
+    flags += [("label", value) for value in labels]
+    flags += [("insecure-registry", value) for value in engine.get("InsecureRegistry") or ()]
+    flags += [("registry-mirror", value) for value in engine.get("RegistryMirror") or ()]
+    for option in engine.get("ArbitraryFlags") or ():
+        name, equals, value = option.partition("=")
+        flags.append((name, value if equals else None))
+    return flags
+
+
+def plan_daemon(facts, engine, driver_name, folder="/etc/docker"):
+    """Bring our flags and the host's daemon.json together: (flags left to pass, new file or "").
+
+    dockerd refuses to start if an option is in both. An equal setting in the file makes our flag
+    superfluous, lists are merged into the file, anything else is refused. Raises MachineError.
+    """
+    import json
+    flags = engine_flags(engine, driver_name, folder)
+    if not facts.get("json", "").strip():
+        return flags, ""
+    try:
+        file = json.loads(facts["json"])
+        if not isinstance(file, dict):
+            raise ValueError("not an object")
+    except ValueError as error:
+        raise MachineError("/etc/docker/daemon.json on the host is not valid: %s" % error,
+                           "Mend that file, then try again.")
+    if "hosts" in file:
+        raise _conflict("hosts", file["hosts"], "a TCP address and the socket")
+    left, before = [], json.dumps(file)
+    for name, value in flags:
+        key = LIST_KEYS.get(name, name)
+        if key not in file:
+            left.append((name, value))
+        elif name in LIST_KEYS and isinstance(file[key], list):
+            file[key] += [value] if value not in file[key] else []
+        elif _setting(file[key]) != ("true" if value is None else value):
+            raise _conflict(key, file[key], "true" if value is None else value)
+    changed = json.dumps(file) != before
+    return left, json.dumps(file, indent=4, ensure_ascii=False) if changed else ""
+
+
+def _setting(value):
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _conflict(key, there, ours):
+    import json
+    return MachineError('"%s" is set in /etc/docker/daemon.json on the host (%s), and docker-machine '
+                        "sets it too (%s)." % (key, json.dumps(there), ours),
+                        "Remove that key from the file there, or leave the option out.")
+
+
+def systemd_word(word, expands=True):
+    """`word` as one literal word of a unit file (systemd.service(5), "Command lines").
+
+    `expands`: whether $ would start a variable, as in ExecStart but not in Environment.
+    """
+    plain = not set(word) - set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                "0123456789_@+=:,./[]-")
+    if plain and word:
+        return word
+    for char, escaped in (("\\", "\\\\"), ('"', '\\"'), ("%", "%%"), ("\n", "\\n"), ("\t", "\\t"),
+                          ("$", "$$" if expands else "$")):
+        word = word.replace(char, escaped)
+    return '"%s"' % word
+
+
+def systemd_arguments(flags):
+    """Engine flags as the tail of ExecStart."""
+    words = []
+    for name, value in flags:
+        words += ["--" + name] if value is None else ["--%s=%s" % (name, value)]
+    return " ".join(systemd_word(word) for word in words)
+
+
+def systemd_environment(variables):
+    """NAME=value texts as an Environment line; "" for none, since an empty one would reset."""
+    words = " ".join(systemd_word(text, expands=False) for text in variables or ())
+    return "\nEnvironment=" + words if words else ""
+
+
+def boot2docker_profile(flags, tcp, variables, folder="/var/lib/boot2docker"):
+    """The file that boot2docker's init script sources. Raises UsageError for values that its
+    word splitting would break."""
+    extra = []
+    for name, value in flags:
+        if name in OWN_OPTIONS or name == "storage-driver":
+            continue
+        word = "--" + name + ("" if value is None else "=" + value)
+        if set(word) & set(" \t\n'\"$`\\*?["):
+            raise UsageError("boot2docker cannot take blanks or quotes in an engine option: " + word)
+        extra.append(word)
+    lines = ["EXTRA_ARGS='"] + extra + ["'", "CACERT=%s/ca.pem" % folder,
+             "DOCKER_HOST='-H %s'" % tcp,
+             "DOCKER_STORAGE=%s" % dict(flags).get("storage-driver", "overlay2"),
+             "DOCKER_TLS=auto", "SERVERKEY=%s/server-key.pem" % folder,
+             "SERVERCERT=%s/server.pem" % folder, ""]
+    lines += ["export " + quote(text) for text in variables or ()]
+    return "\n".join(lines).rstrip("\n")
+
+
+def install_plan(row, engine, bundle):
+    """PROVISION_SH's INSTALL and FALLBACK for --engine-install-url."""
+    url = engine.get("InstallURL") or DEFAULT_INSTALL_URL
+    if bundle:
+        return "bundle:" + bundle, ""
+    if url in ("package", "none"):
+        return url, ""
+    if url == DEFAULT_INSTALL_URL:
+        return row.install, "yes"
+    return "script:" + url, ""
+
+
+def provision_script(row, facts, machine, certificates, bundle=""):
+    """PROVISION_SH with its variables in front. `machine` gives name, driver_name, url and engine
+    options; `certificates` the PEM texts CA, CERT, KEY."""
+    engine = machine["engine"]
+    flags, json_text = plan_daemon(facts, engine, machine["driver_name"], row.folder)
+    host, port = split_url(machine["url"])
+    tcp = "tcp://%s:%d" % ("[::]" if ":" in host else "0.0.0.0", port)
+    install, fallback = install_plan(row, engine, bundle)
+    variables = {
+        "ROOT": "", "NAME": host_name(machine["name"]), "STYLE": row.style, "FOLDER": row.folder,
+        "COPYING": "Copying certs to the remote machine...", "TCP": tcp,
+        "INSTALL": install, "FALLBACK": fallback, "PACKAGER": row.packager,
+        "PACKAGE": row.package, "VERSION": engine.get("Version") or "", "JSON": json_text,
+        "ARGUMENTS": systemd_arguments(flags), "ENVIRONMENT": systemd_environment(engine.get("Env")),
+        "PROFILE": boot2docker_profile(flags, tcp, engine.get("Env"))
+        if row.style == "boot2docker" else "",
+    }
+    variables.update((key, text.strip()) for key, text in certificates.items())
+    # A variable that the environment exports there would carry the key on to every child.
+    lines = ["unset " + " ".join(variables)]
+    lines += ["%s=%s" % (key, quote(text)) for key, text in variables.items()]
+    lines += ["export " + quote(text) for text in engine.get("Env") or ()  # for the installation
+              if text.partition("=")[0].lower().endswith("_proxy")]
+    return "\n".join(lines) + "\n" + PROVISION_SH
+
+
+def host_name(machine_name):
+    """What the host is to be called; Linux takes 64 characters."""
+    return machine_name if len(machine_name) <= 64 else machine_name.partition(".")[0]
+
+
+class Report:
+    """What PROVISION_SH says while it runs: progress as it comes, the rest for the end."""
+
+    def __init__(self):
+        self.log, self.failure, self.changed = [], "", None
+
+    def line(self, text):
+        mark, _, words = text.partition(" ")
+        if mark == "::step":
+            out.say(words)
+        elif mark == "::warn":
+            out.warn(words)
+        elif mark == "::log":
+            self.log.append(words)
+        elif mark == "::fail":
+            self.failure = words
+        elif mark == "::done":
+            self.changed = words == "yes"
+        elif text:
+            out.debug("remote: " + text)
+
+
+SUDO_WITH_TTY = ("sh -c 'umask 077; f=$(mktemp) || exit 1; cat >\"$f\"; "
+                 "script -qec \"sudo -n sh $f\" /dev/null </dev/null; r=$?; rm -f \"$f\"; exit $r'")
+
+
+def run_as_root(ssh, facts, script, seconds):
+    """Run a script there as root; its Report. Raises MachineError with the host's own words."""
+    command = {"root": "sh -s", "tty": SUDO_WITH_TTY}.get(facts["elevate"], "sudo -n sh -s")
+    report = Report()
+    result = ssh.run(command, script, seconds, report.line)
+    if report.changed is None:
+        detail = "\n".join(report.log) or ("" if report.failure else result.last_words())
+        raise MachineError((report.failure or "The script on the host ended with exit code %d."
+                            % result.code) + ("\n" + detail if detail else ""))
+    return report
+
+
+def upload_bundle(ssh, path):
+    """Bring a file:// bundle to the host; its path there. Raises MachineError."""
+    out.say("Copying %s to the host..." % os.path.basename(path))
+    with open(path, "rb") as file:
+        result = ssh.run("sh -c 'umask 077; f=$(mktemp /var/tmp/docker-machine.XXXXXX) && "
+                         "cat >\"$f\" && echo \"$f\"'", file.read(), PROVISION_SECONDS)
+    if not result.ok:
+        raise MachineError("The bundle cannot be copied to the host: " + result.last_words())
+    return result.stdout.strip()
+
+
+ENGINE_REPORT_SH = r"""
+main() { systemctl status --no-pager --full -n 0 docker.service 2>&1 | head -n 14
+journalctl -u docker.service --no-pager -o cat -n 15 2>&1; }
+main </dev/null
+"""
+
+
+# === 11. Built-in drivers =========================================================================
+
+class NoneDriver(Driver):
+    """No machine of ours: just the URL of an engine that somebody else runs."""
+
+    name = "none"
+    provisions = False
+    flags = (Flag("url", "", "URL of host when no driver is selected", field="URL"),)
+
+    def set_config_from_flags(self, options):
+        if not options["url"]:
+            raise UsageError("--url option is required when no driver is selected")
+        super().set_config_from_flags(options)
+        self["IPAddress"] = options["url"].partition("://")[2].partition("/")[0]
+
+    def create(self):
+        pass
+
+    def start(self):
+        raise MachineError("hosts without a driver cannot be started")
+
+    def stop(self):
+        raise MachineError("hosts without a driver cannot be stopped")
+
+    def kill(self):
+        raise MachineError("hosts without a driver cannot be killed")
+
+    def restart(self):
+        raise MachineError("hosts without a driver cannot be restarted")
+
+    def get_state(self):
+        return RUNNING
+
+    def engine_url(self):
+        return self.get("URL")
+
+    def ssh(self):
+        raise MachineError("hosts without a driver cannot be reached by SSH")
+
+
+class GenericDriver(Driver):
+    """A Linux host that is there already and answers SSH."""
+
+    name = "generic"
+    boot_seconds = 0
+    flags = (
+        Flag("generic-engine-port", ENGINE_PORT, "Docker engine port", "GENERIC_ENGINE_PORT",
+             field="EnginePort"),
+        Flag("generic-ip-address", "", "IP address or name of the host", "GENERIC_IP_ADDRESS",
+             field="IPAddress", required=True),
+        Flag("generic-ssh-user", "root", "SSH user, root or one with sudo", "GENERIC_SSH_USER",
+             field="SSHUser"),
+        Flag("generic-ssh-key", "", "SSH private key; without one ssh's agent and defaults are used",
+             "GENERIC_SSH_KEY", field="SSHKey"),
+        Flag("generic-ssh-port", 22, "SSH port", "GENERIC_SSH_PORT", field="SSHPort"),
+    )
+
+    def set_config_from_flags(self, options):
+        super().set_config_from_flags(options)
+        address = self["IPAddress"].strip("[]")
+        if address.startswith("-") or set(address) & set(" \t\n/@,;'\"\\"):
+            raise UsageError('--generic-ip-address "%s" is not an address.' % address)
+        if self["SSHUser"].startswith("-") or set(self["SSHUser"]) & set(" \t\n"):
+            raise UsageError('--generic-ssh-user "%s" is not a user name.' % self["SSHUser"])
+        for flag in ("generic-engine-port", "generic-ssh-port"):
+            if not 0 < options[flag] < 65536:
+                raise UsageError("--%s %d is not a port." % (flag, options[flag]))
+        self["IPAddress"] = address
+        if self["SSHKey"]:
+            self["SSHKey"] = os.path.abspath(os.path.expanduser(self["SSHKey"]))
+
+    def pre_create_check(self):
+        if self["SSHKey"]:
+            check_key_file(self["SSHKey"])
+        probe(self.ssh())
+
+    def create(self):
+        if not self["SSHKey"]:
+            self.log("No SSH key specified. Assuming an existing key at the default location.")
+            return
+        self.log("Importing SSH key...")
+        name = os.path.basename(self["SSHKey"])
+        if name in MACHINE_FILES:
+            name = "ssh-" + name
+        target = os.path.join(self.folder, name)
+        copy_file(self["SSHKey"], target)
+        if os.path.exists(self["SSHKey"] + ".pub"):
+            copy_file(self["SSHKey"] + ".pub", target + ".pub")
+        self["SSHKeyPath"] = target
+
+    def get_state(self):
+        try:
+            dial(self.get_ip(), self.get_ssh_port(), self.patience).close()
+            return RUNNING
+        except Unreachable:
+            return RUNNING if self._answers_by_proxy() else STOPPED
+
+    def _answers_by_proxy(self):
+        """A host behind a jump host of the user's ssh_config cannot be dialled from here."""
+        try:
+            return self.ssh().uses_proxy() and self.ssh().run("true", seconds=20).ok
+        except MachineError:
+            return False
+
+    def engine_port(self):
+        return self.get("EnginePort", ENGINE_PORT)
+
+    def get_ssh_key_path(self):
+        return self.get("SSHKeyPath") or self.get("SSHKey")
+
+
+DRIVERS = {driver.name: driver for driver in (NoneDriver, GenericDriver)}
+
+
+def load_driver(name):
+    """The class of a driver. Raises MachineError for one that is not there."""
+    if name in DRIVERS:
+        return DRIVERS[name]
+    raise MachineError(
+        'Driver "%s" not found. Do you have the plugin binary "docker-machine-driver-%s" accessible '
+        "in your PATH?" % (name, name), nearest(name, DRIVERS, "Did you mean --driver %s?")
+        or "Drivers here: %s" % ", ".join(sorted(DRIVERS)))
+
+
+# === 12. Store and Machine ========================================================================
+
+CONFIG_VERSION = 3
+MACHINE_FILES = ("config.json", "config.json.bak", "ca.pem", "cert.pem", "key.pem", "server.pem",
+                 "server-key.pem", "known_hosts", "incomplete")
+ENGINE_OPTIONS = (
+    ("ArbitraryFlags", []), ("Dns", None), ("GraphDir", ""), ("Env", []), ("Ipv6", False),
+    ("InsecureRegistry", []), ("Labels", []), ("LogLevel", ""), ("StorageDriver", ""),
+    ("SelinuxEnabled", False), ("TlsVerify", True), ("RegistryMirror", []),
+    ("InstallURL", DEFAULT_INSTALL_URL),
+)
+SWARM_OPTIONS = (
+    ("IsSwarm", False), ("Address", ""), ("Discovery", ""), ("Agent", False), ("Master", False),
+    ("Host", "tcp://0.0.0.0:3376"), ("Image", "swarm:latest"), ("Strategy", "spread"),
+    ("Heartbeat", 0), ("Overcommit", 0), ("ArbitraryFlags", []), ("ArbitraryJoinFlags", []),
+    ("Env", None), ("IsExperimental", False),
+)
+
+
+def go_json(value):
+    """JSON as Go's encoder writes it: four blanks, and <, >, & and line separators escaped."""
+    import json
+    text = json.dumps(value, indent=4, ensure_ascii=False)
+    for char in "<>&\u2028\u2029":
+        text = text.replace(char, "\\u%04x" % ord(char))
+    return text
+
+
+def is_plain_name(name):
+    """Whether `name` can be a folder directly under machines/ (and nothing else)."""
+    return bool(name) and not name.startswith(".") and not set(name) & set("/\\\0")
+
+
+def check_new_name(name):
+    """Refuse a machine name that Docker Machine, DNS or Linux would not take. Raises MachineError."""
+    allowed = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.")
+    if not name or set(name) - allowed or name[0] in "-.":
+        raise MachineError("Error creating machine: Invalid hostname specified. Allowed hostname "
+                           "chars are: 0-9a-zA-Z . -", "Choose another name than %r." % name)
+    if any(not 0 < len(part) <= 63 for part in name.split(".")) or len(name) > 253:
+        raise MachineError("Error creating machine: Invalid hostname specified: each part of %r "
+                           "between dots must have 1 to 63 characters" % name, "Choose another name.")
+
+
+class Machine:
+    """One machine: its config.json, its driver, and what is done with both."""
+
+    def __init__(self, store, name, config):
+        self.store, self.name, self.config = store, name, config
+        self.folder = store.folder(name)
+        self._driver = None
+
+    @property
+    def driver_name(self):
+        return self.config.get("DriverName") or ""
+
+    @property
+    def driver(self):
+        """The Driver, loaded on first use. Raises MachineError if there is none of that name."""
+        if self._driver is None:
+            settings = self.config.get("Driver") or {}
+            for key, default in BASE_FIELDS:
+                settings.setdefault(key, default)
+            settings["MachineName"] = settings["MachineName"] or self.name
+            self.config["Driver"] = settings
+            self._driver = load_driver(self.driver_name)(settings, self.folder)
+        return self._driver
+
+    def _options(self, key, defaults=()):
+        host_options = self.config.get("HostOptions") or {}
+        self.config["HostOptions"] = host_options
+        host_options[key] = host_options.get(key) or dict(defaults)
+        return host_options[key]
+
+    @property
+    def engine(self):
+        return self._options("EngineOptions", ENGINE_OPTIONS)
+
+    @property
+    def swarm(self):
+        return self._options("SwarmOptions", SWARM_OPTIONS)
+
+    @property
+    def auth(self):
+        """"AuthOptions"; what is empty there gives way to the store's own files."""
+        stored = self._options("AuthOptions")
+        auth = self.store.auth_options(self.name)
+        auth.update((key, value) for key, value in stored.items() if value)
+        return auth
+
+    # --- what it is now
+
+    def engine_version(self, seconds=20):
+        """The version of the running engine, asked over TLS. Raises MachineError: "Host is not
+        running", or what is wrong with the connection."""
+        try:
+            return engine_version(self.driver.engine_url(), self.auth, seconds, self.name)
+        except Unreachable:
+            self.driver.get_url()  # says so if the machine is off
+            raise
+
+    # --- what is done with it
+
+    def save(self):
+        self.store.save(self)
+
+    def mark(self, step):
+        """Note in the machine's folder which step is under way ("" when all is done)."""
+        path = os.path.join(self.folder, "incomplete")
+        if step:
+            write_atomic(path, step)
+        elif os.path.exists(path):
+            os.unlink(path)
+
+    def unfinished(self):
+        """The step that an earlier command did not finish, or ""."""
+        try:
+            return read_text(os.path.join(self.folder, "incomplete")).strip()
+        except OSError:
+            return ""
+
+    def pre_create_check(self):
+        """The driver's check, and ours where the host can be asked already. Changes nothing."""
+        with stage("Error with pre-create check: "):
+            try:
+                need("openssl")
+                if self.driver.provisions:
+                    need("ssh")
+                self.driver.pre_create_check()
+                facts = self.driver.known_facts()
+                if facts:
+                    self._check_host(facts)
+            except MachineError as error:
+                raise PreCreateError(error.message, error.hint)
+
+    def _check_host(self, facts):
+        if "checked" not in facts:
+            check_host(facts, self.driver.get_ssh_hostname(), self.engine)
+            facts["checked"] = "yes"
+
+    def bootstrap_certificates(self, renew_client=False):
+        auth = self.auth
+        bootstrap_certificates(self.store.certs, Pair(auth["CaCertPath"], auth["CaPrivateKeyPath"]),
+                               Pair(auth["ClientCertPath"], auth["ClientKeyPath"]), renew_client)
+
+    def create(self):
+        """Make the machine where the driver makes machines, then provision it.
+
+        The entry is saved before and after the driver works, so that a kill at any moment leaves
+        something that `rm` removes and `provision` completes.
+        """
+        self.bootstrap_certificates()
+        out.say("Creating machine...")
+        with stage("Error saving host to store before attempting creation: "):
+            self.store.add(self)
+        self._create_by_driver()
+        if self.driver.provisions:
+            with stage("Error creating machine: "):
+                self._provision()
+        self.copy_client_certificates()
+        self.save()
+        self.mark("")
+
+    def _create_by_driver(self):
+        try:
+            with stage("Error creating machine: Error in driver during machine creation: "):
+                self.driver.create()
+        finally:
+            with stage("Error creating machine: Error saving host to store after attempting "
+                       "creation: "):
+                self.save()
+        self.mark("provision")
+
+    def provision(self, renew_server=False, renew_client=False):
+        """Bring the host to the stored options; do nothing there if it is so already."""
+        self.bootstrap_certificates(renew_client)
+        if self.unfinished() == "create":
+            self._create_by_driver()
+        if self.driver.provisions:
+            self._provision(renew_server)
+        self.copy_client_certificates()
+        self.save()
+        self.mark("")
+
+    def _provision(self, renew_server=False):
+        driver = self.driver
+        with stage("Error detecting OS: "):
+            out.say("Waiting for SSH to be available...")
+            facts = probe(driver.ssh(), driver.boot_seconds)
+            out.say("Detecting the provisioner...")
+            row = find_provisioner(facts)
+        with stage("Error running provisioning: "):
+            self._check_host(facts)
+            out.say("Provisioning with %s..." % row.name)
+            out.say("Copying certs to the local machine directory...")
+            self.copy_client_certificates()
+            report = self._run_provision_script(row, facts, self._server_certificates(renew_server))
+        if not report.changed:
+            out.say("(%s) Everything is in place; the engine was not restarted." % self.name)
+        with stage("Error checking the host: "):
+            self._check_connection(facts)
+
+    def copy_client_certificates(self):
+        """Refresh what `env` points the docker client to. Files that are equal stay."""
+        auth = self.auth
+        for source, name, mode in ((auth["CaCertPath"], "ca.pem", 0o644),
+                                   (auth["ClientCertPath"], "cert.pem", 0o644),
+                                   (auth["ClientKeyPath"], "key.pem", 0o600)):
+            target = os.path.join(self.folder, name)
+            if not os.path.exists(target) or read_text(target) != read_text(source):
+                copy_file(source, target, mode)
+
+    def server_names(self):
+        """What the server certificate must be valid for, without repeats."""
+        names = list(self.auth.get("ServerCertSANs") or ())
+        for name in (self.driver.get_ip(), "localhost", self.name):
+            if name not in names:
+                names.append(name)
+        return names
+
+    def _server_certificates(self, renew):
+        """The PEM texts for the host; a server certificate that fits is kept unless `renew`."""
+        auth, names = self.auth, self.server_names()
+        ca = Pair(auth["CaCertPath"], auth["CaPrivateKeyPath"])
+        server = Pair(auth["ServerCertPath"], auth["ServerKeyPath"])
+        master = bool(self.swarm.get("Master"))
+        if renew or not server_pair_fits(server, ca.cert, names, master):
+            issue_server(server, ca, self.name, names, master)
+        return {"CA": read_text(ca.cert), "CERT": read_text(server.cert),
+                "KEY": read_text(server.key)}
+
+    def _run_provision_script(self, row, facts, certificates):
+        ssh = self.driver.ssh()
+        url = self.engine.get("InstallURL") or ""
+        bundle = ""
+        if url.startswith("file://") and not facts.get("engine"):
+            bundle = upload_bundle(ssh, url[len("file://"):])
+        described = {"name": self.name, "driver_name": self.driver_name, "engine": self.engine,
+                     "url": self.driver.engine_url()}
+        script = provision_script(row, facts, described, certificates, bundle)
+        return run_as_root(ssh, facts, script, PROVISION_SECONDS)
+
+    def _check_connection(self, facts):
+        """See that the engine answers over TLS from here; else tell a firewall from a crash."""
+        out.say("Checking connection to Docker...")
+        url, failures = self.driver.engine_url(), []
+
+        def answers():
+            try:
+                return engine_version(url, self.auth, 5, self.name)
+            except Unreachable as error:
+                failures.append(error)
+
+        try:
+            wait_for(answers, 10, "")
+        except MachineError as error:
+            if error.message:
+                raise
+            raise self._explain_silence(url, facts, failures[-1])
+
+    def _explain_silence(self, url, facts, failure):
+        try:
+            state = self.driver.ssh().run("sh -s", ENGINE_REPORT_SH, 15).stdout.rstrip()
+        except MachineError:
+            state = ""
+        hint = "Look into the engine's log: docker-machine ssh %s sudo journalctl -u docker" % self.name
+        if "Active: active" in state:
+            hint = ("The engine runs on the host. Open TCP port %d in its firewall or security "
+                    "group, then: docker-machine provision %s" % (split_url(url)[1], self.name))
+        return MachineError("the engine at %s does not answer: %s\n%s" % (
+            url, failure.message, state), hint)
+
+    def remove(self):
+        """Delete the machine at its driver's. Raises MachineError if that fails."""
+        self.driver.remove()
+
+    def close(self):
+        if self._driver:
+            self._driver.close()
+
+
+class Store:
+    """The folder that holds everything: certs/, machines/NAME/, locks/."""
+
+    def __init__(self, path):
+        self.path = os.path.abspath(path)
+        self.certs = os.path.join(self.path, "certs")
+        self.machines = os.path.join(self.path, "machines")
+
+    def folder(self, name):
+        return os.path.join(self.machines, name)
+
+    def names(self):
+        """All machines, in byte order, broken ones too."""
+        try:
+            with os.scandir(self.machines) as entries:
+                return sorted(entry.name for entry in entries
+                              if not entry.name.startswith(".") and entry.is_dir())
+        except FileNotFoundError:
+            return []
+
+    def exists(self, name):
+        return is_plain_name(name) and os.path.lexists(self.folder(name))
+
+    def lock(self, name):
+        return Lock(os.path.join(self.path, "locks", name), 'Machine "%s"' % name)
+
+    def auth_options(self, name):
+        """"AuthOptions" of a machine with the store's own certificates."""
+        folder = self.folder(name)
+        certs = lambda file: os.path.join(self.certs, file)  # noqa: E731
+        return {
+            "CertDir": self.certs, "CaCertPath": certs("ca.pem"),
+            "CaPrivateKeyPath": certs("ca-key.pem"), "CaCertRemotePath": "",
+            "ServerCertPath": os.path.join(folder, "server.pem"),
+            "ServerKeyPath": os.path.join(folder, "server-key.pem"),
+            "ClientKeyPath": certs("key.pem"), "ServerCertRemotePath": "",
+            "ServerKeyRemotePath": "", "ClientCertPath": certs("cert.pem"),
+            "ServerCertSANs": [], "StorePath": folder,
+        }
+
+    def new(self, name, driver_class):
+        """A Machine that is not saved yet."""
+        driver = driver_class.new(name, self.path, self.folder(name))
+        machine = Machine(self, name, {
+            "ConfigVersion": CONFIG_VERSION, "Driver": driver.config,
+            "DriverName": driver_class.name,
+            "HostOptions": {"Driver": "", "Memory": 0, "Disk": 0,
+                            "EngineOptions": dict(ENGINE_OPTIONS),
+                            "SwarmOptions": dict(SWARM_OPTIONS),
+                            "AuthOptions": self.auth_options(name)},
+            "Name": name})
+        return machine
+
+    def no_such(self, name):
+        return MachineError(
+            'Docker machine "%s" does not exist. Use "docker-machine ls" to list machines. '
+            'Use "docker-machine create" to add a new one.' % name, nearest(name, self.names()))
+
+    def load(self, name):
+        """The Machine of that name; an old config.json is migrated and saved. Raises MachineError."""
+        if not self.exists(name):
+            raise self.no_such(name)
+        path = os.path.join(self.folder(name), "config.json")
+        try:
+            text = read_text(path)
+        except FileNotFoundError:
+            raise MachineError("open %s: no such file or directory" % path,
+                               "The entry is broken; remove it: docker-machine rm -f %s" % name)
+        except OSError as error:
+            raise cannot("read", path, error)
+        config, migrated = self._decode(name, text)
+        machine = Machine(self, name, config)
+        if migrated:
+            write_atomic(path + ".bak", text)
+            self.save(machine)
+        return machine
+
+    def _decode(self, name, text):
+        import json
+        hint = "The entry is broken; remove it: docker-machine rm -f %s" % name
+        try:
+            config = json.loads(text)
+            if not isinstance(config, dict):
+                raise ValueError("not an object")
+            for key in ("Driver", "HostOptions"):
+                if not isinstance(config.get(key) or {}, dict):
+                    raise ValueError('"%s" is not an object' % key)
+            version = int(config.get("ConfigVersion") or 0)
+        except (ValueError, TypeError) as error:
+            raise MachineError("Error getting migrated host: %s" % error, hint)
+        if version > CONFIG_VERSION:
+            raise MachineError("Error getting migrated host: config version is from the future -- "
+                               "you should upgrade your Docker Machine client")
+        migrated = migrate(config, version, self, name) if version < CONFIG_VERSION else config
+        migrated["Name"] = name
+        self._relocate(migrated)
+        return migrated, version < CONFIG_VERSION
+
+    def _relocate(self, config):
+        """Let the paths of a store that was moved or copied point into this one."""
+        settings = config.get("Driver") or {}
+        old = settings.get("StorePath")
+        if not isinstance(old, str) or not os.path.isabs(old) or os.path.abspath(old) == self.path:
+            return
+        for part in (settings, (config.get("HostOptions") or {}).get("AuthOptions") or {}):
+            for key, value in part.items():
+                if isinstance(value, str) and (value + os.sep).startswith(old.rstrip(os.sep) + os.sep):
+                    part[key] = self.path + value[len(old.rstrip(os.sep)):]
+
+    def save(self, machine):
+        write_atomic(os.path.join(machine.folder, "config.json"), go_json(machine.config))
+
+    def add(self, machine):
+        """Save a new machine: its folder appears at once with its config.json in it."""
+        make_folder(self.machines)
+        temporary = os.path.join(self.machines, ".new-" + machine.name)
+        import shutil
+        shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            make_folder(temporary)
+            write_atomic(os.path.join(temporary, "config.json"), go_json(machine.config))
+            write_atomic(os.path.join(temporary, "incomplete"), "create")
+            os.rename(temporary, machine.folder)
+        except OSError as error:
+            raise cannot("create", machine.folder, error)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    def delete(self, name):
+        """Delete the entry of a machine. Raises MachineError."""
+        import shutil
+        path = self.folder(name)
+        try:
+            if os.path.islink(path) or not os.path.isdir(path):
+                os.unlink(path)
+            else:
+                shutil.rmtree(path)
+        except OSError as error:
+            raise cannot("delete", path, error)
+
+
+def migrate(config, version, store, name):
+    """A config.json of version 0, 1 or 2 in the shape of version 3.
+
+    Nothing that it says is lost, and the paths that the original's own migration gets wrong are
+    made those of this store.
+    """
+    options = config.get("HostOptions") or {}
+    driver = dict(config.get("Driver") or {})
+    driver["StorePath"] = store.path
+    if version == 0:
+        old = config
+        swarm = {"Discovery": old.get("SwarmDiscovery", ""), "Host": old.get("SwarmHost", ""),
+                 "Master": bool(old.get("SwarmMaster"))}
+        auth = old
+    else:
+        swarm, auth = options.get("SwarmOptions") or {}, options.get("AuthOptions") or {}
+    fresh = store.auth_options(name)
+    new_auth = {key: auth.get(key) or default for key, default in fresh.items()}
+    new_auth["CaPrivateKeyPath"] = (auth.get("PrivateKeyPath") or auth.get("CaPrivateKeyPath")
+                                    or fresh["CaPrivateKeyPath"])
+    new_auth.update(CertDir=store.certs, StorePath=store.folder(name))
+    return {
+        "ConfigVersion": CONFIG_VERSION, "Driver": driver,
+        "DriverName": config.get("DriverName", ""),
+        "HostOptions": {
+            "Driver": options.get("Driver") or "", "Memory": options.get("Memory") or 0,
+            "Disk": options.get("Disk") or 0,
+            "EngineOptions": dict(ENGINE_OPTIONS, **(options.get("EngineOptions") or {})),
+            "SwarmOptions": dict(SWARM_OPTIONS, **swarm), "AuthOptions": new_auth},
+        "Name": name,
+    }
+
+
+# === 13. Shells and formats =======================================================================
+
+class Shell:
+    """How a shell sets and unsets a variable, and how it runs what `env` prints."""
+
+    def __init__(self, set_line, unset_line, comment, usage, escape):
+        self.set_line, self.unset_line = set_line, unset_line
+        self.comment, self.usage, self.escape = comment, usage, escape
+
+    def set(self, name, value):
+        for char, escaped in self.escape:
+            value = value.replace(char, escaped)
+        return self.set_line % (name, value)
+
+    def hint(self, command):
+        return ("%s Run this command to configure your shell: \n%s %s" % (
+            self.comment, self.comment, self.usage % command)).splitlines()
+
+
+BACKSLASH = ("\\", "\\\\"), ('"', '\\"')
+POSIX_SHELL = Shell('export %s="%s"', "unset %s", "#", "eval $(%s)",
+                    BACKSLASH + (("$", "\\$"), ("`", "\\`")))
+SHELLS = {
+    "fish": Shell('set -gx %s "%s";', "set -e %s;", "#", "eval (%s)", BACKSLASH + (("$", "\\$"),)),
+    "powershell": Shell('$Env:%s = "%s"', "Remove-Item Env:\\\\%s", "#", "& %s | Invoke-Expression",
+                        (("`", "``"), ('"', '`"'), ("$", "`$"))),
+    "cmd": Shell("SET %s=%s", "SET %s=", "REM", "\t@FOR /f \"tokens=*\" %%i IN ('%s') DO @%%i", ()),
+    "tcsh": Shell('setenv %s "%s";', "unsetenv %s;", ":", "eval `%s`",
+                  (('"', '"\\""'), ("$", '"\\$"'), ("`", '"\\`"'), ("!", "\\!"))),
+    "emacs": Shell('(setenv "%s" "%s")', '(setenv "%s" nil)', ";;", "(with-temp-buffer "
+                   '(shell-command "%s" (current-buffer)) (eval-buffer))', BACKSLASH),
+}
+SHELLS["pwsh"], SHELLS["csh"] = SHELLS["powershell"], SHELLS["tcsh"]
+
+
+def find_shell(name, environ):
+    """The Shell for --shell or $SHELL. Raises MachineError if neither is known."""
+    if not name:
+        name = environ.get("SHELL", "").replace("\\", "/").rpartition("/")[2]
+    if not name and WINDOWS:
+        name = "powershell" if environ.get("PSModulePath", "").count(";") > 1 else "cmd"
+    if not name:
+        raise MachineError("Error: Unknown shell", "Name it: --shell bash")
+    name = name[:-4] if name.lower().endswith(".exe") else name
+    return SHELLS.get(name.lower(), POSIX_SHELL)
+
+
+def go_text(value):
+    """A value as Go's templates print it, except that whole numbers stay whole."""
+    if value is None:
+        return "<nil>"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        return "map[%s]" % " ".join("%s:%s" % (key, go_text(value[key])) for key in sorted(value))
+    if isinstance(value, list):
+        return "[%s]" % " ".join(go_text(item) for item in value)
+    return str(value)
+
+
+def render(template, value, any_case=False):
+    """A template of {{.Field.Field}}, {{json .Field}} and {{prettyjson .Field}} filled in.
+
+    Raises MachineError for anything else of Go's template language.
+    """
+    parts = template.split("{{")
+    text = parts[0]
+    for part in parts[1:]:
+        action, closed, rest = part.partition("}}")
+        if not closed:
+            raise MachineError("template parsing error: template: :1: unclosed action")
+        text += _render_action(action.strip(" -"), value, any_case) + rest
+    return text
+
+
+def _render_action(action, value, any_case):
+    words = action.split()
+    function = words.pop(0) if words and words[0] in ("json", "prettyjson") else ""
+    if len(words) != 1 or not words[0].startswith("."):
+        raise MachineError('template parsing error: template: :1: "{{%s}}" is not supported' % action,
+                           "Use {{.Field}}, {{json .Field}} or {{prettyjson .Field}}.")
+    found, there = value, True
+    for name in filter(None, words[0].split(".")):
+        if any_case and isinstance(found, dict):
+            name = {key.lower(): key for key in found}.get(name.lower(), name)
+        there = isinstance(found, dict) and name in found
+        found = found[name] if there else None
+    if function == "json":
+        import json
+        return json.dumps(found, separators=(",", ":"), ensure_ascii=False)
+    if function == "prettyjson":
+        return go_json(found)
+    return go_text(found) if there else "<no value>"
+
+
+def table(rows, gap=3, least=5):
+    """Rows of cells as aligned lines, in Docker Machine's layout: the last cell is not padded."""
+    widths = [max(least, max(len(row[i]) for row in rows) + gap) for i in range(len(rows[0]) - 1)]
+    return ["".join([cell.ljust(width) for cell, width in zip(row, widths)] + [row[-1]])
+            for row in rows]
+
+
+def natural_key(name):
+    """A sort key by which n2 comes before n10."""
+    parts, digits = [""], False
+    for char in name.lower():
+        if char.isdigit() != digits:
+            parts.append("")
+            digits = not digits
+        parts[-1] += char
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts if part]
+
+
+# === 14. Commands =================================================================================
+
+GLOBAL_FLAGS = (
+    Flag("debug", False, "Enable debug mode", "MACHINE_DEBUG", "D"),
+    Flag("storage-path", "", "Configures storage path", "MACHINE_STORAGE_PATH", "s"),
+    Flag("tls-ca-cert", "", "CA to verify remotes against", "MACHINE_TLS_CA_CERT"),
+    Flag("tls-ca-key", "", "Private key to generate certificates", "MACHINE_TLS_CA_KEY"),
+    Flag("tls-client-cert", "", "Client cert to use for TLS", "MACHINE_TLS_CLIENT_CERT"),
+    Flag("tls-client-key", "", "Private key used in client TLS auth", "MACHINE_TLS_CLIENT_KEY"),
+    Flag("github-api-token", "", "Accepted for compatibility; not used",
+         "MACHINE_GITHUB_API_TOKEN", secret=True),
+    Flag("native-ssh", False, "Accepted for compatibility; the system's ssh is always used",
+         "MACHINE_NATIVE_SSH"),
+    Flag("bugsnag-api-token", "", "Accepted for compatibility; nothing is ever sent",
+         "MACHINE_BUGSNAG_API_TOKEN", secret=True),
+    Flag("help", False, "show help", short="h"),
+    Flag("version", False, "print the version", short="v"),
+)
+ENGINE_FLAGS = (
+    Flag("driver", "virtualbox", "Driver to create machine with.", "MACHINE_DRIVER", "d"),
+    Flag("engine-env", [], "Specify environment variables to set in the engine"),
+    Flag("engine-insecure-registry", [],
+         "Specify insecure registries to allow with the created engine"),
+    Flag("engine-install-url", DEFAULT_INSTALL_URL, "Install script, file:// bundle, "
+         '"package" (the distribution\'s) or "none"', "MACHINE_DOCKER_INSTALL_URL"),
+    Flag("engine-label", [], "Specify labels for the created engine"),
+    Flag("engine-opt", [], "Specify arbitrary flags to include with the created engine in the "
+         "form flag=value"),
+    Flag("engine-registry-mirror", [], "Specify registry mirrors to use",
+         "ENGINE_REGISTRY_MIRROR"),
+    Flag("engine-storage-driver", "", "Specify a storage driver to use with the engine"),
+    Flag("engine-version", "", "Engine version to install, for example 26.1"),
+)
+SWARM_FLAGS = (
+    Flag("swarm", False, "Configure Machine to join a Swarm cluster (not available)"),
+    Flag("swarm-addr", "", "addr to advertise for Swarm (default: detect and use the machine IP)"),
+    Flag("swarm-discovery", "", "Discovery service to use with Swarm"),
+    Flag("swarm-experimental", False, "Enable Swarm experimental features"),
+    Flag("swarm-host", "tcp://0.0.0.0:3376", "ip/socket to listen on for Swarm master"),
+    Flag("swarm-image", "swarm:latest", "Specify Docker image to use for Swarm",
+         "MACHINE_SWARM_IMAGE"),
+    Flag("swarm-join-opt", [], "Define arbitrary flags for Swarm join"),
+    Flag("swarm-master", False, "Configure Machine to be a Swarm master (not available)"),
+    Flag("swarm-opt", [], "Define arbitrary flags for Swarm master"),
+    Flag("swarm-strategy", "spread", "Define a default scheduling strategy for Swarm"),
+)
+CREATE_FLAGS = ENGINE_FLAGS + SWARM_FLAGS + (
+    Flag("tls-san", [], "Support extra SANs for TLS certs"),
+)
+HELP_FLAG = Flag("help", False, "show help", short="h")
+FORCE_FLAG = Flag("force", False, "Remove local configuration even if machine cannot be removed, "
+                  'also implies an automatic yes', short="f")
+DEFAULT_MACHINE = "default"
+
+
+class Context:
+    """What a command gets: the store, the global flags, and how the program was called."""
+
+    def __init__(self, argv, options):
+        self.argv, self.options = argv, options
+        self.program = os.path.basename(argv[0])
+        path = options["storage-path"] or os.path.join(
+            os.path.expanduser("~"), ".docker", "machine")
+        self.store = Store(path)
+
+    def names(self, names):
+        """The machines that a command is for: those named, else "default". Raises MachineError."""
+        if names:
+            return list(dict.fromkeys(names))
+        if self.store.exists(DEFAULT_MACHINE):
+            return [DEFAULT_MACHINE]
+        raise MachineError('Error: No machine name(s) specified and no "default" machine exists',
+                           "See: docker-machine ls")
+
+    def machine(self, names):
+        """The one machine that a command is for."""
+        if len(names) > 1:
+            raise UsageError("Error: Expected one machine name as an argument")
+        return self.store.load(self.names(names)[0])
+
+
+class Command:
+    """A command: its function(context, options, words), help texts and flags."""
+
+    def __init__(self, name, function, usage, summary, flags=(), raw=False):
+        self.name, self.function, self.usage, self.summary = name, function, usage, summary
+        self.flags, self.raw = flags, raw
+
+
+def on_each(context, names, action):
+    """action(machine) for several machines at once; one line for each failure; the exit code.
+
+    Answers are printed in the order asked.
+    """
+    def work(name):
+        with context.store.lock(name):
+            machine = context.store.load(name)
+            try:
+                return action(machine)
+            finally:
+                machine.close()
+
+    return report_each(names, each(work, names))
+
+
+def report_each(names, results):
+    """Print the answers and errors of several machines; the exit code."""
+    code = 0
+    for name, result in zip(names, results):
+        if isinstance(result, MachineError):
+            said = result.message if '"%s"' % name in result.message else "%s: %s" % (
+                name, result.message)
+            show_error(MachineError(said if len(names) > 1 else result.message, result.hint))
+            code = max(code, result.code)
+        elif isinstance(result, Exception):
+            raise result
+        elif result is not None:
+            out.answer(result)
+    return code
+
+
+def show_error(error):
+    """An error as the person sees it: what failed, and below it what to type."""
+    out.error(error.message)
+    if error.hint:
+        out.error(error.hint)
+
+
+# --- create
+
+def create_driver_name(words, environ):
+    """The driver that a `create` line names, found before its flags can be known."""
+    for number, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name in ("-d", "--d", "-driver", "--driver"):
+            return value if equals else "".join(words[number + 1:number + 2])
+    return environ.get("MACHINE_DRIVER") or "virtualbox"
+
+
+def create_flags(driver_class):
+    return sorted(CREATE_FLAGS + tuple(driver_class.flags), key=lambda flag: flag.name)
+
+
+def command_create(context, words):
+    wants_help = any(word.lstrip("-") in ("h", "help") for word in words if word.startswith("-"))
+    driver_name = create_driver_name(words, os.environ)
+    try:
+        driver_class = load_driver(driver_name)
+    except MachineError:
+        if not wants_help:
+            raise
+        driver_class = Driver
+    flags = create_flags(driver_class)
+    if wants_help:
+        return show_command_help(COMMANDS["create"], flags)
+    options, names = parse_flags(flags, words)
+    machine = new_machine(context, driver_class, options, names)
+    try:
+        out.say("Running pre-create checks...")
+        machine.pre_create_check()
+        with context.store.lock(machine.name):
+            refuse_existing(context, machine.name)
+            machine.create()
+    except BaseException as error:
+        explain_leftover(context, machine, error)
+        raise
+    finally:
+        machine.close()
+    if driver_class.provisions:
+        out.say("Docker is up and running!")
+    out.say("To see how to connect your Docker Client to the Docker Engine running on this virtual "
+            "machine, run: %s env %s" % (context.argv[0], machine.name))
+    return 0
+
+
+def refuse_existing(context, name):
+    if not context.store.exists(name):
+        return
+    hint = "Choose another name, or remove it first: docker-machine rm %s" % name
+    try:
+        unfinished = context.store.load(name).unfinished()
+    except MachineError:
+        unfinished = ""
+    if unfinished:
+        hint = ("Its creation did not finish. Resume it: docker-machine provision %s (or remove it: "
+                "docker-machine rm %s)" % (name, name))
+    raise MachineError('Docker machine "%s" already exists' % name, hint)
+
+
+def explain_leftover(context, machine, error):
+    """Add to the error of a failed creation what is left and how to go on."""
+    if not context.store.exists(machine.name) or not machine.unfinished():
+        return
+    advice = ("The machine is kept. Resume: docker-machine provision %s; or remove it: "
+              "docker-machine rm %s" % (machine.name, machine.name))
+    if isinstance(error, MachineError):
+        error.hint = (error.hint + "\n" if error.hint else "") + advice
+    elif isinstance(error, KeyboardInterrupt):
+        out.error(advice)
+
+
+def new_machine(context, driver_class, options, names):
+    """The Machine that a `create` line describes, all of it checked. Raises MachineError."""
+    if len(names) > 1:
+        raise UsageError("Invalid command line. Found extra arguments [%s]" % " ".join(names[1:]))
+    if not names:
+        raise UsageError("Error: No machine name specified", "See: docker-machine create --help")
+    check_new_name(names[0])
+    refuse_existing(context, names[0])
+    machine = context.store.new(names[0], driver_class)
+    fill_host_options(machine, options, context.options)
+    with stage("Error setting machine configuration from flags provided: "):
+        check_engine_options(machine.engine)
+        for name in machine.auth["ServerCertSANs"]:
+            check_san(name)
+        machine.driver.set_config_from_flags(options)
+    return machine
+
+
+def fill_host_options(machine, options, global_options):
+    """Take the common flags of `create` into "HostOptions". Raises UsageError."""
+    if options["swarm"] or options["swarm-master"]:
+        raise UsageError("Standalone Swarm (--swarm, --swarm-master) cannot be set up.",
+                         "Create the machine without it, then: docker swarm init")
+    if options["swarm-discovery"] and "://" not in options["swarm-discovery"]:
+        raise UsageError("Error parsing swarm discovery: Swarm Discovery URL was in the wrong "
+                         "format: " + options["swarm-discovery"])
+    host_options = machine.config["HostOptions"]
+    host_options["EngineOptions"].update(
+        ArbitraryFlags=options["engine-opt"], Env=options["engine-env"],
+        InsecureRegistry=options["engine-insecure-registry"], Labels=options["engine-label"],
+        StorageDriver=options["engine-storage-driver"],
+        RegistryMirror=options["engine-registry-mirror"], InstallURL=options["engine-install-url"])
+    if options["engine-version"]:
+        host_options["EngineOptions"]["Version"] = options["engine-version"]
+    host_options["SwarmOptions"].update(
+        Address=options["swarm-addr"], Discovery=options["swarm-discovery"],
+        Host=options["swarm-host"], Image=options["swarm-image"], Strategy=options["swarm-strategy"],
+        ArbitraryFlags=options["swarm-opt"], ArbitraryJoinFlags=options["swarm-join-opt"],
+        IsExperimental=options["swarm-experimental"])
+    auth = host_options["AuthOptions"]
+    auth["ServerCertSANs"] = options["tls-san"]
+    for flag, key in (("tls-ca-cert", "CaCertPath"), ("tls-ca-key", "CaPrivateKeyPath"),
+                      ("tls-client-cert", "ClientCertPath"), ("tls-client-key", "ClientKeyPath")):
+        if global_options[flag]:
+            auth[key] = os.path.abspath(global_options[flag])
+
+
+# --- queries
+
+def command_active(context, options, words):
+    if words:
+        raise UsageError("Error: Too many arguments given")
+    machines = [row for row in list_rows(context.store, context.store.names(), options["timeout"])
+                if row["ActiveHost"]]
+    if not machines:
+        raise MachineError("No active host found", 'Choose one: eval "$(docker-machine env NAME)"')
+    out.answer(machines[0]["Name"])
+    return 0
+
+
+def command_config(context, options, words):
+    out.progress_to_stderr = True
+    machine = context.machine(words[:1])
+    with stage("Error running connection boilerplate: "):
+        url = checked_url(machine)
+    files = [os.path.join(machine.folder, name) for name in ("ca.pem", "cert.pem", "key.pem")]
+    import json
+    out.answer("\n".join(["--tlsverify"] + [
+        "--%s=%s" % (flag, json.dumps(path, ensure_ascii=False))
+        for flag, path in zip(("tlscacert", "tlscert", "tlskey"), files)] + ["-H=" + url]))
+    return 0
+
+
+def checked_url(machine):
+    """The URL of a machine whose engine has just answered over TLS. Raises MachineError."""
+    machine.engine_version()
+    return machine.driver.engine_url()
+
+
+def command_env(context, options, words):
+    out.progress_to_stderr = True
+    names = ["DOCKER_TLS_VERIFY", "DOCKER_HOST", "DOCKER_CERT_PATH", "DOCKER_MACHINE_NAME"]
+    command = " ".join('"%s"' % word if " " in word or "\\" in word else word
+                       for word in context.argv)
+    if options["unset"]:
+        if words:
+            raise UsageError("Error: Expected no machine name when the -u flag is present")
+        shell = find_shell(options["shell"], os.environ)
+        names += [no_proxy_variable()] if options["no-proxy"] else []
+        lines = [shell.unset_line % name for name in names]
+    else:
+        machine = context.machine(words)
+        with stage("Error checking TLS connection: "):
+            url = checked_url(machine)
+        shell = find_shell(options["shell"], os.environ)
+        values = list(zip(names, ("1", url, machine.folder, machine.name)))
+        if WINDOWS:
+            values.append(("COMPOSE_CONVERT_WINDOWS_PATHS", "true"))
+        if options["no-proxy"]:
+            values.append((no_proxy_variable(), no_proxy_value(machine.driver.get_ip())))
+        lines = [shell.set(name, value) for name, value in values]
+    for line in lines + shell.hint(command):
+        out.answer(line)
+    return 0
+
+
+def no_proxy_variable():
+    return "no_proxy" if os.environ.get("no_proxy") else "NO_PROXY"
+
+
+def no_proxy_value(address):
+    """The list of addresses that need no proxy, with this one."""
+    there = os.environ.get(no_proxy_variable(), "")
+    parts = [part.strip() for part in there.split(",") if part.strip()]
+    return there if address in parts else ",".join(parts + [address])
+
+
+def command_inspect(context, options, words):
+    machine = context.machine(words)
+    if options["format"]:
+        out.answer(render(options["format"], machine.config))
+    else:
+        out.answer(go_json(machine.config))
+    return 0
+
+
+def command_ip(context, options, words):
+    names = context.names(words)
+
+    def address(name):
+        with stage("Error getting IP address: "):
+            return context.store.load(name).driver.get_ip()
+
+    return report_each(names, each(address, names))
+
+
+def command_url(context, options, words):
+    out.answer(context.machine(words).driver.get_url())
+    return 0
+
+
+def command_status(context, options, words):
+    machine = context.machine(words)
+    with stage("error getting state for host %s: " % machine.name):
+        out.answer(machine.driver.get_state())
+    return 0
+
+
+def command_version(context, options, words):
+    if not words:
+        out.answer(version_line(context.program))
+        return 0
+    machine = context.machine(words)
+    with stage("Unable to query docker version: "):
+        out.answer(machine.engine_version())
+    return 0
+
+
+def version_line(program):
+    """As Docker Machine prints it; the build is a checksum of this very file."""
+    import binascii
+    with open(os.path.abspath(__file__), "rb") as file:
+        build = binascii.crc32(file.read()) & 0xffffffff
+    return "%s version %s, build %08x" % (program, __version__, build)
+
+
+# --- ls
+
+LS_COLUMNS = (("NAME", "Name"), ("ACTIVE", "Active"), ("DRIVER", "DriverName"), ("STATE", "State"),
+              ("URL", "URL"), ("SWARM", "Swarm"), ("DOCKER", "DockerVersion"), ("ERRORS", "Error"))
+LS_HEADERS = dict({field: header for header, field in LS_COLUMNS}, ActiveHost="ACTIVE_HOST",
+                  ActiveSwarm="ACTIVE_SWARM", SwarmOptions="SWARM_OPTIONS",
+                  EngineOptions="ENGINE_OPTIONS", ResponseTime="RESPONSE")
+
+
+def command_ls(context, options, words):
+    filters = parse_filters(options["filter"])
+    store = context.store
+    if options["quiet"] and "state" not in filters:
+        for name in store.names():
+            if keep_machine(store, name, filters, quiet=True):
+                out.answer(name)
+        return 0
+    names = [name for name in store.names() if keep_machine(store, name, filters, options["quiet"])]
+    rows = [row for row in list_rows(store, names, options["timeout"])
+            if row["DriverName"] == "not found" and not options["quiet"]
+            or row["State"].lower() in filters.get("state", [row["State"].lower()])]
+    if options["quiet"]:
+        for name in sorted(row["Name"] for row in rows):
+            out.answer(name)
+    elif options["format"]:
+        show_formatted(rows, options["format"])
+    else:
+        cells = [[header for header, _ in LS_COLUMNS]]
+        cells += [[row[field] for _, field in LS_COLUMNS] for row in rows]
+        for line in table(cells):
+            out.answer(line)
+    return 0
+
+
+def show_formatted(rows, template):
+    """Rows by a --format template; with "table " in front, columns are aligned under headers."""
+    template = template.strip().replace("\\t", "\t").replace("\\n", "\n")
+    in_table = template.startswith("table")
+    template = template[len("table"):].strip() if in_table else template
+    lines = [render(template, row, any_case=True) for row in ([LS_HEADERS] if in_table else []) + rows]
+    if in_table:
+        lines = table([line.split("\t") for line in lines])
+    for line in lines:
+        out.answer(line)
+
+
+def parse_filters(texts):
+    """--filter values as {key: [values]}. Raises UsageError."""
+    filters = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        key = key.strip().lower()
+        if not equals:
+            raise UsageError("Unsupported filter syntax", "Write --filter key=value.")
+        if key not in ("driver", "label", "name", "state", "swarm"):
+            raise UsageError("Unsupported filter key '%s'" % key,
+                             "Keys are driver, label, name, state and swarm.")
+        filters.setdefault(key, []).append(value.lower() if key in ("driver", "state") else value)
+    import re
+    for pattern in filters.get("name", ()):
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise UsageError("The filter name=%s is not a regular expression: %s" % (pattern, error))
+    return filters
+
+
+def keep_machine(store, name, filters, quiet):
+    """Whether a machine passes the filters that its stored settings can answer. One that cannot be
+    loaded is shown in a table, whatever the filters, and never in a list of names."""
+    try:
+        machine = store.load(name)
+        labels = [label.partition("=") for label in machine.engine.get("Labels") or ()]
+    except MachineError:
+        return not quiet
+    import re
+    answers = {
+        "driver": lambda value: machine.driver_name.lower() == value,
+        "name": lambda value: re.search(value, name),
+        "label": lambda value: any(key == value.partition("=")[0]
+                                   and text.lower() == value.partition("=")[2].lower()
+                                   for key, _, text in labels),
+        "swarm": lambda value: value.lower() == swarm_master(store, machine).lower(),
+        "state": lambda value: True,
+    }
+    return all(any(answers[key](value) for value in values) for key, values in filters.items())
+
+
+def swarm_master(store, machine):
+    """The name of the machine that is master of this one's standalone Swarm, or ""."""
+    discovery = machine.swarm.get("Discovery")
+    for name in store.names() if discovery else ():
+        try:
+            other = store.load(name)
+        except MachineError:
+            continue
+        if other.swarm.get("Master") and other.swarm.get("Discovery") == discovery:
+            return name
+    return ""
+
+
+def list_rows(store, names, seconds):
+    """The rows of `ls` as dicts, in natural order; machines are asked in parallel."""
+    rows = each(lambda name: list_row(store, name, seconds), names)
+    for row in rows:
+        if isinstance(row, Exception):
+            raise row
+    fill_swarm_column(rows)
+    return sorted(rows, key=lambda row: natural_key(row["Name"]))
+
+
+def list_row(store, name, seconds):
+    """One machine as a row; whatever is wrong with it is in "Error"."""
+    import time
+    row = dict.fromkeys(LS_HEADERS, "")
+    row.update(Name=name, ActiveHost=False, ActiveSwarm=False, SwarmOptions=None, EngineOptions=None,
+               DriverName="not found", State=ERROR)
+    start = time.monotonic()
+    try:
+        machine = store.load(name)
+        row.update(DriverName=machine.driver_name, Active="-", DockerVersion="Unknown",
+                   SwarmOptions=machine.swarm, EngineOptions=machine.engine)
+        ask_machine(machine, row, seconds)
+    except MachineError as error:
+        row["Error"] = " ".join(error.message.split())
+    row["ResponseTime"] = "%.3fs" % (time.monotonic() - start)
+    return row
+
+
+def ask_machine(machine, row, seconds):
+    """Fill in what the machine says of itself: first its engine, and only if that is silent its
+    driver. Both together take `seconds` at most."""
+    driver = machine.driver
+    driver.patience = max(seconds / 2, 0.5)
+    try:
+        row.update(State=RUNNING, URL=driver.engine_url())
+        row["DockerVersion"] = "v" + engine_version(row["URL"], machine.auth, driver.patience,
+                                                    machine.name)
+    except MachineError as error:
+        if isinstance(error, Unreachable):
+            row["State"] = driver.get_state()
+        if row["State"] == RUNNING:
+            row["Error"] = "Unable to query docker version: " + error.message.replace("\n", " ")
+        else:
+            row["URL"] = ""
+    if row["State"] == RUNNING and row["URL"] == os.environ.get("DOCKER_HOST"):
+        row.update(Active="*", ActiveHost=True)
+
+
+def fill_swarm_column(rows):
+    masters = {row["SwarmOptions"].get("Discovery"): row["Name"] for row in rows
+               if row["SwarmOptions"] and row["SwarmOptions"].get("Master")}
+    for row in rows:
+        options = row["SwarmOptions"] or {}
+        master = masters.get(options.get("Discovery")) if options.get("Discovery") else None
+        if master:
+            row["Swarm"] = master + (" (master)" if options.get("Master") else "")
+
+
+# --- actions
+
+def command_provision(context, options, words):
+    return on_each(context, context.names(words), lambda machine: machine.provision())
+
+
+def command_regenerate_certs(context, options, words):
+    if not options["force"]:
+        answer = ask("Regenerate TLS machine certs?  Warning: this is irreversible. (y/n): ")
+        if not answer:
+            raise MachineError("No answer; nothing was changed.", "Use --force to skip the question.")
+        if not answer.lower().startswith("y"):
+            return 0
+    names = context.names(words)
+    out.say("Regenerating TLS certificates")
+    if options["client-certs"]:
+        out.say("Regenerating local certificates")
+    # The shared client certificate is renewed once, before the machines get copies of it.
+    first = options["client-certs"] and context.store.load(names[0])
+    if first:
+        first.bootstrap_certificates(renew_client=True)
+    return on_each(context, names, lambda machine: machine.provision(renew_server=True))
+
+
+def ask(question):
+    """The first word of the answer; "" at the end of input."""
+    sys.stdout.write(question)
+    sys.stdout.flush()
+    words = (sys.stdin.readline() if sys.stdin else "").split()
+    return words[0] if words else ""
+
+
+def command_rm(context, options, words):
+    if not words:
+        raise UsageError("Error: Expected to get one or more machine names as arguments",
+                         "See: docker-machine rm --help")
+    names = list(dict.fromkeys(words))
+    out.say("About to remove " + ", ".join(names))
+    out.say("WARNING: This action will delete both local reference and remote instance.")
+    if not options["force"] and not options["y"] and not ask(
+            "Are you sure? (y/n): ").lower().startswith("y"):
+        return 0
+    code = 0
+    for name in names:
+        try:
+            remove_machine(context.store, name, options["force"])
+            out.say("Successfully removed " + name)
+        except MachineError as error:
+            show_error(MachineError('Error removing host "%s": %s' % (name, error.message), error.hint))
+            code = 1
+    return code
+
+
+def remove_machine(store, name, force):
+    """Remove a machine at its driver's and here. Raises MachineError and keeps the entry if the
+    driver fails; with `force` that is only told."""
+    if not store.exists(name):
+        raise store.no_such(name)
+    with store.lock(name) as lock:
+        try:
+            if os.path.exists(os.path.join(store.folder(name), "config.json")):
+                store.load(name).remove()
+        except MachineError as error:
+            if not force:
+                error.hint = error.hint or ("To forget it here without deleting it there: "
+                                            "docker-machine rm -f %s" % name)
+                raise
+            show_error(MachineError('Error removing host "%s": %s' % (name, error.message)))
+        store.delete(name)
+        lock.remove()
+
+
+# --- ssh and scp
+
+def command_ssh(context, words):
+    if words and words[0] in ("-h", "-help", "--help"):
+        return show_command_help(COMMANDS["ssh"])
+    machine = context.machine(words[:1])
+    if machine.driver.get_state() != RUNNING:
+        raise MachineError('Error: Cannot run SSH command: Host "%s" is not running' % machine.name)
+    ssh = machine.driver.ssh()
+    return hand_over(ssh.command() + words[1:])
+
+
+def command_scp(context, options, words):
+    if len(words) != 2:
+        raise UsageError("Improper number of arguments", "See: docker-machine scp --help")
+    need("rsync" if options["delta"] else "scp")
+    places = [Place(context.store, word) for word in words]
+    remote = [place for place in places if place.machine]
+    if options["delta"] and len(remote) == 2:
+        raise UsageError("--delta (rsync) cannot copy between two machines.",
+                         "Leave --delta out, or copy by way of this computer.")
+    if len(remote) < 2:
+        pairs = remote[0].machine.driver.ssh().options() if remote else []
+        return hand_over(copy_command(options, pairs, remote, [place.text() for place in places]))
+    return copy_between(options, places)
+
+
+def copy_command(options, pairs, remote, places):
+    words = [word for pair in pairs for word in ("-o", "=".join(pair))]
+    port = remote[0].machine.driver.get_ssh_port() if remote else 22
+    if options["delta"]:
+        shell = ["ssh"] + words + (["-p", str(port)] if port != 22 else [])
+        argv = ["rsync"] + ([] if options["quiet"] else ["--progress"])
+        argv += ["-e", " ".join(quote(word) for word in shell)] + (["-r"] if options["recursive"] else [])
+    else:
+        argv = ["scp"] + words + (["-P", str(port)] if port != 22 else [])
+        argv += (["-r"] if options["recursive"] else []) + (["-q"] if options["quiet"] else [])
+    return argv + ["--"] + places
+
+
+def copy_between(options, places):
+    """scp by way of this computer; each machine's settings are in a file of ssh_config form,
+    since one command line can hold only one port."""
+    import subprocess
+    import tempfile
+    with tempfile.TemporaryDirectory(prefix="docker-machine-") as folder:
+        path = os.path.join(folder, "config")
+        blocks = "\n".join(place.config_block() for place in places)
+        write_atomic(path, blocks + "\nHost *\nInclude ~/.ssh/config\nInclude /etc/ssh/ssh_config\n")
+        argv = ["scp", "-F", path, "-3"] + (["-r"] if options["recursive"] else [])
+        argv += ["-q"] if options["quiet"] else []
+        return subprocess.call(argv + ["--"] + [place.alias_text() for place in places])
+
+
+class Place:
+    """One side of `scp`: PATH, localhost:PATH or [USER@]MACHINE:PATH."""
+
+    def __init__(self, store, word):
+        host, colon, path = word.partition(":")
+        self.user, _, name = host.rpartition("@")
+        self.path, self.machine = path, None
+        if not colon or (WINDOWS and len(host) == 1):
+            self.path = word
+        elif host != "localhost":
+            with stage("Error loading host: "):
+                self.machine = store.load(name)
+        if not self.machine and ":" in self.path and not os.path.isabs(self.path):
+            self.path = os.path.join(".", self.path)  # scp would take it for a host
+
+    def login(self):
+        return self.user or self.machine.driver.get_ssh_username()
+
+    def text(self):
+        """As scp and rsync write it."""
+        if not self.machine:
+            return self.path
+        host = self.machine.driver.get_ssh_hostname()
+        return "%s@%s:%s" % (self.login(), "[%s]" % host if ":" in host else host, self.path)
+
+    def alias_text(self):
+        return "%s@%s:%s" % (self.login(), self.machine.name, self.path)
+
+    def config_block(self):
+        driver = self.machine.driver
+        pairs = driver.ssh().options() + [("HostName", driver.get_ssh_hostname()),
+                                          ("Port", str(driver.get_ssh_port()))]
+        return "Host %s\n" % self.machine.name + "".join(
+            "  %s %s\n" % pair for pair in pairs)
+
+
+# --- help
+
+def command_help(context, options, words):
+    if not words:
+        return show_help(context)
+    if words[0] not in COMMANDS:
+        raise unknown_command(context, words[0])
+    command = COMMANDS[words[0]]
+    if command.name == "create":
+        return command_create(context, ["--help"])
+    return show_command_help(command)
+
+
+def unknown_command(context, name):
+    return UsageError("%s: '%s' is not a %s command. See '%s --help'." % (
+        context.program, name, context.program, context.argv[0]),
+        nearest(name, COMMANDS, "Did you mean: " + context.program + " %s?"))
+
+
+def show_help(context):
+    lines = ["Usage: %s [OPTIONS] COMMAND [arg...]" % context.program, "",
+             "Create and manage machines running Docker.", "",
+             "Version: " + version_line(context.program).partition(" version ")[2], "", "Options:"]
+    lines += flag_help(GLOBAL_FLAGS) + ["", "Commands:"]
+    lines += ["   %s\t%s" % (command.name.ljust(18), command.summary) for command in COMMANDS.values()]
+    lines += ["", "Run '%s COMMAND --help' for more information on a command." % context.program]
+    out.answer("\n".join(lines))
+    return 0
+
+
+def show_command_help(command, flags=None):
+    flags = command.flags if flags is None else flags
+    lines = ["Usage: docker-machine %s%s %s" % (
+        command.name, " [OPTIONS]" if flags else "", command.usage), "", command.summary]
+    if flags:
+        lines += ["", "Options:", ""] + flag_help(flags)
+    out.answer("\n".join(line.rstrip() for line in lines))
+    return 0
+
+
+SWARM_FLAG = Flag("swarm", False, "Display the Swarm config instead of the Docker daemon")
+TIMEOUT_FLAG = Flag("timeout", 10, "Timeout in seconds", short="t")
+ONE, SOME = "[NAME]", "[NAME...]"
+COMMANDS = {command.name: command for command in (
+    Command("active", command_active, "", "Print which machine is active", (TIMEOUT_FLAG,)),
+    Command("config", command_config, ONE, "Print the connection config for machine"),
+    Command("create", command_create, "NAME", "Create a machine", raw=True),
+    Command("env", command_env, ONE,
+            "Display the commands to set up the environment for the Docker client", (
+                Flag("shell", "", "Force environment to be configured for a specified shell: "
+                     "[fish, cmd, powershell, tcsh, emacs], default is auto-detect"),
+                Flag("unset", False, "Unset variables instead of setting them", short="u"),
+                Flag("no-proxy", False, "Add machine IP to NO_PROXY environment variable"))),
+    Command("inspect", command_inspect, ONE, "Inspect information about a machine", (
+        Flag("format", "", "Format the output using the given go template", short="f"),)),
+    Command("ip", command_ip, SOME, "Get the IP address of a machine"),
+    Command("ls", command_ls, "", "List machines", (
+        Flag("quiet", False, "Enable quiet mode", short="q"),
+        Flag("filter", [], "Filter output based on conditions provided"), TIMEOUT_FLAG,
+        Flag("format", "", "Pretty-print machines using a Go template", short="f"))),
+    Command("provision", command_provision, SOME, "Re-provision existing machines"),
+    Command("regenerate-certs", command_regenerate_certs, SOME,
+            "Regenerate TLS Certificates for a machine", (
+                Flag("force", False, "Force rebuild and do not prompt", short="f"),
+                Flag("client-certs", False, "Also regenerate client certificates and CA."))),
+    Command("rm", command_rm, "NAME...", "Remove a machine", (
+        FORCE_FLAG,
+        Flag("y", False, "Assumes automatic yes to proceed with remove, without prompting "
+             "further user confirmation"))),
+    Command("ssh", command_ssh, "[NAME [ARG...]]",
+            "Log into or run a command on a machine with SSH.", raw=True),
+    Command("scp", command_scp, "SOURCE DESTINATION", "Copy files between machines", (
+        Flag("recursive", False, "Copy files recursively (required to copy directories)", short="r"),
+        Flag("delta", False, "Reduce amount of data sent over network by sending only the "
+             "differences (uses rsync)", short="d"),
+        Flag("quiet", False, "Disables the progress meter as well as warning and diagnostic "
+             "messages from ssh", short="q"))),
+    Command("status", command_status, ONE, "Get the status of a machine"),
+    Command("url", command_url, ONE, "Get the URL of a machine"),
+    Command("version", command_version, ONE,
+            "Show the Docker Machine version or a machine docker version"),
+    Command("help", command_help, "[COMMAND]", "Shows a list of commands or help for one command"),
+)}
+
+
+# === 15. Main =====================================================================================
+
+def main(argv=None):
+    """Run a command line (sys.argv by default); the exit code."""
+    argv = sys.argv if argv is None else argv
+    sys.modules.setdefault("docker_machine", sys.modules[__name__])  # what extras import
+    try:
+        return dispatch(argv) or 0
+    except MachineError as error:
+        if out.debugging:
+            show_traceback()
+        show_error(error)
+        return error.code
+    except KeyboardInterrupt:
+        out.error("Interrupted.")
+        return 130
+    except BrokenPipeError:
+        # Whoever read the answer has seen enough. Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except OSError as error:
+        if out.debugging:
+            show_traceback()
+        out.error("%s%s" % (error.filename + ": " if error.filename else "", error.strerror or error))
+        return 1
+    except Exception as error:
+        if out.debugging:
+            show_traceback()
+        out.error("Unexpected error (%s: %s); this is a defect of docker-machine." % (
+            type(error).__name__, error))
+        out.error("Run the command with --debug for the details, and report them.")
+        return 1
+
+
+def show_traceback():
+    import traceback
+    out.error(traceback.format_exc())
+
+
+def dispatch(argv):
+    """Find the command of a command line and run it; its exit code. Raises MachineError."""
+    options, words = parse_flags(GLOBAL_FLAGS, argv[1:], interleaved=False)
+    out.debugging = options["debug"]
+    out.secrets.update(options[flag.name] for flag in GLOBAL_FLAGS
+                       if flag.secret and len(options[flag.name]) > 9)
+    context = Context(argv, options)
+    if options["version"]:
+        out.answer(version_line(context.program))
+        return 0
+    if options["help"] or not words:
+        return show_help(context)
+    name, words = words[0], words[1:]
+    name = "help" if name == "h" else name
+    if name not in COMMANDS:
+        raise unknown_command(context, name)
+    command = COMMANDS[name]
+    if command.raw:
+        return command.function(context, words)
+    options, words = parse_flags(command.flags + (HELP_FLAG,), words)
+    if options["help"]:
+        return show_command_help(command)
+    return command.function(context, options, words)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""Fixtures of the integration tests, which run against the real hosts of tests/testbed.py.
+
+Where such hosts cannot run, the tests are skipped; with DOCKER_MACHINE_REQUIRE_INTEGRATION=1 in
+the environment, as in CI, they fail instead.
+
+The hosts need Python 3.9. This file does not, so that an older Python gets past it when it runs the
+other tests.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Callable, Iterator, List
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.testbed import Host, Testbed
+
+if sys.version_info < (3, 9):
+    collect_ignore_glob = ["test_*.py"]
+
+HostFactory = Callable[..., "Host"]
+"""Takes the arguments of `Testbed.host`."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m integration` selects by this mark
+def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
+    here = Path(__file__).resolve().parent
+    for item in items:
+        if here in item.path.resolve().parents:
+            item.add_marker(pytest.mark.integration)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _integration_requirements() -> None:
+    from tests.testbed import missing_requirements
+
+    missing = missing_requirements()
+    if missing:
+        reason = "integration tests cannot run here: " + ", ".join(missing)
+        if os.environ.get("DOCKER_MACHINE_REQUIRE_INTEGRATION") == "1":
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def _progress(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Writes past pytest's capture: the first build of an image takes a while."""
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+
+    def show(line: str) -> None:
+        with capture.global_and_fixture_disabled():
+            print(f"\ntestbed: {line}", end="", file=sys.stderr, flush=True)
+
+    return show
+
+
+@pytest.fixture(scope="session")
+def bed(
+    _integration_requirements: None,
+    _progress: Callable[[str], None],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> "Iterator[Testbed]":
+    """The test bed; hosts that are started with `bed.host` last until the end of the session."""
+    from tests.testbed import Testbed
+
+    with Testbed(tmp_path_factory.mktemp("testbed"), log=_progress) as testbed:
+        yield testbed
+
+
+@pytest.fixture
+def host(bed: "Testbed") -> Iterator[HostFactory]:
+    """A function that starts hosts, `host("engine")`, which are removed when the test ends."""
+    started: "List[Host]" = []
+
+    def start(*args: str, **kwargs: str) -> "Host":
+        started.append(bed.host(*args, **kwargs))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.remove()
