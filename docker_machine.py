@@ -393,11 +393,17 @@ def cannot(verb, path, error):
 
 
 def make_folder(path):
-    """The folder `path` and its parents, private (0700). Raises MachineError."""
+    """The folder `path` and what is missing above it, private (0700). Raises MachineError."""
+    if os.path.isdir(path):
+        return
+    parent = os.path.dirname(path)
+    if parent and parent != path:
+        make_folder(parent)
     try:
-        os.makedirs(path, 0o700, exist_ok=True)
+        os.mkdir(path, 0o700)
     except OSError as error:
-        raise cannot("create", path, error)
+        if not os.path.isdir(path):  # unless another process was faster
+            raise cannot("create", path, error)
 
 
 def read_text(path):
@@ -2797,12 +2803,27 @@ FORCE_FLAG = Flag("force", False, "Remove local configuration even if machine ca
 DEFAULT_MACHINE = "default"
 
 
+def typed_words(argv):
+    """The command line as the user can type it again: the bare name for a program on the PATH,
+    python3 in front of a file that only Python can run."""
+    program = os.path.basename(argv[0])
+    for folder in os.environ.get("PATH", "").split(os.pathsep):
+        found = os.path.join(folder, program)
+        if os.path.isabs(argv[0]) and os.path.exists(found):
+            return [program] + argv[1:] if os.path.samefile(found, argv[0]) else argv
+    if os.path.isfile(argv[0]) and (os.sep not in argv[0] or not os.access(argv[0], os.X_OK)):
+        return ["python3"] + argv
+    return argv
+
+
 class Context:
     """What a command gets: the store, the global flags, and how the program was called."""
 
     def __init__(self, argv, options):
         self.argv, self.options = argv, options
         self.program = os.path.basename(argv[0])
+        self.typed = typed_words(argv)
+        self.program_words = " ".join(self.typed[:len(self.typed) - len(argv) + 1])
         path = options["storage-path"] or os.path.join(
             os.path.expanduser("~"), ".docker", "machine")
         self.store = Store(path)
@@ -2913,7 +2934,7 @@ def command_create(context, words):
     if driver_class.provisions:
         out.say("Docker is up and running!")
     out.say("To see how to connect your Docker Client to the Docker Engine running on this virtual "
-            "machine, run: %s env %s" % (context.argv[0], machine.name))
+            "machine, run: %s env %s" % (context.program_words, machine.name))
     return 0
 
 
@@ -3026,7 +3047,7 @@ def command_env(context, options, words):
     out.progress_to_stderr = True
     names = ["DOCKER_TLS_VERIFY", "DOCKER_HOST", "DOCKER_CERT_PATH", "DOCKER_MACHINE_NAME"]
     command = " ".join('"%s"' % word if " " in word or "\\" in word else word
-                       for word in context.argv)
+                       for word in context.typed)
     if options["unset"]:
         if words:
             raise UsageError("Error: Expected no machine name when the -u flag is present")
@@ -3445,7 +3466,7 @@ def command_help(context, options, words):
 
 def unknown_command(context, name):
     return UsageError("%s: '%s' is not a %s command. See '%s --help'." % (
-        context.program, name, context.program, context.argv[0]),
+        context.program, name, context.program, context.program_words),
         nearest(name, COMMANDS, "Did you mean: " + context.program + " %s?"))
 
 
