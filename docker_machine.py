@@ -438,9 +438,12 @@ class Lock:
             wait_for(self._take, self.seconds, "")
         except MachineError as error:
             raise error if error.message else self._busy()
-        self.file.truncate(0)
-        self.file.write("%d\n" % os.getpid())
-        self.file.flush()
+        try:
+            self.file.truncate(0)
+            self.file.write("%d\n" % os.getpid())
+            self.file.flush()
+        except OSError as error:
+            raise cannot("write", self.path, error)
         return self
 
     def __exit__(self, *unused):
@@ -985,7 +988,8 @@ class SSH:
         said = result.stderr.strip() or "exit code 255 without a word"
         for mark, sentence, hint in SSH_FAILURES:
             if mark in said:
-                said = sentence.format(**words) + " (ssh: %s)" % said.splitlines()[-1]
+                last = said.splitlines()[-1].strip(".")
+                said = sentence.format(**words) + " (ssh: %s)" % last.replace("ssh: ", "", 1)
                 return SSHError("SSH failed: %s." % said, hint.format(**words))
         return SSHError("SSH to %s failed: %s" % (self.host, said))
 
@@ -1588,10 +1592,15 @@ ExecStart=$dockerd -H $TCP -H $listen$containerd $ARGUMENTS$ENVIRONMENT" "$CONFI
         put "$json" -rw-r--r-- "$JSON" "$CONFIGURING"
     fi
     [ -z "$changed" ] || systemctl daemon-reload
-    rivals=$(grep -ls '^ExecStart=' "$ROOT"/etc/systemd/system/docker.service.d/*.conf \
+    for file in "$ROOT"/etc/systemd/system/docker.service.d/*.conf \
         "$ROOT"/run/systemd/system/docker.service.d/*.conf \
-        "$ROOT"/usr/lib/systemd/system/docker.service.d/*.conf | grep -v '/10-machine.conf$')
-    [ -z "$rivals" ] || { roll_back; fail "Another drop-in sets ExecStart too: $(echo "$rivals" | tr '\n' ' ')"; }
+        "$ROOT"/usr/lib/systemd/system/docker.service.d/*.conf; do
+        # systemd applies them in the order of their names, and the last one wins.
+        last=$(printf '%s\n' 10-machine.conf "${file##*/}" | sort | tail -n 1)
+        [ "$last" != 10-machine.conf ] && grep -qs '^ExecStart=' "$file" || continue
+        roll_back
+        fail "Another drop-in overrides the engine's command line: ${file#"$ROOT"}"
+    done
     systemctl is-enabled -q docker.service || quietly systemctl enable docker.service ||
         warn "The engine is not enabled at boot: $(tail -n 1 "$TROUBLE")"
 }
@@ -1638,6 +1647,7 @@ main() {
     LC_ALL=C DEBIAN_FRONTEND=noninteractive
     PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin
     export LC_ALL DEBIAN_FRONTEND PATH
+    umask 022
     CONFIGURING="Setting Docker configuration on the remote daemon..."
     DROPIN=$ROOT/etc/systemd/system/docker.service.d/10-machine.conf
     PENDING=$ROOT/run/docker-machine.restart # an earlier run was killed before its restart
@@ -2305,6 +2315,7 @@ class Machine:
         """The driver's check, and ours where the host can be asked already. Changes nothing."""
         with stage("Error with pre-create check: "):
             try:
+                self.store.check_writable()
                 need("openssl")
                 if self.driver.provisions:
                     need("ssh")
@@ -2480,6 +2491,16 @@ class Store:
                               if not entry.name.startswith(".") and entry.is_dir())
         except FileNotFoundError:
             return []
+
+    def check_writable(self):
+        """Refuse a store that nothing can be written to, while nothing is there yet: a few blocks
+        are written beside it and deleted. Raises MachineError."""
+        folder = self.path
+        while not os.path.isdir(folder) and os.path.dirname(folder) != folder:
+            folder = os.path.dirname(folder)
+        path = os.path.join(folder, ".docker-machine-%d" % os.getpid())
+        write_atomic(path, b"\0" * 65536)
+        os.unlink(path)
 
     def exists(self, name):
         return is_plain_name(name) and os.path.lexists(self.folder(name))
