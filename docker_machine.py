@@ -953,18 +953,27 @@ class SSH:
             ("ConnectTimeout", "10"), ("ServerAliveInterval", "15"), ("ServerAliveCountMax", "4"),
             ("LogLevel", "ERROR"),
         ]
-        if self.key:
-            pairs += [("IdentitiesOnly", "yes"), ("IdentityFile", _config_path(self.key))]
-        return pairs
+        return pairs + ([("IdentitiesOnly", "yes")] if self.key else [])
 
-    def words(self, pairs):
-        """`pairs` as command line words, in front of the target's user and port."""
-        words = [word for pair in pairs for word in ("-o", "=".join(pair))]
+    def words(self, pairs=(), port_flag="-p"):
+        """The options as command line words of ssh (or of scp, with its own `port_flag`)."""
+        words = [word for pair in self.options() + list(pairs) for word in ("-o", "=".join(pair))]
+        if "%" in self.key:  # -i wants the file to be there, and expands tokens all the same
+            words += ["-o", "IdentityFile=" + _config_path(self.key)]
+        elif self.key:
+            words += ["-i", self.key]
         # The default port is left to ssh, since the user's ssh_config may know better.
-        return words + ["-l", self.user] + (["-p", str(self.port)] if self.port != 22 else [])
+        return words + ([port_flag, str(self.port)] if self.port != 22 else [])
 
     def command(self, *remote, pairs=()):
-        return ["ssh"] + self.words(self.options() + list(pairs)) + [self.host] + list(remote)
+        return ["ssh"] + self.words(pairs) + ["-l", self.user, self.host] + list(remote)
+
+    def config_block(self, alias):
+        """The same as a Host block of an ssh_config file."""
+        pairs = self.options() + [("HostName", self.host), ("Port", str(self.port))]
+        if self.key:
+            pairs.append(("IdentityFile", _config_path(self.key)))
+        return "Host %s\n" % alias + "".join("  %s %s\n" % pair for pair in pairs)
 
     def run(self, command, stdin="", seconds=60, on_line=None):
         """Run `command` in the login shell there, without a terminal. Raises SSHError."""
@@ -989,6 +998,8 @@ class SSH:
         for mark, sentence, hint in SSH_FAILURES:
             if mark in said:
                 last = said.splitlines()[-1].strip(".")
+                if mark == "Permission denied" and self.key and has_passphrase(self.key):
+                    hint = "The key has a passphrase: give it to the agent first: ssh-add {key}"
                 said = sentence.format(**words) + " (ssh: %s)" % last.replace("ssh: ", "", 1)
                 return SSHError("SSH failed: %s." % said, hint.format(**words))
         return SSHError("SSH to %s failed: %s" % (self.host, said))
@@ -1013,9 +1024,14 @@ class SSH:
 
 
 def _config_path(path):
-    """A path as an ssh_config value: blanks need quotes, % starts a token."""
-    path = path.replace("%", "%%")
-    return '"%s"' % path if " " in path else path
+    """A path as an ssh_config value: blanks and quotes need quotes, % starts a token."""
+    path = path.replace("%", "%%").replace('"', '\\"')
+    return '"%s"' % path if set(path) & set(" \t\"'#") else path
+
+
+def has_passphrase(path):
+    """Whether a private key is encrypted: ssh-keygen cannot read it with an empty passphrase."""
+    return "passphrase" in run(["ssh-keygen", "-y", "-P", "", "-f", path], seconds=10).stderr
 
 
 def check_key_file(path):
@@ -1597,9 +1613,10 @@ ExecStart=$dockerd -H $TCP -H $listen$containerd $ARGUMENTS$ENVIRONMENT" "$CONFI
         "$ROOT"/usr/lib/systemd/system/docker.service.d/*.conf; do
         # systemd applies them in the order of their names, and the last one wins.
         last=$(printf '%s\n' 10-machine.conf "${file##*/}" | sort | tail -n 1)
-        [ "$last" != 10-machine.conf ] && grep -qs '^ExecStart=' "$file" || continue
-        roll_back
-        fail "Another drop-in overrides the engine's command line: ${file#"$ROOT"}"
+        if [ "$last" != 10-machine.conf ] && grep -qs '^ExecStart=' "$file"; then
+            roll_back
+            fail "Another drop-in overrides the engine's command line: ${file#"$ROOT"}"
+        fi
     done
     systemctl is-enabled -q docker.service || quietly systemctl enable docker.service ||
         warn "The engine is not enabled at boot: $(tail -n 1 "$TROUBLE")"
@@ -3356,7 +3373,6 @@ def command_rm(context, options, words):
     for name in names:
         try:
             remove_machine(context.store, name, options["force"])
-            out.say("Successfully removed " + name)
         except MachineError as error:
             show_error(MachineError('Error removing host "%s": %s' % (name, error.message), error.hint))
             code = 1
@@ -3367,6 +3383,8 @@ def remove_machine(store, name, force):
     """Remove a machine at its driver's and here. Raises MachineError and keeps the entry if the
     driver fails; with `force` that is only told."""
     if not store.exists(name):
+        if force and is_plain_name(name):
+            return out.warn(store.no_such(name).message)
         raise store.no_such(name)
     with store.lock(name) as lock:
         try:
@@ -3380,6 +3398,7 @@ def remove_machine(store, name, force):
             show_error(MachineError('Error removing host "%s": %s' % (name, error.message)))
         store.delete(name)
         lock.remove()
+    out.say("Successfully removed " + name)
 
 
 # --- ssh and scp
@@ -3403,23 +3422,25 @@ def command_scp(context, options, words):
     if options["delta"] and len(remote) == 2:
         raise UsageError("--delta (rsync) cannot copy between two machines.",
                          "Leave --delta out, or copy by way of this computer.")
-    if len(remote) < 2:
-        pairs = remote[0].machine.driver.ssh().options() if remote else []
-        return hand_over(copy_command(options, pairs, remote, [place.text() for place in places]))
-    return copy_between(options, places)
+    if len(remote) == 2:
+        return copy_between(options, places)
+    return hand_over(copy_command(options, remote) + ["--"] + [place.text() for place in places])
 
 
-def copy_command(options, pairs, remote, places):
-    words = [word for pair in pairs for word in ("-o", "=".join(pair))]
-    port = remote[0].machine.driver.get_ssh_port() if remote else 22
-    if options["delta"]:
-        shell = ["ssh"] + words + (["-p", str(port)] if port != 22 else [])
-        argv = ["rsync"] + ([] if options["quiet"] else ["--progress"])
-        argv += ["-e", " ".join(quote(word) for word in shell)] + (["-r"] if options["recursive"] else [])
-    else:
-        argv = ["scp"] + words + (["-P", str(port)] if port != 22 else [])
-        argv += (["-r"] if options["recursive"] else []) + (["-q"] if options["quiet"] else [])
-    return argv + ["--"] + places
+def copy_command(options, remote):
+    """scp or rsync with the options of the one machine in `remote`, or of none."""
+    recursive = ["-r"] if options["recursive"] else []
+    if not options["delta"]:
+        words = remote[0].machine.driver.ssh().words(port_flag="-P") if remote else []
+        return ["scp"] + words + recursive + (["-q"] if options["quiet"] else [])
+    shell = ["ssh"] + (remote[0].machine.driver.ssh().words() if remote else [])
+    return (["rsync"] + ([] if options["quiet"] else ["--progress"]) + recursive
+            + ["-e", " ".join(rsync_quote(word) for word in shell)])
+
+
+def rsync_quote(word):
+    """`word` for rsync's -e, which splits at blanks and doubles a quote inside quotes."""
+    return "'" + word.replace("'", "''") + "'"
 
 
 def copy_between(options, places):
@@ -3429,7 +3450,8 @@ def copy_between(options, places):
     import tempfile
     with tempfile.TemporaryDirectory(prefix="docker-machine-") as folder:
         path = os.path.join(folder, "config")
-        blocks = "\n".join(place.config_block() for place in places)
+        blocks = "\n".join(place.machine.driver.ssh().config_block(place.machine.name)
+                           for place in places)
         write_atomic(path, blocks + "\nHost *\nInclude ~/.ssh/config\nInclude /etc/ssh/ssh_config\n")
         argv = ["scp", "-F", path, "-3"] + (["-r"] if options["recursive"] else [])
         argv += ["-q"] if options["quiet"] else []
@@ -3463,13 +3485,6 @@ class Place:
 
     def alias_text(self):
         return "%s@%s:%s" % (self.login(), self.machine.name, self.path)
-
-    def config_block(self):
-        driver = self.machine.driver
-        pairs = driver.ssh().options() + [("HostName", driver.get_ssh_hostname()),
-                                          ("Port", str(driver.get_ssh_port()))]
-        return "Host %s\n" % self.machine.name + "".join(
-            "  %s %s\n" % pair for pair in pairs)
 
 
 # --- help
@@ -3512,7 +3527,6 @@ def show_command_help(command, flags=None):
     return 0
 
 
-SWARM_FLAG = Flag("swarm", False, "Display the Swarm config instead of the Docker daemon")
 TIMEOUT_FLAG = Flag("timeout", 10, "Timeout in seconds", short="t")
 ONE, SOME = "[NAME]", "[NAME...]"
 COMMANDS = {command.name: command for command in (
