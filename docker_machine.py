@@ -35,6 +35,9 @@ Contents, in the order data flows; a section uses only what stands above it:
 import os
 import sys
 
+if False:  # for type checkers alone
+    import typing
+
 __version__ = "1.0.0.dev0"
 __all__ = [
     "Driver", "Flag", "MachineError", "PreCreateError", "Result", "SSH", "UsageError",
@@ -319,7 +322,7 @@ def each(function, items, workers=64):
     """
     import threading
     items = list(items)
-    results = [None] * len(items)
+    results = [None] * len(items)  # type: list
     todo = iter(range(len(items)))
     lock = threading.Lock()
 
@@ -430,7 +433,7 @@ class Lock:
 
     def __init__(self, path, what, seconds=10):
         self.path, self.what, self.seconds = path, what, seconds
-        self.file = None
+        self.file = None  # type: typing.Any
 
     def __enter__(self):
         make_folder(os.path.dirname(self.path))
@@ -460,7 +463,8 @@ class Lock:
         except OSError:
             holder = ""
         return MachineError("%s is in use by another docker-machine%s." % (
-            self.what, " (process %s)" % holder if holder else ""), "Wait until it ends, or end it.")
+            self.what, " (process %s)" % holder if holder else ""),
+            "Wait until it ends, or end it.")
 
     def _take(self):
         try:
@@ -482,7 +486,7 @@ def _lock_file(file):
     if WINDOWS:
         import msvcrt
         file.seek(0)
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
     else:
         import fcntl
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -558,7 +562,8 @@ def parse_flags(flags, words, environ=None, interleaved=True):
     """
     environ = os.environ if environ is None else environ
     by_name = {name: flag for flag in flags for name in (flag.name, flag.short) if name}
-    given, rest = {}, []
+    given = {}  # type: dict
+    rest = []
     words = list(words)
     while words:
         word = words.pop(0)
@@ -709,8 +714,9 @@ def issue(pair, organization, extensions, ca=None, curve=False):
 def _write_openssl_files(folder, organization, extensions):
     # 64 characters is X.509's upper bound for an organization (RFC 5280, ub-organization-name).
     safe = "".join("\\" + c if c in "\\$#\"'" else c for c in organization[:64])
+    serial = int.from_bytes(os.urandom(16), "big") >> 1 | 1
     write = {"config": OPENSSL_CONFIG.format(organization=safe, extensions=extensions),
-             "index.txt": "", "serial": "%032x\n" % (int.from_bytes(os.urandom(16), "big") >> 1 | 1)}
+             "index.txt": "", "serial": "%032x\n" % serial}
     for name, text in write.items():
         with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
             file.write(text)
@@ -790,7 +796,8 @@ def pair_problem(pair, ca_cert):
 
 
 def server_pair_fits(pair, ca_cert, names, also_client):
-    """Whether the server certificate that is there can stay: same CA, all names, not near its end."""
+    """Whether the server certificate that is there can stay: of this CA, for all names, and not
+    near its end."""
     if not pair.complete() or pair_problem(pair, ca_cert):
         return False
     result = openssl("x509", "-in", pair.cert, "-noout", "-text",
@@ -978,7 +985,8 @@ class SSH:
     def run(self, command, stdin="", seconds=60, on_line=None):
         """Run `command` in the login shell there, without a terminal. Raises SSHError."""
         pairs = [("ClearAllForwardings", "yes"), ("RequestTTY", "no"), ("RemoteCommand", "none"),
-                 ("PermitLocalCommand", "no"), ("ForwardX11", "no"), ("NumberOfPasswordPrompts", "1"),
+                 ("PermitLocalCommand", "no"), ("ForwardX11", "no"),
+                 ("NumberOfPasswordPrompts", "1"),
                  ("BatchMode", "no" if sys.stdin and sys.stdin.isatty() else "yes")]
         if not WINDOWS:
             pairs += [("ControlMaster", "auto"), ("ControlPersist", "15"),
@@ -1075,8 +1083,8 @@ class Driver:
     """
 
     name = ""
-    flags = ()
-    fields = ()
+    flags = ()  # type: tuple
+    fields = ()  # type: tuple
     default_user = "root"
     provisions = True  # whether an engine is to be set up on the machine
     boot_seconds = 180  # how long ssh may take to answer after the machine runs
@@ -1230,7 +1238,7 @@ def engine_get(url, auth, path, seconds, name="[name]"):
             head, _, body = _read_all(connection).partition(b"\r\n\r\n")
         status = head.split()[1]
         if status != b"200":
-            raise MachineError("The engine at %s answered %s." % (url, status.decode("ascii", "replace")))
+            raise MachineError("The engine at %s answered %s." % (url, status.decode()))
         return json.loads(body.decode())
     except (ssl.SSLError, ssl.CertificateError) as error:
         raise certificate_error(host, port, error, name)
@@ -1244,7 +1252,7 @@ def engine_get(url, auth, path, seconds, name="[name]"):
 
 
 def _read_all(connection):
-    chunks = []
+    chunks = []  # type: list
     while True:
         chunk = connection.recv(65536)
         if not chunk:
@@ -1444,7 +1452,8 @@ apt() { # waits for other users of the package database
             mended=yes
             continue
         fi
-        grep -q -e 'Could not get lock' -e 'Unable to lock' -e 'Unable to acquire' "$TROUBLE" || return 1
+        grep -q -e 'Could not get lock' -e 'Unable to lock' -e 'Unable to acquire' "$TROUBLE" ||
+            return 1
         [ "$(date +%s)" -lt "$deadline" ] || return 1
         step "Waiting for another package manager to finish..."
         sleep 2
@@ -1489,7 +1498,8 @@ fall_back() { # URL
         tail -n 15 "$TROUBLE" | note
         fail "The Docker Engine could not be installed from $1."
     fi
-    warn "$1 cannot be used ($(grep -v '^ *$' "$TROUBLE" | tail -n 1)); taking the distribution's package $PACKAGE."
+    why=$(grep -v '^ *$' "$TROUBLE" | tail -n 1)
+    warn "$1 cannot be used ($why); taking the distribution's package $PACKAGE."
     install_package
 }
 
@@ -1511,7 +1521,8 @@ install_package() {
         apt update || { tail -n 15 "$TROUBLE" | note; fail "apt-get update failed."; }
         updated=yes
         if [ -n "$VERSION" ]; then
-            exact=$(apt-cache madison "$PACKAGE" | awk -v v="$VERSION" 'index($3, v) == 1 { print $3; exit }')
+            exact=$(apt-cache madison "$PACKAGE" |
+                awk -v v="$VERSION" 'index($3, v) == 1 { print $3; exit }')
             [ -n "$exact" ] || fail "There is no package $PACKAGE of version $VERSION."
             engine=$PACKAGE=$exact
         fi
@@ -1623,19 +1634,22 @@ ExecStart=$dockerd -H $TCP -H $listen$containerd $ARGUMENTS$ENVIRONMENT" "$CONFI
 }
 
 roll_back() { # the configuration as it was
-    if [ -n "${old_dropin-}" ]; then printf '%s\n' "$old_dropin" >"$DROPIN"; else rm -f "$DROPIN"; fi
+    rm -f "$DROPIN"
+    [ -z "${old_dropin-}" ] || printf '%s\n' "$old_dropin" >"$DROPIN"
     [ -z "${old_json-}" ] || printf '%s\n' "$old_json" >"$json"
     rm -f "$PENDING"
     systemctl daemon-reload
+}
+
+is_active() {
+    systemctl is-active -q docker.service
 }
 
 restart_systemd() {
     since=$(date +%s)
     was_active=$(systemctl is-active docker.service)
     systemctl reset-failed docker.service 2>/dev/null
-    if quietly timeout 120 systemctl restart docker.service && systemctl is-active -q docker.service; then
-        return
-    fi
+    quietly timeout 120 systemctl restart docker.service && is_active && return
     report_engine
     roll_back
     systemctl reset-failed docker.service 2>/dev/null
@@ -1681,7 +1695,7 @@ main() {
     put "$ROOT$FOLDER/server.pem" -rw-r--r-- "$CERT" "$COPYING"
     put "$ROOT$FOLDER/server-key.pem" -rw------- "$KEY" "$COPYING"
     "configure_$STYLE"
-    if [ -n "$changed" ] || { [ "$STYLE" = systemd ] && ! systemctl is-active -q docker.service; }; then
+    if [ -n "$changed" ] || { [ "$STYLE" = systemd ] && ! is_active; }; then
         "restart_$STYLE"
         changed=yes
         rm -f "$PENDING"
@@ -1718,7 +1732,7 @@ def _probe_once(ssh, patient=False):
         if patient:
             return None
         raise
-    facts = {}
+    facts = {}  # type: dict
     for line in result.stdout.splitlines():
         key, colon, text = line.partition(":")
         if colon:
@@ -1825,7 +1839,8 @@ def check_engine_options(engine):
     Raises UsageError.
     """
     named = [("--engine-opt", engine["ArbitraryFlags"]), ("--engine-env", engine["Env"]),
-             ("--engine-label", engine["Labels"]), ("--engine-version", [engine.get("Version") or ""]),
+             ("--engine-label", engine["Labels"]),
+             ("--engine-version", [engine.get("Version") or ""]),
              ("--engine-insecure-registry", engine["InsecureRegistry"]),
              ("--engine-registry-mirror", engine["RegistryMirror"]),
              ("--engine-storage-driver", [engine["StorageDriver"]]),
@@ -1858,7 +1873,7 @@ def is_variable(name):
 def _check_engine_opt(value):
     name = value.partition("=")[0]
     if not name or name.startswith("-"):
-        raise UsageError('--engine-opt "%s": write the engine\'s option without its dashes.' % value)
+        raise UsageError('--engine-opt "%s": write the option without its dashes.' % value)
     if name.split()[0] != name or name in OWN_OPTIONS:
         raise UsageError('--engine-opt "%s": %s.' % (value, "docker-machine sets %s itself" % name
                          if name in OWN_OPTIONS else "an option is written name=value"))
@@ -1930,8 +1945,8 @@ def _setting(value):
 
 def _conflict(key, there, ours):
     import json
-    return MachineError('"%s" is set in /etc/docker/daemon.json on the host (%s), and docker-machine '
-                        "sets it too (%s)." % (key, json.dumps(there), ours),
+    return MachineError('"%s" is set in /etc/docker/daemon.json on the host (%s), and '
+                        "docker-machine sets it too (%s)." % (key, json.dumps(there), ours),
                         "Remove that key from the file there, or leave the option out.")
 
 
@@ -1973,7 +1988,7 @@ def boot2docker_profile(flags, tcp, variables, folder="/var/lib/boot2docker"):
             continue
         word = "--" + name + ("" if value is None else "=" + value)
         if set(word) & set(" \t\n'\"$`\\*?["):
-            raise UsageError("boot2docker cannot take blanks or quotes in an engine option: " + word)
+            raise UsageError("boot2docker takes no blanks or quotes in an engine option: " + word)
         extra.append(word)
     lines = ["EXTRA_ARGS='"] + extra + ["'", "CACERT=%s/ca.pem" % folder,
              "DOCKER_HOST='-H %s'" % tcp,
@@ -2009,7 +2024,8 @@ def provision_script(row, facts, machine, certificates, bundle=""):
         "COPYING": "Copying certs to the remote machine...", "TCP": tcp,
         "INSTALL": install, "FALLBACK": fallback, "PACKAGER": row.packager,
         "PACKAGE": row.package, "VERSION": engine.get("Version") or "", "JSON": json_text,
-        "ARGUMENTS": systemd_arguments(flags), "ENVIRONMENT": systemd_environment(engine.get("Env")),
+        "ARGUMENTS": systemd_arguments(flags),
+        "ENVIRONMENT": systemd_environment(engine.get("Env")),
         "PROFILE": boot2docker_profile(flags, tcp, engine.get("Env"))
         if row.style == "boot2docker" else "",
     }
@@ -2135,8 +2151,8 @@ class GenericDriver(Driver):
              field="IPAddress", required=True),
         Flag("generic-ssh-user", "root", "SSH user, root or one with sudo", "GENERIC_SSH_USER",
              field="SSHUser"),
-        Flag("generic-ssh-key", "", "SSH private key; without one ssh's agent and defaults are used",
-             "GENERIC_SSH_KEY", field="SSHKey"),
+        Flag("generic-ssh-key", "", "SSH private key; without one ssh's agent and defaults are "
+             "used", "GENERIC_SSH_KEY", field="SSHKey"),
         Flag("generic-ssh-port", 22, "SSH port", "GENERIC_SSH_PORT", field="SSHPort"),
     )
 
@@ -2202,9 +2218,10 @@ def load_driver(name):
     if name in DRIVERS:
         return DRIVERS[name]
     raise MachineError(
-        'Driver "%s" not found. Do you have the plugin binary "docker-machine-driver-%s" accessible '
-        "in your PATH?" % (name, name), nearest(name, DRIVERS, "Did you mean --driver %s?")
-        or "Drivers here: %s" % ", ".join(sorted(DRIVERS)))
+        'Driver "%s" not found. Do you have the plugin binary "docker-machine-driver-%s" '
+        "accessible in your PATH?" % (name, name),
+        nearest(name, DRIVERS, "Did you mean --driver %s?")
+        or "Drivers here: " + ", ".join(sorted(DRIVERS)))
 
 
 # === 12. Store and Machine ========================================================================
@@ -2217,13 +2234,13 @@ ENGINE_OPTIONS = (
     ("InsecureRegistry", []), ("Labels", []), ("LogLevel", ""), ("StorageDriver", ""),
     ("SelinuxEnabled", False), ("TlsVerify", True), ("RegistryMirror", []),
     ("InstallURL", DEFAULT_INSTALL_URL),
-)
+)  # type: tuple
 SWARM_OPTIONS = (
     ("IsSwarm", False), ("Address", ""), ("Discovery", ""), ("Agent", False), ("Master", False),
     ("Host", "tcp://0.0.0.0:3376"), ("Image", "swarm:latest"), ("Strategy", "spread"),
     ("Heartbeat", 0), ("Overcommit", 0), ("ArbitraryFlags", []), ("ArbitraryJoinFlags", []),
     ("Env", None), ("IsExperimental", False),
-)
+)  # type: tuple
 
 
 def go_json(value):
@@ -2241,14 +2258,15 @@ def is_plain_name(name):
 
 
 def check_new_name(name):
-    """Refuse a machine name that Docker Machine, DNS or Linux would not take. Raises MachineError."""
+    """Refuse a machine name that Docker Machine or DNS would not take. Raises MachineError."""
     allowed = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.")
     if not name or set(name) - allowed or name[0] in "-.":
         raise MachineError("Error creating machine: Invalid hostname specified. Allowed hostname "
                            "chars are: 0-9a-zA-Z . -", "Choose another name than %r." % name)
     if any(not 0 < len(part) <= 63 for part in name.split(".")) or len(name) > 253:
         raise MachineError("Error creating machine: Invalid hostname specified: each part of %r "
-                           "between dots must have 1 to 63 characters" % name, "Choose another name.")
+                           "between dots must have 1 to 63 characters" % name,
+                           "Choose another name.")
 
 
 class Machine:
@@ -2473,7 +2491,8 @@ class Machine:
             state = self.driver.ssh().run("sh -s", ENGINE_REPORT_SH, 15).stdout.rstrip()
         except MachineError:
             state = ""
-        hint = "Look into the engine's log: docker-machine ssh %s sudo journalctl -u docker" % self.name
+        hint = ("Look into the engine's log: docker-machine ssh %s sudo journalctl -u docker"
+                % self.name)
         if "Active: active" in state:
             hint = ("The engine runs on the host. Open TCP port %d in its firewall or security "
                     "group, then: docker-machine provision %s" % (split_url(url)[1], self.name))
@@ -2558,7 +2577,10 @@ class Store:
             'Use "docker-machine create" to add a new one.' % name, nearest(name, self.names()))
 
     def load(self, name):
-        """The Machine of that name; an old config.json is migrated and saved. Raises MachineError."""
+        """The Machine of that name; an old config.json is migrated and saved.
+
+        Raises MachineError.
+        """
         if not self.exists(name):
             raise self.no_such(name)
         path = os.path.join(self.folder(name), "config.json")
@@ -2603,10 +2625,11 @@ class Store:
         old = settings.get("StorePath")
         if not isinstance(old, str) or not os.path.isabs(old) or os.path.abspath(old) == self.path:
             return
+        old = old.rstrip(os.sep)
         for part in (settings, (config.get("HostOptions") or {}).get("AuthOptions") or {}):
             for key, value in part.items():
-                if isinstance(value, str) and (value + os.sep).startswith(old.rstrip(os.sep) + os.sep):
-                    part[key] = self.path + value[len(old.rstrip(os.sep)):]
+                if isinstance(value, str) and (value + os.sep).startswith(old + os.sep):
+                    part[key] = self.path + value[len(old):]
 
     def save(self, machine):
         write_atomic(os.path.join(machine.folder, "config.json"), go_json(machine.config))
@@ -2752,8 +2775,8 @@ def _render_action(action, value, any_case):
     words = action.split()
     function = words.pop(0) if words and words[0] in ("json", "prettyjson") else ""
     if len(words) != 1 or not words[0].startswith("."):
-        raise MachineError('template parsing error: template: :1: "{{%s}}" is not supported' % action,
-                           "Use {{.Field}}, {{json .Field}} or {{prettyjson .Field}}.")
+        raise MachineError('template parsing error: template: :1: "{{%s}}" is not supported'
+                           % action, "Use {{.Field}}, {{json .Field}} or {{prettyjson .Field}}.")
     found, there = value, True
     for name in filter(None, words[0].split(".")):
         if any_case and isinstance(found, dict):
@@ -2985,8 +3008,8 @@ def refuse_existing(context, name):
     except MachineError:
         unfinished = ""
     if unfinished:
-        hint = ("Its creation did not finish. Resume it: docker-machine provision %s (or remove it: "
-                "docker-machine rm %s)" % (name, name))
+        hint = ("Its creation did not finish. Resume it: docker-machine provision %s (or remove "
+                "it: docker-machine rm %s)" % (name, name))
     raise MachineError('Docker machine "%s" already exists' % name, hint)
 
 
@@ -3038,8 +3061,9 @@ def fill_host_options(machine, options, global_options):
         host_options["EngineOptions"]["Version"] = options["engine-version"]
     host_options["SwarmOptions"].update(
         Address=options["swarm-addr"], Discovery=options["swarm-discovery"],
-        Host=options["swarm-host"], Image=options["swarm-image"], Strategy=options["swarm-strategy"],
-        ArbitraryFlags=options["swarm-opt"], ArbitraryJoinFlags=options["swarm-join-opt"],
+        Host=options["swarm-host"], Image=options["swarm-image"],
+        Strategy=options["swarm-strategy"], ArbitraryFlags=options["swarm-opt"],
+        ArbitraryJoinFlags=options["swarm-join-opt"],
         IsExperimental=options["swarm-experimental"])
     auth = host_options["AuthOptions"]
     auth["ServerCertSANs"] = options["tls-san"]
@@ -3207,7 +3231,8 @@ def show_formatted(rows, template):
     template = template.strip().replace("\\t", "\t").replace("\\n", "\n")
     in_table = template.startswith("table")
     template = template[len("table"):].strip() if in_table else template
-    lines = [render(template, row, any_case=True) for row in ([LS_HEADERS] if in_table else []) + rows]
+    lines = [render(template, row, any_case=True)
+             for row in ([LS_HEADERS] if in_table else []) + rows]
     if in_table:
         lines = table([line.split("\t") for line in lines])
     for line in lines:
@@ -3216,7 +3241,7 @@ def show_formatted(rows, template):
 
 def parse_filters(texts):
     """--filter values as {key: [values]}. Raises UsageError."""
-    filters = {}
+    filters = {}  # type: dict
     for text in texts:
         key, equals, value = text.partition("=")
         key = key.strip().lower()
@@ -3231,7 +3256,7 @@ def parse_filters(texts):
         try:
             re.compile(pattern)
         except re.error as error:
-            raise UsageError("The filter name=%s is not a regular expression: %s" % (pattern, error))
+            raise UsageError("The filter name=%s is no regular expression: %s" % (pattern, error))
     return filters
 
 
@@ -3282,9 +3307,9 @@ def list_rows(store, names, seconds):
 def list_row(store, name, seconds):
     """One machine as a row; whatever is wrong with it is in "Error"."""
     import time
-    row = dict.fromkeys(LS_HEADERS, "")
-    row.update(Name=name, ActiveHost=False, ActiveSwarm=False, SwarmOptions=None, EngineOptions=None,
-               DriverName="not found", State=ERROR)
+    row = dict.fromkeys(LS_HEADERS, "")  # type: dict
+    row.update(Name=name, ActiveHost=False, ActiveSwarm=False, SwarmOptions=None,
+               EngineOptions=None, DriverName="not found", State=ERROR)
     start = time.monotonic()
     try:
         machine = store.load(name)
@@ -3337,7 +3362,8 @@ def command_regenerate_certs(context, options, words):
     if not options["force"]:
         answer = ask("Regenerate TLS machine certs?  Warning: this is irreversible. (y/n): ")
         if not answer:
-            raise MachineError("No answer; nothing was changed.", "Use --force to skip the question.")
+            raise MachineError("No answer; nothing was changed.",
+                               "Use --force to skip the question.")
         if not answer.lower().startswith("y"):
             return 0
     names = context.names(words)
@@ -3374,7 +3400,8 @@ def command_rm(context, options, words):
         try:
             remove_machine(context.store, name, options["force"])
         except MachineError as error:
-            show_error(MachineError('Error removing host "%s": %s' % (name, error.message), error.hint))
+            error.message = 'Error removing host "%s": %s' % (name, error.message)
+            show_error(error)
             code = 1
     return code
 
@@ -3452,7 +3479,8 @@ def copy_between(options, places):
         path = os.path.join(folder, "config")
         blocks = "\n".join(place.machine.driver.ssh().config_block(place.machine.name)
                            for place in places)
-        write_atomic(path, blocks + "\nHost *\nInclude ~/.ssh/config\nInclude /etc/ssh/ssh_config\n")
+        write_atomic(path, blocks + "\nHost *\nInclude ~/.ssh/config\n"
+                     "Include /etc/ssh/ssh_config\n")
         argv = ["scp", "-F", path, "-3"] + (["-r"] if options["recursive"] else [])
         argv += ["-q"] if options["quiet"] else []
         return subprocess.call(argv + ["--"] + [place.alias_text() for place in places])
@@ -3464,7 +3492,8 @@ class Place:
     def __init__(self, store, word):
         host, colon, path = word.partition(":")
         self.user, _, name = host.rpartition("@")
-        self.path, self.machine = path, None
+        self.path = path
+        self.machine = None  # type: typing.Any
         if not colon or (WINDOWS and len(host) == 1):
             self.path = word
         elif host != "localhost":
@@ -3511,7 +3540,8 @@ def show_help(context):
              "Create and manage machines running Docker.", "",
              "Version: " + version_line(context.program).partition(" version ")[2], "", "Options:"]
     lines += flag_help(GLOBAL_FLAGS) + ["", "Commands:"]
-    lines += ["   %s\t%s" % (command.name.ljust(18), command.summary) for command in COMMANDS.values()]
+    lines += ["   %s\t%s" % (command.name.ljust(18), command.summary)
+              for command in COMMANDS.values()]
     lines += ["", "Run '%s COMMAND --help' for more information on a command." % context.program]
     out.answer("\n".join(lines))
     return 0
@@ -3558,7 +3588,8 @@ COMMANDS = {command.name: command for command in (
     Command("ssh", command_ssh, "[NAME [ARG...]]",
             "Log into or run a command on a machine with SSH.", raw=True),
     Command("scp", command_scp, "SOURCE DESTINATION", "Copy files between machines", (
-        Flag("recursive", False, "Copy files recursively (required to copy directories)", short="r"),
+        Flag("recursive", False, "Copy files recursively (required to copy directories)",
+             short="r"),
         Flag("delta", False, "Reduce amount of data sent over network by sending only the "
              "differences (uses rsync)", short="d"),
         Flag("quiet", False, "Disables the progress meter as well as warning and diagnostic "
@@ -3594,7 +3625,8 @@ def main(argv=None):
     except OSError as error:
         if out.debugging:
             show_traceback()
-        out.error("%s%s" % (error.filename + ": " if error.filename else "", error.strerror or error))
+        where = "%s: " % error.filename if error.filename else ""
+        out.error(where + (error.strerror or str(error)))
         return 1
     except Exception as error:
         if out.debugging:

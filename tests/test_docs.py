@@ -14,7 +14,12 @@ def read(name):
 
 
 def fenced_after(marker):
-    return re.search(r"<!-- %s -->\n```sh\n(.*?)\n```" % marker, read("README.md"), re.S).group(1)
+    return only(r"<!-- %s -->\n```sh\n(.*?)\n```" % marker)
+
+
+def only(pattern):
+    (found,) = re.findall(pattern, read("README.md"), re.S)
+    return found
 
 
 def test_readme_has_one_line_for_the_main_job_and_one_for_the_tests():
@@ -35,7 +40,7 @@ def test_changes_and_readme_name_every_command():
 
 
 def test_readme_does_not_promise_missing_commands():
-    missing = re.search(r"Not there yet: `([^`]*)`", read("README.md")).group(1).split()
+    missing = only(r"Not there yet: `([^`]*)`").split()
     assert not set(missing) & set(docker_machine.COMMANDS)
 
 
