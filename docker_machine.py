@@ -36,7 +36,7 @@ import os
 import sys
 
 if False:  # for type checkers alone
-    import typing
+    import typing  # noqa: F401
 
 __version__ = "1.0.0.dev0"
 __all__ = [
@@ -215,7 +215,12 @@ def run(argv, stdin=None, seconds=60, on_line=None, cwd=None):
     import tempfile
     import threading
     out.debug("run: " + " ".join(quote(word) for word in argv))
-    late = []
+    late = []  # type: list
+
+    def stop():
+        late.append(True)
+        process.kill()
+
     # stderr is a file: an ssh master that stays behind would keep a pipe open for ever.
     with tempfile.TemporaryFile() as errors:
         try:
@@ -224,7 +229,7 @@ def run(argv, stdin=None, seconds=60, on_line=None, cwd=None):
                 stdout=subprocess.PIPE, stderr=errors, cwd=cwd)
         except FileNotFoundError:
             raise missing_program(argv[0])
-        timer = threading.Timer(seconds, lambda: (late.append(True), process.kill()))
+        timer = threading.Timer(seconds, stop)
         feeder = threading.Thread(target=_feed, args=(process, stdin))
         for thread in (timer, feeder):
             thread.daemon = True
@@ -238,7 +243,6 @@ def run(argv, stdin=None, seconds=60, on_line=None, cwd=None):
             raise
         finally:
             timer.cancel()
-            process.stdout.close()
         errors.seek(0)
         stderr = errors.read().decode(errors="replace").replace("\r\n", "\n")
     if late:
@@ -259,11 +263,12 @@ def _feed(process, text):
 
 def _read_lines(pipe, on_line):
     lines = []
-    for raw in pipe:
-        line = raw.decode(errors="replace").replace("\r\n", "\n")
-        lines.append(line)
-        if on_line:
-            on_line(line.rstrip("\n"))
+    with pipe:
+        for raw in pipe:
+            line = raw.decode(errors="replace").replace("\r\n", "\n")
+            lines.append(line)
+            if on_line:
+                on_line(line.rstrip("\n"))
     return lines
 
 
@@ -563,6 +568,7 @@ def parse_flags(flags, words, environ=None, interleaved=True):
     environ = os.environ if environ is None else environ
     by_name = {name: flag for flag in flags for name in (flag.name, flag.short) if name}
     given = {}  # type: dict
+    used = {}  # type: dict
     rest = []
     words = list(words)
     while words:
@@ -576,7 +582,10 @@ def parse_flags(flags, words, environ=None, interleaved=True):
                 rest += words
                 break
             continue
-        flag, value = _parse_flag(by_name, word, words)
+        flag, name, value = _parse_flag(by_name, word, words)
+        if used.setdefault(flag.name, name) != name:
+            raise UsageError("Cannot use two forms of the same flag: %s %s" % (
+                flag.short, flag.name))
         if isinstance(flag.default, list):
             given.setdefault(flag.name, []).append(value)
         else:
@@ -585,7 +594,9 @@ def parse_flags(flags, words, environ=None, interleaved=True):
 
 
 def _parse_flag(by_name, word, words):
-    name, equals, text = word.lstrip("-").partition("=")
+    name, equals, text = word[2 if word.startswith("--") else 1:].partition("=")
+    if not name or name.startswith("-"):
+        raise UsageError("bad flag syntax: " + word)
     flag = by_name.get(name)
     if flag is None:
         long_names = [name for name in by_name if len(name) > 1]
@@ -593,12 +604,12 @@ def _parse_flag(by_name, word, words):
                          nearest(name, long_names, "Did you mean --%s?"))
     if not equals:
         if isinstance(flag.default, bool):
-            return flag, True
+            return flag, name, True
         if not words:
             raise UsageError("flag needs an argument: -" + name)
         text = words.pop(0)
     try:
-        return flag, flag.convert(text)
+        return flag, name, flag.convert(text)
     except ValueError:
         if isinstance(flag.default, bool):
             raise UsageError('invalid boolean value "%s" for -%s: parse error' % (text, name))
@@ -606,14 +617,13 @@ def _parse_flag(by_name, word, words):
 
 
 def _settle(flag, given, environ):
-    value = flag.from_environment(environ)
-    if isinstance(flag.default, list) and flag.name in given:
-        return (value or []) + given[flag.name]
+    if isinstance(flag.default, list):
+        there = flag.from_environment(environ) or []
+        return there + given[flag.name] if flag.name in given else there or list(flag.default)
     if flag.name in given:
         return given[flag.name]
-    if value is not None:
-        return value
-    return list(flag.default) if isinstance(flag.default, list) else flag.default
+    value = flag.from_environment(environ)
+    return flag.default if value is None else value
 
 
 def flag_help(flags):
@@ -1338,11 +1348,18 @@ PROVISIONERS = (
 
 PROBE_SH = r"""
 say() { printf '%s:%s\n' "$1" "$2"; }
+with_tty() { # COMMAND: its stdin never ends, since the terminal would echo that end
+    pipe=$(mktemp -u) && mkfifo -m 600 "$pipe" || return 1
+    script -qec "$1" /dev/null 3<>"$pipe" <&3
+    code=$?
+    rm -f "$pipe"
+    return "$code"
+}
 as_root() {
     case $elevate in
         root) "$@" ;;
         yes) sudo -n "$@" ;;
-        tty) script -qec "sudo -n $*" /dev/null | tr -d '\r' ;;
+        tty) with_tty "sudo -n $*" | tr -d '\r' ;;
         *) "$@" ;;
     esac
 }
@@ -1352,7 +1369,7 @@ find_elevation() {
     if words=$(sudo -n true 2>&1); then elevate=yes; return; fi
     elevate=no
     case $words in
-        *tty*) ! script -qec 'sudo -n true' /dev/null >/dev/null 2>&1 || elevate="tty" ;;
+        *tty*) ! with_tty 'sudo -n true' >/dev/null 2>&1 || elevate="tty" ;;
     esac
     say sudo-words "$words"
 }
@@ -2065,8 +2082,9 @@ class Report:
             out.debug("remote: " + text)
 
 
-SUDO_WITH_TTY = ("sh -c 'umask 077; f=$(mktemp) || exit 1; cat >\"$f\"; "
-                 "script -qec \"sudo -n sh $f\" /dev/null </dev/null; r=$?; rm -f \"$f\"; exit $r'")
+SUDO_WITH_TTY = (  # the fifo is a stdin without end, as in PROBE_SH
+    "sh -c 'umask 077; d=$(mktemp -d) || exit 1; cat >\"$d/s\"; mkfifo \"$d/p\"; "
+    "script -qec \"sudo -n sh $d/s\" /dev/null 3<>\"$d/p\" <&3; r=$?; rm -rf \"$d\"; exit $r'")
 
 
 def run_as_root(ssh, facts, script, seconds):
@@ -2813,7 +2831,8 @@ def natural_key(name):
 
 GLOBAL_FLAGS = (
     Flag("debug", False, "Enable debug mode", "MACHINE_DEBUG", "D"),
-    Flag("storage-path", "", "Configures storage path", "MACHINE_STORAGE_PATH", "s"),
+    Flag("storage-path", os.path.join(os.path.expanduser("~"), ".docker", "machine"),
+         "Configures storage path", "MACHINE_STORAGE_PATH", "s"),
     Flag("tls-ca-cert", "", "CA to verify remotes against", "MACHINE_TLS_CA_CERT"),
     Flag("tls-ca-key", "", "Private key to generate certificates", "MACHINE_TLS_CA_KEY"),
     Flag("tls-client-cert", "", "Client cert to use for TLS", "MACHINE_TLS_CLIENT_CERT"),
@@ -2885,9 +2904,9 @@ class Context:
         self.program = os.path.basename(argv[0])
         self.typed = typed_words(argv)
         self.program_words = " ".join(self.typed[:len(self.typed) - len(argv) + 1])
-        path = options["storage-path"] or os.path.join(
-            os.path.expanduser("~"), ".docker", "machine")
-        self.store = Store(path)
+        if not options["storage-path"]:
+            raise UsageError("--storage-path is empty.")
+        self.store = Store(options["storage-path"])
 
     def names(self, names):
         """The machines that a command is for: those named, else "default". Raises MachineError."""
@@ -2959,7 +2978,9 @@ def create_driver_name(words, environ):
     for number, word in enumerate(words):
         name, equals, value = word.partition("=")
         if name in ("-d", "--d", "-driver", "--driver"):
-            return value if equals else "".join(words[number + 1:number + 2])
+            if not equals and number + 1 == len(words):
+                raise UsageError("flag needs an argument: -" + name.lstrip("-"))
+            return value if equals else words[number + 1]
     return environ.get("MACHINE_DRIVER") or "virtualbox"
 
 
