@@ -211,65 +211,72 @@ def run(argv, stdin=None, seconds=60, on_line=None, cwd=None):
     `stdin` is text, `on_line` is called with each line of stdout as it comes.
     Raises MachineError if the program is missing or does not end in time.
     """
-    import subprocess
     import tempfile
-    import threading
     out.debug("run: " + " ".join(quote(word) for word in argv))
-    late = []  # type: list
-
-    def stop():
-        late.append(True)
-        process.kill()
-
     # stderr is a file: an ssh master that stays behind would keep a pipe open for ever.
     with tempfile.TemporaryFile() as errors:
+        process = _start(argv, stdin, errors, cwd)
+        lines, trouble = [], []  # type: list, list
+        _in_thread(_feed, process, stdin)
+        reader = _in_thread(_read_lines, process.stdout, lines, on_line, trouble)
         try:
-            process = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
-                stdout=subprocess.PIPE, stderr=errors, cwd=cwd)
-        except FileNotFoundError:
-            raise missing_program(argv[0])
-        timer = threading.Timer(seconds, stop)
-        feeder = threading.Thread(target=_feed, args=(process, stdin))
-        for thread in (timer, feeder):
-            thread.daemon = True
-            thread.start()
-        try:
-            lines = _read_lines(process.stdout, on_line)
-            code = process.wait()
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
+            # Not wait(), which polls; and a grandchild may hold stdout after a kill.
+            reader.join(seconds)
+            late = reader.is_alive()
+            if late:
+                process.kill()
+                reader.join(1)
+            code = process.wait(seconds)
         finally:
-            timer.cancel()
+            process.kill()
         errors.seek(0)
         stderr = errors.read().decode(errors="replace").replace("\r\n", "\n")
     if late:
-        raise MachineError("%s did not end within %d s." % (argv[0], seconds))
+        raise MachineError("%s did not end within %g s." % (argv[0], seconds))
+    if trouble:
+        raise trouble[0]
     out.debug("exit %d%s" % (code, ": " + stderr.strip() if stderr.strip() else ""))
     return Result(argv, code, "".join(lines), stderr)
+
+
+def _start(argv, stdin, errors, cwd):
+    import subprocess
+    try:
+        return subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=errors, cwd=cwd)
+    except FileNotFoundError:
+        raise missing_program(argv[0])
+
+
+def _in_thread(function, *arguments):
+    import threading
+    thread = threading.Thread(target=function, args=arguments)
+    thread.daemon = True  # ^C must not wait for it
+    thread.start()
+    return thread
 
 
 def _feed(process, text):
     if text is None:
         return
     try:
-        process.stdin.write(text.encode() if isinstance(text, str) else text)
-        process.stdin.close()
+        with process.stdin:
+            process.stdin.write(text.encode() if isinstance(text, str) else text)
     except OSError:
         pass  # it ended without reading all; its exit code tells
 
 
-def _read_lines(pipe, on_line):
-    lines = []
-    with pipe:
-        for raw in pipe:
-            line = raw.decode(errors="replace").replace("\r\n", "\n")
-            lines.append(line)
-            if on_line:
-                on_line(line.rstrip("\n"))
-    return lines
+def _read_lines(pipe, lines, on_line, trouble):
+    try:
+        with pipe:
+            for raw in pipe:
+                line = raw.decode(errors="replace").replace("\r\n", "\n")
+                lines.append(line)
+                if on_line:
+                    on_line(line.rstrip("\n"))
+    except Exception as error:
+        trouble.append(error)
 
 
 def hand_over(argv):
@@ -293,12 +300,12 @@ def dial(host, port, seconds):
     import socket
     try:
         return socket.create_connection((host, port), seconds)
-    except socket.gaierror:
+    except (socket.gaierror, UnicodeError):
         raise Unreachable('The address "%s" cannot be resolved.' % host)
     except socket.timeout:
         raise Unreachable("%s gave no answer on port %s within %g s." % (host, port, seconds))
-    except OSError as error:
-        raise Unreachable("%s port %s: %s" % (host, port, error.strerror or error))
+    except (OSError, OverflowError) as error:
+        raise Unreachable("%s port %s: %s" % (host, port, getattr(error, "strerror", "") or error))
 
 
 def dial_tls(host, port, ca, cert, key, seconds):
@@ -342,11 +349,7 @@ def each(function, items, workers=64):
             except Exception as error:
                 results[number] = error
 
-    threads = [threading.Thread(target=work) for _ in range(min(workers, len(items)))]
-    for thread in threads:
-        thread.daemon = True  # ^C must not wait for a dead machine
-        thread.start()
-    for thread in threads:
+    for thread in [_in_thread(work) for _ in range(min(workers, len(items)))]:
         thread.join()
     return results
 
@@ -1424,6 +1427,13 @@ quietly() { # COMMAND...: its output goes into $TROUBLE
     "$@" >"$TROUBLE" 2>&1
 }
 
+wait_for_turn() { # a killed docker-machine leaves its script running here
+    command -v flock >/dev/null && exec 9>"$ROOT/run/docker-machine.lock" || return 0
+    flock -n 9 && return
+    step "Waiting for another provisioning of this host to finish..."
+    flock -w 900 9 || fail "Another docker-machine is provisioning this host."
+}
+
 wait_for_cloud_init() {
     ready=$ROOT/run/cloud-init/result.json
     [ -e "$ROOT/run/cloud-init/enabled" ] && [ ! -e "$ready" ] || return 0
@@ -1686,7 +1696,7 @@ configure_boot2docker() {
 }
 
 restart_boot2docker() {
-    quietly "$ROOT/etc/init.d/docker" restart && return
+    quietly "$ROOT/etc/init.d/docker" restart 9>&- && return # the engine must not keep the lock
     { cat "$TROUBLE"; tail -n 15 "$ROOT/var/log/docker.log"; } 2>&1 | note
     fail "The Docker Engine does not start with this configuration."
 }
@@ -1702,6 +1712,7 @@ main() {
     SCRATCH=$(mktemp -d) || fail "There is no room for temporary files on the host."
     trap 'rm -rf "$SCRATCH"' EXIT
     TROUBLE=$SCRATCH/trouble changed='' last_step=''
+    wait_for_turn
     [ ! -e "$PENDING" ] || changed=yes
     wait_for_cloud_init
     [ -n "$(dockerd_path)" ] || install_engine
@@ -2806,7 +2817,7 @@ def _render_action(action, value, any_case):
         return json.dumps(found, separators=(",", ":"), ensure_ascii=False)
     if function == "prettyjson":
         return go_json(found)
-    return go_text(found) if there else "<no value>"
+    return go_text(found) if there and (found is not None or any_case) else "<no value>"
 
 
 def table(rows, gap=3, least=5):
@@ -3666,7 +3677,7 @@ def show_traceback():
 def dispatch(argv):
     """Find the command of a command line and run it; its exit code. Raises MachineError."""
     options, words = parse_flags(GLOBAL_FLAGS, argv[1:], interleaved=False)
-    out.debugging = options["debug"]
+    out.debugging, out.progress_to_stderr = options["debug"], False
     out.secrets.update(options[flag.name] for flag in GLOBAL_FLAGS
                        if flag.secret and len(options[flag.name]) > 9)
     context = Context(argv, options)

@@ -1,0 +1,230 @@
+"""What the fast tests share: the program as a process, stores, certificates, servers on 127.0.0.1."""
+
+import collections
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+import docker_machine
+
+ROOT = Path(docker_machine.__file__).resolve().parent
+VERSION = "26.1.5"  # what the engine of these tests says it is
+Ended = collections.namedtuple("Ended", "code out err")
+
+
+class Program:
+    """docker_machine.py as a process of its own, in an environment that holds nothing of ours.
+
+    `dm("ls", "-q", NAME="value")` runs it to its end; keywords are environment variables.
+    """
+
+    def __init__(self, folder):
+        self.store, self.home, self.tmp = folder / "store", folder / "home", folder / "tmp"
+        self.home.mkdir()
+        self.tmp.mkdir()
+        # -m, since the bytecode is kept then; test_commands runs the bare file too.
+        self.argv = [sys.executable, "-m", "docker_machine"]
+        self.env = {"PATH": os.environ["PATH"], "HOME": str(self.home), "TMPDIR": str(self.tmp), "USER": "tester",
+                    "LC_ALL": "C.UTF-8", "PYTHONPATH": str(ROOT), "MACHINE_STORAGE_PATH": str(self.store)}
+
+    def start(self, *words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, preexec=None, **env):
+        kept = {key: str(value) for key, value in dict(self.env, **env).items() if value is not None}
+        return subprocess.Popen(self.argv + list(words), stdin=stdin, stdout=stdout, stderr=subprocess.PIPE,
+                                cwd=str(self.home), preexec_fn=preexec, env=kept)
+
+    def __call__(self, *words, stdin="", stdout=subprocess.PIPE, preexec=None, **env):
+        process = self.start(*words, stdin=subprocess.PIPE, stdout=stdout, preexec=preexec, **env)
+        out, err = process.communicate(stdin.encode(), timeout=60)
+        ended = Ended(process.returncode, (out or b"").decode(errors="backslashreplace"),
+                      err.decode(errors="backslashreplace"))
+        for mark in ("Traceback", "Unexpected error", "Exception ignored"):
+            assert mark not in ended.err or "--debug" in words, "%s ended like this:\n%s" % (words, ended.err)
+        return ended
+
+    def files(self):
+        """All that is in the store, as sorted relative paths."""
+        return sorted(str(path.relative_to(self.store)) for path in self.store.rglob("*"))
+
+
+@pytest.fixture
+def dm(tmp_path):
+    return Program(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def certs(tmp_path_factory):
+    """A folder of certificates as a store has it; not to be changed."""
+    folder = tmp_path_factory.mktemp("authority") / "certs"
+    bootstrap(folder)
+    return folder
+
+
+@pytest.fixture
+def store(dm, certs):
+    """The Store that `dm` uses, with certificates in it."""
+    shutil.copytree(str(certs), str(dm.store / "certs"))
+    dm.store.chmod(0o700)
+    return docker_machine.Store(str(dm.store))
+
+
+@pytest.fixture
+def add(store):
+    """add(name, url): a finished machine of the driver "none", made by the program's own functions."""
+    def make(name="web", url="tcp://127.0.0.1:2376"):
+        machine = store.new(name, docker_machine.NoneDriver)
+        machine.driver.set_config_from_flags({"url": url})
+        store.add(machine)
+        machine.copy_client_certificates()
+        machine.mark("")
+        return machine
+    return make
+
+
+@pytest.fixture
+def bin_folder(tmp_path):
+    """bin_folder(names, apt_get=script): a PATH with nothing but these programs of this system and these scripts."""
+    def make(*programs, **scripts):
+        folder = tmp_path / "bin"
+        folder.mkdir()
+        for name in programs:
+            (folder / name).symlink_to(shutil.which(name))
+        for name, text in scripts.items():
+            path = folder / name.replace("_", "-")
+            path.write_text("#!/bin/sh\n" + text + "\n")
+            path.chmod(0o755)
+        return folder
+    return make
+
+
+# --- certificates
+
+def pair(folder, name=""):
+    """The Pair of the CA ("ca"), the client ("") or somebody else in a folder of certificates."""
+    names = {"": ("cert.pem", "key.pem"), "server": ("server.pem", "server-key.pem")}
+    cert, key = names.get(name, (name + ".pem", name + "-key.pem"))
+    return docker_machine.Pair(str(folder / cert), str(folder / key))
+
+
+def bootstrap(folder, **options):
+    docker_machine.bootstrap_certificates(str(folder), pair(folder, "ca"), pair(folder), **options)
+
+
+def auth(folder):
+    """"AuthOptions" with the CA and client of a folder."""
+    return {"CaCertPath": str(folder / "ca.pem"), "ClientCertPath": str(folder / "cert.pem"),
+            "ClientKeyPath": str(folder / "key.pem")}
+
+
+def openssl(*words):
+    return subprocess.run(["openssl"] + [str(word) for word in words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          check=True).stdout.decode()
+
+
+def redate(who, days, ca=None):
+    """Sign a certificate anew so that it ends in so many days; the rest of it stays."""
+    signer = ["-CA", ca.cert, "-CAkey", ca.key, "-set_serial", "7"] if ca else ["-signkey", who.key]
+    openssl("x509", "-in", who.cert, "-out", who.cert, "-days", days, *signer)
+
+
+# --- servers
+
+@contextlib.contextmanager
+def listening(handle, host="127.0.0.1"):
+    """A server that calls handle(connection) for each client; gives its port."""
+    server = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    server.bind((host, 0))
+    server.listen(16)
+
+    def serve_one(connection):
+        with connection, contextlib.suppress(OSError):
+            connection.settimeout(10)
+            handle(connection)
+
+    def serve():
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=serve_one, args=(server.accept()[0],), daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield server.getsockname()[1]
+    finally:
+        with contextlib.suppress(OSError):
+            server.shutdown(socket.SHUT_RDWR)
+        server.close()
+
+
+def engine(server, ca, answer=(b"HTTP/1.0 200 OK\r\n\r\n", b'{"Version": "%s"}' % VERSION.encode())):
+    """A handler for `listening`: a TLS server that wants a client certificate of `ca`, as dockerd does.
+
+    `answer` is what it sends for GET /version, in pieces.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(server.cert, server.key)
+    context.load_verify_locations(ca.cert)
+    context.verify_mode = ssl.CERT_REQUIRED
+
+    def handle(connection):
+        try:
+            tls = context.wrap_socket(connection, server_side=True)
+        except OSError:
+            # The client's last words are read, lest a reset overtake the alert that tells it why.
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(4096):
+                pass
+            raise
+        with tls:
+            asked = tls.recv(4096)
+            for piece in answer if asked.startswith(b"GET /version ") else [b"HTTP/1.0 404 Not Found\r\n\r\n{}"]:
+                tls.sendall(piece)
+    return handle
+
+
+@pytest.fixture(scope="session")
+def server(certs, tmp_path_factory):
+    """The server pair of 127.0.0.1, signed by the CA of `certs`."""
+    made = pair(tmp_path_factory.mktemp("server"), "server")
+    docker_machine.issue_server(made, pair(certs, "ca"), "web", ["127.0.0.1", "localhost"])
+    return made
+
+
+@pytest.fixture(scope="session")
+def engine_port(certs, server):
+    """The port of an engine that answers clients of the store `store`."""
+    with listening(engine(server, pair(certs, "ca"))) as port:
+        yield port
+
+
+@pytest.fixture
+def closed_port():
+    """A port where nothing listens, and nothing else can while the test runs."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
+
+
+# --- processes
+
+@pytest.fixture
+def background():
+    """background(process): one that is killed at the end of the test, if it still runs."""
+    processes = []
+
+    def note(process):
+        processes.append(process)
+        return process
+
+    yield note
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGKILL)
+        process.communicate()

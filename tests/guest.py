@@ -1,0 +1,230 @@
+"""A make-believe host for the scripts of provisioning: a folder as its root, and stand-ins for all
+programs that could touch the real machine (data/provision/stand-in.sh).
+
+Nothing here needs root, and nothing harms the machine if it runs as root: the scripts get the
+folder as ROOT, and a PATH of nothing but the stand-ins and a list of plain tools.
+"""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import docker_machine as dm
+
+DATA = Path(__file__).resolve().parent / "data" / "provision"
+SHELLS = {name: [shutil.which(name)] + words for name, words in (
+    ("dash", ["-s"]), ("bash", ["--posix", "-s"]), ("busybox", ["sh", "-s"])) if shutil.which(name)}
+TOOLS = ("awk cat chmod cp env find grep head ls mkdir mktemp mv readlink rm sed sh sort tail tar "
+         "timeout touch tr true").split()
+USUAL = ("curl date dpkg engine groupadd hostname hostnamectl id journalctl script sleep "
+         "systemctl uname").split()
+OTHERS = "apt-cache apt-get dnf pacman rpm sethostname sudo wget yum zypper".split()
+PROGRAMS = {  # what is on PATH beside the usual, by package manager
+    "apt": ["apt-cache", "apt-get", "sudo"], "dnf": ["dnf", "yum", "rpm", "sudo"],
+    "yum": ["yum", "rpm", "sudo"], "zypper": ["zypper", "rpm", "sudo"],
+    "pacman": ["pacman"], "": [],
+}
+CERTIFICATES = {"CA": "-----CA-----", "CERT": "-----CERT-----", "KEY": "-----SECRET-----"}
+CLOCK = 1700000000
+
+FD = "-H fd:// --containerd=/run/containerd/containerd.sock"
+LAYOUTS = {  # an engine as packages bring it: dockerd, its arguments in the unit, whether a socket
+    "docker-ce": ("/usr/bin/dockerd", FD, True),
+    "docker.io": ("/usr/sbin/dockerd", FD + " $DOCKER_OPTS", True),
+    "fedora": ("/usr/bin/dockerd", "--host=fd:// --exec-opt native.cgroupdriver=systemd $OPTIONS",
+               True),
+    "amazon": ("/usr/bin/dockerd",
+               FD + " $OPTIONS $DOCKER_STORAGE_OPTIONS $DOCKER_ADD_RUNTIMES", True),
+    "suse": ("/usr/bin/dockerd",
+             "--add-runtime oci=/usr/sbin/runc $DOCKER_NETWORK_OPTIONS $DOCKER_OPTS", False),
+    "static": ("/usr/local/bin/dockerd", "", False),
+}
+DOCKERD = "#!/bin/sh\necho 'Docker version 20.10.24+dfsg1, build 5d6db84'\n"
+DROP_IN = "/etc/systemd/system/docker.service.d/10-machine.conf"
+
+
+def engine_options(**changes):
+    """"EngineOptions" of config.json as `create` without flags leaves them."""
+    options = dict.fromkeys(("ArbitraryFlags", "Env", "Labels", "InsecureRegistry",
+                             "RegistryMirror"), [])
+    options.update(StorageDriver="", InstallURL=dm.DEFAULT_INSTALL_URL, Version="")
+    options.update(changes)
+    return options
+
+
+class Run:
+    """What one run of PROVISION_SH said and did."""
+
+    def __init__(self, code, stdout, stderr, calls):
+        self.code, self.stdout, self.stderr, self.calls = code, stdout, stderr, calls
+        said = {"step": [], "warn": [], "log": [], "fail": [], "done": []}
+        for line in stdout.splitlines():
+            mark, _, text = line.partition(" ")
+            assert mark[:2] == "::" and mark[2:] in said, "a stray line: %r" % line
+            said[mark[2:]].append(text)
+        self.steps, self.warnings, self.log = said["step"], said["warn"], said["log"]
+        self.failure, self.done = "\n".join(said["fail"]), "".join(said["done"])
+
+    def __repr__(self):
+        return "exit code %d\n%s\n%s\n%s" % (self.code, self.stdout, self.stderr,
+                                             "\n".join(self.calls))
+
+    def called(self, start):
+        """The calls that begin with the words `start`."""
+        return [call for call in self.calls if (call + " ").startswith(start + " ")]
+
+
+class Guest:
+    """One make-believe host, whose scripts run in `shell`, a key of SHELLS."""
+
+    def __init__(self, folder, shell, packager="apt", without=(), docker="amazon"):
+        self.folder, self.shell = folder, shell
+        self.root, self.state, self.log = folder / "root", folder / "state", folder / "calls"
+        for name in ("root/etc", "root/run/systemd/system", "state/web", "bin", "tools", "tmp"):
+            (folder / name).mkdir(parents=True)
+        for name in set(USUAL + PROGRAMS[packager]) - set(without):
+            (folder / "bin" / name).symlink_to(DATA / "stand-in.sh")
+        for name in TOOLS:
+            (folder / "tools" / name).symlink_to(shutil.which(name) or "/nonexistent")
+        self.note(uname="bare", clock=CLOCK, uid="0", user="root", sudo="free",
+                  journal="failed to start daemon: driver not supported")
+        self.write("/etc/hosts", "127.0.0.1 localhost\n")
+        for package, layout in (("docker-ce", "docker-ce"), ("docker.io", "docker.io"),
+                                ("moby-engine", "fedora"), ("docker", docker)):
+            lay_out(self.state / "packages" / package, layout)
+
+    # --- its files and state
+
+    def path(self, name):
+        return self.root / name.lstrip("/")
+
+    def write(self, name, text, mode=0o644):
+        self.path(name).parent.mkdir(parents=True, exist_ok=True)
+        self.path(name).write_text(text)
+        self.path(name).chmod(mode)
+
+    def read(self, name):
+        return self.path(name).read_bytes().decode()
+
+    def mode(self, name):
+        return oct(self.path(name).stat().st_mode & 0o7777)
+
+    def note(self, **state):
+        """Files of the stand-ins' state; a name's _ stands for -, None deletes."""
+        for name, text in state.items():
+            path = self.state / name.replace("_", "-")
+            if text is not None:
+                path.write_text("%s\n" % text)
+            elif path.exists():
+                path.unlink()
+
+    def offer(self, url, text):
+        """Put a file on the web."""
+        (self.state / "web" / url.partition("://")[2].replace("/", "_")).write_text(text)
+
+    def running(self):
+        """The command line with which the engine was last started; "" if it does not run."""
+        path = self.state / "active"
+        return path.read_text().strip() if path.exists() else ""
+
+    def files(self):
+        """{path: (mode, bytes)} of all files."""
+        return {"/" + str(path.relative_to(self.root)):
+                (oct(path.stat().st_mode & 0o7777), path.read_bytes())
+                for path in sorted(self.root.rglob("*")) if path.is_file()}
+
+    def install(self, layout, active=True):
+        """Have an engine there already, running as its package starts it."""
+        lay_out(self.root, layout)
+        self.systemctl("daemon-reload")
+        if active:
+            self.systemctl("restart", "docker.service")
+            self.systemctl("enable", "docker.service")
+
+    def systemctl(self, *words):
+        subprocess.check_call([str(self.folder / "bin/systemctl")] + list(words), env=self.env())
+
+    # --- its scripts
+
+    def env(self):
+        folder = self.folder
+        return {"PATH": "%s:%s" % (folder / "bin", folder / "tools"), "TMPDIR": str(folder / "tmp"),
+                "STATE": str(self.state), "LOG": str(self.log), "FAKE_ROOT": str(self.root)}
+
+    def run(self, script):
+        """Run a script as the host would, but below the folder: (exit code, stdout, stderr, calls).
+        """
+        script, rooted = re.subn(r"(?m)^ROOT=''$", "ROOT=" + dm.quote(str(self.root)), script)
+        script, pathed = re.subn(r"PATH=\$PATH:[\w/:]+", "PATH=$PATH", script)
+        assert (rooted, pathed) == (1, 1), "the script would leave its folder"
+        self.log.write_text("")
+        process = subprocess.Popen(
+            SHELLS[self.shell], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, env=self.env(), cwd=str(self.folder))
+        stdout, stderr = process.communicate((self._prologue() + script).encode(), timeout=60)
+        return process.returncode, stdout.decode(), stderr.decode(), self._calls()
+
+    def _prologue(self):
+        """Debian's busybox prefers its own applets to PATH, and those are the real thing."""
+        if self.shell != "busybox":
+            return ""
+        names = [name for name in USUAL + OTHERS if "-" not in name]
+        lines = ["%s() { %s/bin/%s \"$@\"; }" % (name, self.folder, name) for name in names]
+        return "\n".join(lines + ["find() { %s/tools/find \"$@\"; }" % self.folder, ""])
+
+    def _calls(self):
+        text = self.log.read_text().replace(str(self.root), "")
+        return re.sub(re.escape(str(self.folder / "tmp")) + r"/[\w.]+", "SCRATCH", text).splitlines()
+
+    # What `docker_machine.SSH` has, as far as the probe and run_as_root use it.
+    host, facts = "192.0.2.7", None
+
+    def ssh_run(self, command, stdin="", seconds=60, on_line=None):
+        code, stdout, stderr, _ = self.run(stdin)
+        for line in stdout.splitlines() if on_line else ():
+            on_line(line)
+        return dm.Result([command], code, stdout, stderr)
+
+    def probe(self):
+        """What probe() makes of this host."""
+        guest = self
+
+        class SSH:
+            host, facts, run = guest.host, None, staticmethod(guest.ssh_run)
+
+        return dm.probe(SSH())
+
+    def script(self, name="web", url="tcp://192.0.2.7:2376", driver="generic", bundle="",
+               certificates=CERTIFICATES, **options):
+        """The script that would provision this host."""
+        facts = self.probe()
+        machine = {"name": name, "driver_name": driver, "url": url,
+                   "engine": engine_options(**options)}
+        return dm.provision_script(dm.find_provisioner(facts), facts, machine, certificates, bundle)
+
+    def provision(self, **changes):
+        """Run it; keywords are those of `script`, engine options among them."""
+        return Run(*self.run(self.script(**changes)))
+
+
+def lay_out(folder, layout):
+    """Write the files of an engine below `folder`."""
+    dockerd, arguments, socket = LAYOUTS[layout]
+    units = folder / "usr/lib/systemd/system"
+    path = folder / dockerd[1:]
+    for parent in (units, path.parent):
+        parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(DOCKERD)
+    path.chmod(0o755)
+    if arguments:
+        (units / "docker.service").write_text(
+            "[Unit]\nWants=network-online.target\n%s\n[Service]\nExecStart=%s %s\n" % (
+                "Requires=docker.socket\n" if socket else "", dockerd, arguments))
+    if socket:
+        (units / "docker.socket").write_text("[Socket]\nListenStream=/run/docker.sock\n")
+
+
+def os_release(name):
+    """The text of a distribution's os-release file."""
+    return (DATA / (name + ".os-release")).read_text()
