@@ -2281,6 +2281,12 @@ def go_json(value):
     return text
 
 
+def go_quote(text):
+    """`text` as Go's %q prints it."""
+    import json
+    return json.dumps(text, ensure_ascii=False)
+
+
 def is_plain_name(name):
     """Whether `name` can be a folder directly under machines/ (and nothing else)."""
     return bool(name) and not name.startswith(".") and not set(name) & set("/\\\0")
@@ -2351,8 +2357,9 @@ class Machine:
         running", or what is wrong with the connection."""
         try:
             return engine_version(self.driver.engine_url(), self.auth, seconds, self.name)
-        except Unreachable:
+        except Unreachable as error:
             self.driver.get_url()  # says so if the machine is off
+            error.hint = "Mend it, or see why: docker-machine provision " + self.name
             raise
 
     # --- what is done with it
@@ -2388,7 +2395,7 @@ class Machine:
                 if facts:
                     self._check_host(facts)
             except MachineError as error:
-                raise PreCreateError(error.message, error.hint)
+                raise PreCreateError(go_quote(error.message), error.hint)
 
     def _check_host(self, facts):
         if "checked" not in facts:
@@ -2455,7 +2462,7 @@ class Machine:
         if not report.changed:
             out.say("(%s) Everything is in place; the engine was not restarted." % self.name)
         with stage("Error checking the host: "):
-            self._check_connection(facts)
+            self._check_connection()
 
     def copy_client_certificates(self):
         """Refresh what `env` points the docker client to. Files that are equal stay."""
@@ -2497,7 +2504,7 @@ class Machine:
         script = provision_script(row, facts, described, certificates, bundle)
         return run_as_root(ssh, facts, script, PROVISION_SECONDS)
 
-    def _check_connection(self, facts):
+    def _check_connection(self):
         """See that the engine answers over TLS from here; else tell a firewall from a crash."""
         out.say("Checking connection to Docker...")
         url, failures = self.driver.engine_url(), []
@@ -2513,20 +2520,21 @@ class Machine:
         except MachineError as error:
             if error.message:
                 raise
-            raise self._explain_silence(url, facts, failures[-1])
+            raise self._explain_silence(url, failures[-1])
 
-    def _explain_silence(self, url, facts, failure):
+    def _explain_silence(self, url, failure):
+        """The error for an engine that does not answer: is it down, or a firewall in the way?"""
         try:
             state = self.driver.ssh().run("sh -s", ENGINE_REPORT_SH, 15).stdout.rstrip()
         except MachineError:
             state = ""
-        hint = ("Look into the engine's log: docker-machine ssh %s sudo journalctl -u docker"
-                % self.name)
+        message = "the engine at %s does not answer: %s" % (url, failure.message)
         if "Active: active" in state:
-            hint = ("The engine runs on the host. Open TCP port %d in its firewall or security "
-                    "group, then: docker-machine provision %s" % (split_url(url)[1], self.name))
-        return MachineError("the engine at %s does not answer: %s\n%s" % (
-            url, failure.message, state), hint)
+            return MachineError(message, "It runs on the host. Open TCP port %d in the firewall or "
+                                "security group, then: docker-machine provision %s"
+                                % (split_url(url)[1], self.name))
+        return MachineError(message + "\n" + state, "Look into the engine's log: docker-machine "
+                            "ssh %s sudo journalctl -u docker" % self.name)
 
     def remove(self):
         """Delete the machine at its driver's. Raises MachineError if that fails."""
@@ -3124,9 +3132,8 @@ def command_config(context, options, words):
     with stage("Error running connection boilerplate: "):
         url = checked_url(machine)
     files = [os.path.join(machine.folder, name) for name in ("ca.pem", "cert.pem", "key.pem")]
-    import json
     out.answer("\n".join(["--tlsverify"] + [
-        "--%s=%s" % (flag, json.dumps(path, ensure_ascii=False))
+        "--%s=%s" % (flag, go_quote(path))
         for flag, path in zip(("tlscacert", "tlscert", "tlskey"), files)] + ["-H=" + url]))
     return 0
 

@@ -1,23 +1,18 @@
 #!/bin/sh
 # What the provisioning scripts find on PATH in the tests: every program that they call and that
 # could touch the machine is a link to this file. It notes the call in $LOG, keeps its little state
-# as files in $STATE, and changes nothing outside $STATE and $FAKE_ROOT.
+# as files in $STATE, and changes nothing outside $STATE and $FAKE_ROOT. Builtins where they do,
+# since a process costs more than all else here.
 
 me=${0##*/}
-unit_folders="etc/systemd/system usr/lib/systemd/system lib/systemd/system"
 
-case $me in
-    id | uname | date | sudo) ;; # these only ask
-    *) echo "$me${*:+ $*}" >>"$LOG" ;;
-esac
-if [ -e "$STATE/fail-$me" ]; then
-    cat "$STATE/fail-$me" >&2
-    exit 1
-fi
+content() { # FILE DEFAULT: into $content, its first line
+    content=$2
+    [ ! -e "$STATE/$1" ] || read -r content <"$STATE/$1"
+}
 
-install_engine() { # PACKAGE: lays out what tests/guest.py keeps for it in $STATE/packages
-    cp -R "$STATE/packages/$1/." "$FAKE_ROOT/"
-    load_units
+fail_as_told() { # WHAT CODE
+    [ ! -e "$STATE/fail-$1" ] || { cat "$STATE/fail-$1" >&2; exit "$2"; }
 }
 
 any_engine() { # WORD...: installs the first of the words that is an engine
@@ -26,109 +21,115 @@ any_engine() { # WORD...: installs the first of the words that is an engine
         package=${word%%[=_]*}
         [ -d "$STATE/packages/$package" ] || package=${package%%-[0-9]*}
         [ -d "$STATE/packages/$package" ] || continue
-        install_engine "$package"
+        cp -R "$STATE/packages/$package/." "$FAKE_ROOT/"
+        load_units
         return
     done
 }
 
 load_units() { # daemon-reload: what is written later counts only after the next one
-    rm -f "$STATE"/unit-*
     for unit in docker.service docker.socket; do
-        for folder in $unit_folders; do
+        load=not-found requires='' wants='' start=''
+        for folder in etc/systemd/system usr/lib/systemd/system; do
             file=$FAKE_ROOT/$folder/$unit
-            if [ -L "$file" ]; then
-                echo masked >"$STATE/unit-$unit"
-            elif [ -e "$file" ]; then
-                cat "$file" "$FAKE_ROOT/etc/systemd/system/$unit.d"/*.conf >"$STATE/unit-$unit" 2>/dev/null
-            else
-                continue
-            fi
+            if [ -L "$file" ]; then load=masked; break; fi
+            [ -e "$file" ] || continue
+            load=loaded
+            for part in "$file" "$FAKE_ROOT/etc/systemd/system/$unit.d"/*.conf; do
+                [ -e "$part" ] || continue
+                while read -r line; do
+                    case $line in
+                        Requires=*) requires=${line#*=} ;;
+                        Wants=*) wants=${line#*=} ;;
+                        ExecStart=*) start=${line#*=} ;;
+                    esac
+                done <"$part"
+            done
             break
         done
+        printf '%s\n' "$load" "$requires" "$wants" "$start" >"$STATE/unit-$unit"
     done
 }
 
-setting() { # NAME UNIT: its last value
-    sed -n "s/^$1=//p" "$STATE/unit-$2" | tail -n 1
+read_unit() { # UNIT: as it was at the last daemon-reload
+    [ -e "$STATE/unit-$1" ] || load_units
+    { read -r load && read -r requires && read -r wants && read -r start; } <"$STATE/unit-$1"
 }
 
-show_units() {
-    unit='' properties=''
-    while [ $# -gt 0 ]; do
-        case $1 in
-            -p) properties="$properties $2"; shift ;;
-            -*) ;;
-            *) unit=$1 ;;
-        esac
-        shift
-    done
-    for property in $properties; do
+show_unit() { # UNIT PROPERTY...
+    read_unit "$1"
+    shift
+    for property in "$@"; do
         case $property in
-            LoadState)
-                case $(cat "$STATE/unit-$unit" 2>/dev/null) in
-                    '') echo LoadState=not-found ;;
-                    masked) echo LoadState=masked ;;
-                    *) echo LoadState=loaded ;;
-                esac ;;
-            ExecStart)
-                command=$(setting ExecStart "$unit")
-                echo "ExecStart={ path=${command%% *} ; argv[]=$command ; ignore_errors=no ; pid=0 }" ;;
-            *) echo "$property=$(setting "$property" "$unit")" ;;
+            LoadState) printf 'LoadState=%s\n' "$load" ;;
+            Requires) printf 'Requires=%s\n' "$requires" ;;
+            Wants) printf 'Wants=%s\n' "$wants" ;;
+            ExecStart) printf 'ExecStart={ path=%s ; argv[]=%s ; ignore_errors=no ; pid=0 }\n' \
+                "${start%% *}" "$start" ;;
+            *) exit 1 ;;
         esac
     done
 }
 
 start_engine() {
-    command=$(setting ExecStart docker.service)
-    refused=$(cat "$STATE/refuses" 2>/dev/null || echo /nothing/at/all)
-    rm -f "$STATE/active"
-    if [ ! -x "$FAKE_ROOT${command%% *}" ] || {
-        echo "$command"
-        cat "$FAKE_ROOT/etc/docker/daemon.json" 2>/dev/null
-    } | grep -q -e "$refused"; then
+    read_unit docker.service
+    : >"$STATE/active"
+    content refuses ''
+    refused=no
+    if [ -n "$content" ]; then
+        case $start in *"$content"*) refused=yes ;; esac
+        ! grep -qs -e "$content" "$FAKE_ROOT/etc/docker/daemon.json" || refused=yes
+    fi
+    if [ "$refused" = yes ] || [ ! -x "$FAKE_ROOT${start%% *}" ]; then
         echo "Job for docker.service failed because the control process exited with error code." >&2
         exit 1
     fi
-    echo "$command" >"$STATE/active"
+    printf '%s\n' "$start" >"$STATE/active"
 }
 
 systemctl() {
-    while :; do
+    verb='' unit='' properties='' quiet=no
+    while [ $# -gt 0 ]; do
         case $1 in
-            --*) shift ;;
-            *) break ;;
+            -p) properties="$properties $2"; shift ;;
+            -q) quiet=yes ;;
+            -n) shift ;;
+            -*) ;;
+            *) if [ -z "$verb" ]; then verb=$1; else unit=$1; fi ;;
         esac
+        shift
     done
-    verb=$1
-    shift
-    for unit in "$@"; do :; done # the last word
+    fail_as_told "systemctl-$verb" 1
     case $verb in
         daemon-reload) load_units ;;
-        show) show_units "$@" ;;
+        show) # shellcheck disable=SC2086 # words
+            show_unit "$unit" $properties ;;
         status) printf '%s\n' "x docker.service" "   Active: failed (Result: exit-code)" ;;
         is-active)
-            [ -e "$STATE/active" ] && answer=active || answer=inactive
-            [ "$1" = -q ] || echo "$answer"
+            answer=active
+            [ -s "$STATE/active" ] || answer=inactive
+            [ "$quiet" = yes ] || echo "$answer"
             [ "$answer" = active ] ;;
         is-enabled) [ -e "$STATE/enabled" ] ;;
         is-failed) [ -e "$STATE/failed-$unit" ] ;;
         enable) : >"$STATE/enabled" ;;
         restart | start) start_engine ;;
-        stop) rm -f "$STATE/active" ;;
+        stop) : >"$STATE/active" ;;
     esac
 }
 
 apt_get() {
-    left=$(cat "$STATE/apt-locked" 2>/dev/null || echo 0)
-    if [ "$left" -gt 0 ]; then
-        echo $((left - 1)) >"$STATE/apt-locked"
+    content apt-locked 0
+    if [ "$content" -gt 0 ]; then
+        echo $((content - 1)) >"$STATE/apt-locked"
         lock=/var/lib/dpkg/lock-frontend
         echo "E: Could not get lock $lock. It is held by process 123 (unattended-upgr)" >&2
         echo "E: Unable to acquire the dpkg frontend lock ($lock), is another process using it?" >&2
         exit 100
     fi
     if [ -e "$STATE/dpkg-interrupted" ]; then
-        echo "E: dpkg was interrupted, you must manually run 'dpkg --configure -a' to correct the problem." >&2
+        echo "E: dpkg was interrupted, you must manually run 'dpkg --configure -a'" \
+            "to correct the problem." >&2
         exit 100
     fi
     while :; do
@@ -138,10 +139,7 @@ apt_get() {
             *) break ;;
         esac
     done
-    if [ -e "$STATE/fail-apt-$1" ]; then
-        cat "$STATE/fail-apt-$1" >&2
-        exit 100
-    fi
+    fail_as_told "apt-$1" 100
     [ "$1" != install ] || any_engine "$@"
 }
 
@@ -156,58 +154,60 @@ download() {
         esac
         shift
     done
-    name=$(echo "${url#*://}" | tr / _)
-    if [ ! -e "$STATE/web/$name" ]; then
+    name=$STATE/web/$(printf %s "${url#*://}" | tr / _)
+    [ -e "$name" ] || {
         host=${url#*://}
         echo "curl: (6) Could not resolve host: ${host%%/*}" >&2
         exit 6
-    fi
-    cat "$STATE/web/$name" >"$target"
+    }
+    cat "$name" >"$target"
 }
 
 case $me in
+    id | uname | date | sudo) ;; # these only ask
+    engine) echo "installer: ${*}${https_proxy:+ https_proxy=$https_proxy}" >>"$LOG" ;;
+    *) echo "$me${*:+ $*}" >>"$LOG" ;;
+esac
+fail_as_told "$me" 1
+
+case $me in
     id)
-        case $1 in
-            -un) cat "$STATE/user" ;;
-            *) cat "$STATE/uid" ;;
-        esac ;;
+        case $1 in -un) content user root ;; *) content uid 0 ;; esac
+        echo "$content" ;;
     uname)
-        case $1 in
-            -n) cat "$STATE/uname" ;;
-            *) echo Linux ;;
-        esac ;;
-    date) cat "$STATE/clock" ;;
+        content=Linux
+        [ "$1" != -n ] || content uname bare
+        echo "$content" ;;
+    date)
+        content clock 0
+        echo "$content" ;;
     sleep) # moves the clock on, and lets the test do something meanwhile
-        echo $(($(cat "$STATE/clock") + $1)) >"$STATE/clock"
+        content clock 0
+        echo $((content + $1)) >"$STATE/clock"
         # shellcheck disable=SC1091
         [ ! -e "$STATE/on-sleep" ] || . "$STATE/on-sleep" ;;
     hostname | sethostname) echo "$1" >"$STATE/uname" ;;
     hostnamectl) echo "$2" >"$STATE/uname" ;;
-    sudo)
-        case $(cat "$STATE/sudo") in
-            free) shift; exec "$@" ;;
-            tty) [ -n "${ON_TTY-}" ] || { echo "sudo: sorry, you must have a tty to run sudo" >&2; exit 1; }
-                shift
-                exec "$@" ;;
+    sudo) # -n COMMAND...
+        content sudo free
+        case $content,${ON_TTY-} in
+            free,* | tty,yes) shift; exec "$@" ;;
+            tty,*) echo "sudo: sorry, you must have a tty to run sudo" >&2; exit 1 ;;
             *) cat "$STATE/sudo" >&2; exit 1 ;;
         esac ;;
     script) # -qec COMMAND /dev/null
-        export ON_TTY=yes
-        words=$(sh -c "$2" 2>&1)
+        words=$(ON_TTY=yes sh -c "$2" 2>&1)
         code=$?
         [ -z "$words" ] || printf '%s\n' "$words" | sed "s/\$/$(printf '\r')/"
         exit $code ;;
     systemctl) systemctl "$@" ;;
     journalctl) cat "$STATE/journal" ;;
     apt-get) apt_get "$@" ;;
-    apt-cache) cat "$STATE/$1-$2" 2>/dev/null ;; # madison PACKAGE
+    apt-cache) [ ! -e "$STATE/$1-$2" ] || cat "$STATE/$1-$2" ;; # madison PACKAGE
     dnf | yum | zypper | pacman | rpm) any_engine "$@" ;;
     dpkg)
-        case $1 in
-            --configure) rm -f "$STATE/dpkg-interrupted" ;;
-            *) any_engine "$@" ;;
-        esac ;;
+        if [ "$1" = --configure ]; then rm -f "$STATE/dpkg-interrupted"; else any_engine "$@"; fi ;;
     curl | wget) download "$@" ;;
-    engine) any_engine "$@" ;; # what an installation script would call
+    engine) any_engine "$@" ;; # what an installation script calls
     *) ;;
 esac
