@@ -308,20 +308,38 @@ def dial(host, port, seconds):
         raise Unreachable("%s port %s: %s" % (host, port, getattr(error, "strerror", "") or error))
 
 
-def dial_tls(host, port, ca, cert, key, seconds):
-    """A TLS connection with the client pair; the server must have a certificate of `ca` for `host`.
+def tls_context(ca, cert, key):
+    """A TLS client with this pair, which trusts nothing but `ca`. Raises MachineError naming the
+    file that is missing or damaged."""
+    import ssl
+    for path in (ca, cert, key):
+        if not os.path.isfile(path):
+            raise MachineError("%s is missing." % path)
+    # Not create_default_context: its strict mode (Python 3.13) refuses CAs without key
+    # identifiers, which older Docker Machines made.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    for path, load in ((ca, lambda: context.load_verify_locations(ca)),
+                       (cert, lambda: context.load_cert_chain(cert, key, lambda: ""))):
+        try:
+            load()
+        except (ssl.SSLError, OSError) as error:
+            raise MachineError("%s cannot be used: %s." % (
+                path, getattr(error, "reason", None) or error))
+    return context
+
+
+def dial_tls(host, port, context, seconds):
+    """A TLS connection to a server that has a certificate for `host`.
 
     Raises Unreachable, ssl.SSLError or ssl.CertificateError.
     """
     import ssl
-    # Not create_default_context: its strict mode (Python 3.13) refuses CAs without key
-    # identifiers, which older Docker Machines made.
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(ca)
-    context.load_cert_chain(cert, key)
     raw = dial(host, port, seconds)
     try:
         return context.wrap_socket(raw, server_hostname=host)
+    except (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionError):
+        raw.close()
+        raise Unreachable("%s port %s closed the connection." % (host, port))
     except BaseException:
         raw.close()
         raise
@@ -446,7 +464,7 @@ class Lock:
     def __enter__(self):
         make_folder(os.path.dirname(self.path))
         try:
-            wait_for(self._take, self.seconds, "")
+            wait_for(self._take, self.seconds, "", 0.1)
         except MachineError as error:
             raise error if error.message else self._busy()
         try:
@@ -742,7 +760,7 @@ def _utc_time(days):
 
 def certificate_owner():
     """The user's name as Docker Machine puts it into certificates."""
-    return os.environ.get("USERNAME" if WINDOWS else "USER") or "unknown"
+    return " ".join(os.environ.get("USERNAME" if WINDOWS else "USER", "").split()) or "unknown"
 
 
 def issue_ca(pair):
@@ -867,8 +885,8 @@ def _bootstrap_ca(folder, ca):
             raise MachineError("the CA certificate %s cannot be used: %s." % (ca.cert, problem))
         out.say("CA certificate is outdated and needs to be regenerated")
         out.warn('machines made with the old CA need "docker-machine regenerate-certs NAME".')
+        os.unlink(ca.cert)  # a key alone would not be in the way if this were killed now
         os.unlink(ca.key)
-        os.unlink(ca.cert)
     out.say("Creating CA: " + ca.cert)
     issue_ca(ca)
     return True
@@ -879,13 +897,14 @@ def _bootstrap_client(folder, ca, client, renew):
         problem = "it is to be renewed" if renew else pair_problem(client, ca.cert)
         if not problem:
             return
-        if not _is_own(folder, client.cert):
-            raise MachineError("the client certificate %s cannot be used: %s."
-                               % (client.cert, problem))
+        if not (_is_own(folder, client.cert) and _is_own(folder, ca.cert)):
+            raise MachineError(
+                "the client certificate %s cannot be used: %s." % (client.cert, problem),
+                "Give a pair of this CA with --tls-client-cert and --tls-client-key.")
         if not renew:
             out.say("Client certificate is outdated and needs to be regenerated")
-        os.unlink(client.cert)
         os.unlink(client.key)
+        os.unlink(client.cert)
     elif os.path.exists(client.cert):
         os.unlink(client.cert)  # without its key it is of no use
     out.say("Creating client certificate: " + client.cert)
@@ -1244,33 +1263,48 @@ def engine_get(url, auth, path, seconds, name="[name]"):
     import json
     import ssl
     host, port = split_url(url)
+    if not host:
+        raise MachineError('The URL "%s" names no host to ask.' % url)
     try:
-        with dial_tls(host, port, auth["CaCertPath"], auth["ClientCertPath"],
-                      auth["ClientKeyPath"], seconds) as connection:
-            connection.sendall(("GET %s HTTP/1.0\r\nHost: docker\r\n\r\n" % path).encode())
-            head, _, body = _read_all(connection).partition(b"\r\n\r\n")
-        status = head.split()[1]
-        if status != b"200":
-            raise MachineError("The engine at %s answered %s." % (url, status.decode()))
+        context = tls_context(auth["CaCertPath"], auth["ClientCertPath"], auth["ClientKeyPath"])
+    except MachineError as error:
+        error.hint = "Run: docker-machine regenerate-certs " + name
+        raise
+    try:
+        with dial_tls(host, port, context, seconds) as connection:
+            head, _, body = _exchange(connection, path, seconds).partition(b"\r\n\r\n")
+        if head.split()[1] != b"200":
+            raise MachineError("The engine at %s answered %s." % (url, head.split()[1].decode()))
         return json.loads(body.decode())
     except (ssl.SSLError, ssl.CertificateError) as error:
         raise certificate_error(host, port, error, name)
-    except FileNotFoundError as error:
-        raise MachineError("%s is missing." % (error.filename or "A certificate file of the store"),
-                           "Run: docker-machine regenerate-certs %s" % name)
+    except ConnectionError:
+        raise MachineError("The engine at %s closed the connection; it may refuse this store's "
+                           "client certificate." % url, REGENERATE_HINT.format(name=name))
     except (IndexError, ValueError):
         raise MachineError("What answers at %s is not a Docker Engine." % url)
     except OSError as error:
         raise Unreachable("%s port %s: %s" % (host, port, error.strerror or error))
 
 
-def _read_all(connection):
-    chunks = []  # type: list
-    while True:
+def _exchange(connection, path, seconds):
+    """All that the server answers within `seconds`, 1 MB at most."""
+    import time
+    deadline = time.monotonic() + seconds
+    try:
+        connection.sendall(("GET %s HTTP/1.0\r\nHost: docker\r\n\r\n" % path).encode())
+    except OSError:
+        pass  # refused: the reason can still be read
+    answer = b""
+    while len(answer) < 1000000:
+        connection.settimeout(max(deadline - time.monotonic(), 0.001))
         chunk = connection.recv(65536)
         if not chunk:
-            return b"".join(chunks)
-        chunks.append(chunk)
+            break
+        answer += chunk
+    if not answer:
+        raise ConnectionResetError
+    return answer
 
 
 def certificate_error(host, port, error, name):
@@ -1292,6 +1326,9 @@ def _certificate_cause(error, host):
         return "the engine's certificate was not made for %s" % host
     if code in (18, 19, 20, 21):
         return "the engine's certificate was signed by another CA than this store's"
+    if getattr(error, "reason", "") in ("WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "HTTP_REQUEST",
+                                        "RECORD_LAYER_FAILURE"):
+        return "what answers there does not speak TLS"
     if "alert" in words:
         return "the engine refused this store's client certificate (%s)" % (
             getattr(error, "reason", None) or words)
@@ -1300,7 +1337,10 @@ def _certificate_cause(error, host):
 
 def engine_version(url, auth, seconds=20, name="[name]"):
     """The version of the engine, for example 26.1.5. Raises as engine_get does."""
-    return engine_get(url, auth, "/version", seconds, name).get("Version", "")
+    answer = engine_get(url, auth, "/version", seconds, name)
+    if not isinstance(answer, dict) or not isinstance(answer.get("Version"), str):
+        raise MachineError("What answers at %s is not a Docker Engine." % url)
+    return answer["Version"]
 
 
 # === 10. Provisioning =============================================================================
@@ -1374,7 +1414,7 @@ find_elevation() {
     case $words in
         *tty*) ! with_tty 'sudo -n true' >/dev/null 2>&1 || elevate="tty" ;;
     esac
-    say sudo-words "$words"
+    printf '%s\n' "$words" | sed 's/^/sudo-words:/'
 }
 main() {
     LC_ALL=C PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -1410,25 +1450,24 @@ note() { sed 's/^/::log /'; }
 fail() { printf '::fail %s\n' "$*"; exit 1; }
 
 put() { # FILE MODE TEXT STEP: install a file if it differs; the engine must restart then
-    if [ -f "$1" ] && [ "$(cat "$1")" = "$3" ]; then
-        case $(ls -ld "$1") in "$2"*) return ;; esac
-    fi
+    if [ -f "$1" ] && [ "$(cat "$1")" = "$3" ] && [ "$(stat -c %a "$1")" = "$2" ]; then return; fi
     step "$4"
-    : >"$PENDING"
     changed=yes
-    mkdir -p "${1%/*}" || fail "The folder ${1%/*} cannot be made."
-    mode=644
-    [ "$2" != "-rw-------" ] || mode=600
-    { (umask 077 && printf '%s\n' "$3" >"$1.new") && chmod "$mode" "$1.new" &&
-        mv -f "$1.new" "$1"; } 2>"$TROUBLE" || { note <"$TROUBLE"; fail "$1 cannot be written."; }
+    trouble=$(touch "$PENDING" 2>&1 && mkdir -p "${1%/*}" 2>&1 &&
+        { printf '%s\n' "$3" | (umask 077 && cat >"$1.new") 2>&1; } &&
+        chmod "$2" "$1.new" 2>&1 && mv -f "$1.new" "$1" 2>&1) && return
+    rm -f "$1.new"
+    fail "$1 cannot be written: $trouble"
 }
 
-quietly() { # COMMAND...: its output goes into $TROUBLE
-    "$@" >"$TROUBLE" 2>&1
+quietly() { # COMMAND...: output goes into $TROUBLE; what it leaves running must not hold the lock
+    "$@" >"$TROUBLE" 2>&1 9>&-
 }
 
 wait_for_turn() { # a killed docker-machine leaves its script running here
-    command -v flock >/dev/null && exec 9>"$ROOT/run/docker-machine.lock" || return 0
+    lock=$ROOT/run/docker-machine.lock
+    command -v flock >/dev/null && touch "$lock" 2>/dev/null || return 0
+    exec 9>"$lock"
     flock -n 9 && return
     step "Waiting for another provisioning of this host to finish..."
     flock -w 900 9 || fail "Another docker-machine is provisioning this host."
@@ -1470,9 +1509,9 @@ dockerd_path() {
     done
 }
 
-apt() { # waits for other users of the package database
+patiently() { # COMMAND...: waits for other users of the package database
     deadline=$(($(date +%s) + 300)) mended=''
-    until quietly apt-get -q -y "$@"; do
+    until quietly "$@"; do
         if grep -q 'dpkg --configure -a' "$TROUBLE" && [ -z "$mended" ]; then
             step "Completing an interrupted installation of packages..."
             quietly dpkg --configure -a
@@ -1485,6 +1524,10 @@ apt() { # waits for other users of the package database
         step "Waiting for another package manager to finish..."
         sleep 2
     done
+}
+
+apt() {
+    patiently apt-get -q -y "$@"
 }
 
 add_packages() { # NAME...
@@ -1531,9 +1574,11 @@ fall_back() { # URL
 }
 
 install_by_script() { # URL
-    [ "$PACKAGER" != apt ] || apt check || return 1
     fetch "$1" "$SCRATCH/install.sh" || return 1
-    quietly sh "$SCRATCH/install.sh" ${VERSION:+--version "$VERSION"}
+    [ "$PACKAGER" != apt ] || apt check || return 1
+    printf 'DPkg::Lock::Timeout "300";\n' >"$SCRATCH/apt.conf"
+    patiently env APT_CONFIG="$SCRATCH/apt.conf" \
+        sh "$SCRATCH/install.sh" ${VERSION:+--version "$VERSION"}
 }
 
 install_from_repo() { # URL
@@ -1549,11 +1594,12 @@ install_package() {
         updated=yes
         if [ -n "$VERSION" ]; then
             exact=$(apt-cache madison "$PACKAGE" |
-                awk -v v="$VERSION" 'index($3, v) == 1 { print $3; exit }')
+                awk -v v="$VERSION" 'index($3, v) == 1 {
+                    if (substr($3, length(v) + 1) ~ /^($|[.+~-])/) { print $3; exit } }')
             [ -n "$exact" ] || fail "There is no package $PACKAGE of version $VERSION."
             engine=$PACKAGE=$exact
         fi
-        case $(cat /sys/module/apparmor/parameters/enabled 2>/dev/null) in
+        case $(cat "$ROOT/sys/module/apparmor/parameters/enabled" 2>/dev/null) in
             Y) engine="$engine apparmor" ;; # without its parser containers do not start
         esac
         [ -z "$(apt-cache madison docker-cli)" ] || engine="$engine docker-cli"
@@ -1596,7 +1642,7 @@ unpack_bundle() { # FILE
 # --- systemd
 
 write_unit() { # for an engine that came without a unit, as static binaries do
-    put "$ROOT/etc/systemd/system/docker.service" -rw-r--r-- "[Unit]
+    put "$ROOT/etc/systemd/system/docker.service" 644 "[Unit]
 Description=Docker Engine
 After=network-online.target
 Wants=network-online.target
@@ -1618,12 +1664,24 @@ WantedBy=multi-user.target" "$CONFIGURING"
     systemctl daemon-reload
 }
 
-configure_systemd() {
+check_systemd() { # what cannot work is told before anything is changed
     case $(systemctl show -p LoadState docker.service) in
         *masked*) fail "docker.service is masked; unmask it: systemctl unmask docker.service" ;;
-        *not-found*) write_unit ;;
     esac
-    unit=$(systemctl show -p Requires -p Wants -p ExecStart docker.service)
+    for file in "$ROOT"/etc/systemd/system/docker.service.d/*.conf \
+        "$ROOT"/run/systemd/system/docker.service.d/*.conf \
+        "$ROOT"/usr/lib/systemd/system/docker.service.d/*.conf; do
+        # systemd applies them in the order of their names, and the last one wins.
+        last=$(printf '%s\n' 10-machine.conf "${file##*/}" | sort | tail -n 1)
+        if [ "$last" != 10-machine.conf ] && grep -qs '^ExecStart=' "$file"; then
+            fail "Another drop-in overrides the engine's command line: ${file#"$ROOT"}"
+        fi
+    done
+}
+
+configure_systemd() {
+    unit=$(systemctl show -p LoadState -p FragmentPath -p Requires -p Wants docker.service)
+    case $unit in *LoadState=not-found*) write_unit ;; esac
     # With socket activation the engine gets /var/run/docker.sock from systemd.
     listen=unix:///var/run/docker.sock containerd=
     case $unit in
@@ -1631,31 +1689,24 @@ configure_systemd() {
             *=loaded*) listen=fd:// ;;
         esac ;;
     esac
-    case $unit in
-        *--containerd=*) containerd=${unit#*--containerd=}
-            containerd=" --containerd=${containerd%%[ ;]*}" ;;
+    fragment=${unit#*FragmentPath=}
+    vendor=$(grep -s '^ExecStart=' "$ROOT${fragment%%"$NEWLINE"*}")
+    case $vendor in
+        *--containerd=*) containerd=${vendor#*--containerd=}
+            containerd=" --containerd=${containerd%%[ ;"$NEWLINE"]*}" ;;
     esac
+    case $ARGUMENTS in *--containerd*) containerd='' ;; esac
     old_dropin=$(cat "$DROPIN" 2>/dev/null)
-    put "$DROPIN" -rw-r--r-- "[Service]
+    put "$DROPIN" 644 "[Service]
 ExecStart=
 ExecStart=$dockerd -H $TCP -H $listen$containerd $ARGUMENTS$ENVIRONMENT" "$CONFIGURING"
     if [ -n "$JSON" ]; then
         json=$(readlink -f "$ROOT/etc/docker/daemon.json")
         old_json=$(cat "$json")
         [ -e "$json.before-docker-machine" ] || cp -p "$json" "$json.before-docker-machine"
-        put "$json" -rw-r--r-- "$JSON" "$CONFIGURING"
+        put "$json" "$(stat -c %a "$json")" "$JSON" "$CONFIGURING"
     fi
     [ -z "$changed" ] || systemctl daemon-reload
-    for file in "$ROOT"/etc/systemd/system/docker.service.d/*.conf \
-        "$ROOT"/run/systemd/system/docker.service.d/*.conf \
-        "$ROOT"/usr/lib/systemd/system/docker.service.d/*.conf; do
-        # systemd applies them in the order of their names, and the last one wins.
-        last=$(printf '%s\n' 10-machine.conf "${file##*/}" | sort | tail -n 1)
-        if [ "$last" != 10-machine.conf ] && grep -qs '^ExecStart=' "$file"; then
-            roll_back
-            fail "Another drop-in overrides the engine's command line: ${file#"$ROOT"}"
-        fi
-    done
     systemctl is-enabled -q docker.service || quietly systemctl enable docker.service ||
         warn "The engine is not enabled at boot: $(tail -n 1 "$TROUBLE")"
 }
@@ -1664,7 +1715,6 @@ roll_back() { # the configuration as it was
     rm -f "$DROPIN"
     [ -z "${old_dropin-}" ] || printf '%s\n' "$old_dropin" >"$DROPIN"
     [ -z "${old_json-}" ] || printf '%s\n' "$old_json" >"$json"
-    rm -f "$PENDING"
     systemctl daemon-reload
 }
 
@@ -1692,12 +1742,12 @@ report_engine() {
 # --- boot2docker
 
 configure_boot2docker() {
-    put "$ROOT/var/lib/boot2docker/profile" -rw-r--r-- "$PROFILE" "$CONFIGURING"
+    put "$ROOT/var/lib/boot2docker/profile" 644 "$PROFILE" "$CONFIGURING"
 }
 
 restart_boot2docker() {
-    quietly "$ROOT/etc/init.d/docker" restart 9>&- && return # the engine must not keep the lock
-    { cat "$TROUBLE"; tail -n 15 "$ROOT/var/log/docker.log"; } 2>&1 | note
+    quietly "$ROOT/etc/init.d/docker" restart && return
+    { cat "$TROUBLE"; tail -n 15 "$ROOT/var/lib/boot2docker/log/docker.log"; } 2>&1 | note
     fail "The Docker Engine does not start with this configuration."
 }
 
@@ -1710,18 +1760,23 @@ main() {
     DROPIN=$ROOT/etc/systemd/system/docker.service.d/10-machine.conf
     PENDING=$ROOT/run/docker-machine.restart # an earlier run was killed before its restart
     SCRATCH=$(mktemp -d) || fail "There is no room for temporary files on the host."
-    trap 'rm -rf "$SCRATCH"' EXIT
+    case $INSTALL in bundle:*) bundle=${INSTALL#*:} ;; *) bundle=$SCRATCH ;; esac
+    trap 'rm -rf "$SCRATCH" "$bundle"' EXIT
+    mkdir -p "$ROOT/run"
     TROUBLE=$SCRATCH/trouble changed='' last_step=''
+    NEWLINE='
+'
     wait_for_turn
     [ ! -e "$PENDING" ] || changed=yes
     wait_for_cloud_init
+    [ "$STYLE" != systemd ] || check_systemd
     [ -n "$(dockerd_path)" ] || install_engine
     dockerd=$(dockerd_path)
     [ -n "$dockerd" ] || fail "There is still no dockerd on the host after the installation."
     set_hostname
-    put "$ROOT$FOLDER/ca.pem" -rw-r--r-- "$CA" "$COPYING"
-    put "$ROOT$FOLDER/server.pem" -rw-r--r-- "$CERT" "$COPYING"
-    put "$ROOT$FOLDER/server-key.pem" -rw------- "$KEY" "$COPYING"
+    put "$ROOT$FOLDER/ca.pem" 644 "$CA" "$COPYING"
+    put "$ROOT$FOLDER/server.pem" 644 "$CERT" "$COPYING"
+    put "$ROOT$FOLDER/server-key.pem" 600 "$KEY" "$COPYING"
     "configure_$STYLE"
     if [ -n "$changed" ] || { [ "$STYLE" = systemd ] && ! is_active; }; then
         "restart_$STYLE"
@@ -1733,10 +1788,17 @@ main() {
 main </dev/null
 """
 
-LIST_KEYS = {  # dockerd flag -> its key in daemon.json, where that is a list
+MERGED = ("label", "insecure-registry", "registry-mirror", "dns", "dns-opt", "dns-search",
+          "storage-opt", "exec-opt")
+FILE_KEYS = {  # dockerd flag -> its key in daemon.json where that has another name
+    # (moby, daemon/command/config.go and config_unix.go: the named options)
     "label": "labels", "insecure-registry": "insecure-registries",
-    "registry-mirror": "registry-mirrors", "dns": "dns", "dns-opt": "dns-opts",
-    "dns-search": "dns-search", "storage-opt": "storage-opts", "exec-opt": "exec-opts",
+    "registry-mirror": "registry-mirrors", "dns-opt": "dns-opts", "storage-opt": "storage-opts",
+    "exec-opt": "exec-opts", "log-opt": "log-opts", "default-ulimit": "default-ulimits",
+    "default-address-pool": "default-address-pools", "host": "hosts",
+    "authorization-plugin": "authorization-plugins", "feature": "features",
+    "node-generic-resource": "node-generic-resources", "cdi-spec-dir": "cdi-spec-dirs",
+    "default-network-opt": "default-network-opts", "host-gateway-ip": "host-gateway-ips",
 }
 OWN_OPTIONS = ("tls", "tlsverify", "tlscacert", "tlscert", "tlskey")
 
@@ -1875,11 +1937,11 @@ def check_engine_options(engine):
              ("--engine-install-url", [engine["InstallURL"]])]
     for flag, values in named:
         for value in values or ():
+            if value.encode("utf-8", "replace").decode() != value:
+                raise UsageError("%s has bytes in it that are no text: %r" % (flag, value))
             if any(ord(c) < 32 and c not in "\n\t" or ord(c) == 127 for c in value):
                 raise UsageError("%s has a control character in it: %r" % (flag, value))
-    for value in engine["Labels"] or ():
-        if "=" not in value.strip("="):
-            raise UsageError('--engine-label "%s" has not the form key=value.' % value)
+    _check_labels(engine["Labels"] or ())
     for value in engine["Env"] or ():
         if not value.partition("=")[1] or not is_variable(value.partition("=")[0]):
             raise UsageError('--engine-env "%s" has not the form NAME=value.' % value)
@@ -1889,6 +1951,17 @@ def check_engine_options(engine):
     for value in engine["ArbitraryFlags"] or ():
         _check_engine_opt(value)
     _check_install_url(engine["InstallURL"], engine.get("Version"))
+
+
+def _check_labels(labels):
+    seen = {}  # type: dict
+    for label in labels:
+        key, equals, _ = label.partition("=")
+        if not key or not equals:
+            raise UsageError('--engine-label "%s" has not the form key=value.' % label)
+        if seen.setdefault(key, label) != label:
+            raise UsageError('--engine-label "%s" and "%s": the engine takes one value for a key.'
+                             % (seen[key], label))
 
 
 def is_variable(name):
@@ -1925,7 +1998,9 @@ def engine_flags(engine, driver_name, folder):
     flags = [("storage-driver", engine.get("StorageDriver"))] if engine.get("StorageDriver") else []
     flags += [("tlsverify", None), ("tlscacert", folder + "/ca.pem"),
               ("tlscert", folder + "/server.pem"), ("tlskey", folder + "/server-key.pem")]
-    labels = list(engine.get("Labels") or ()) + ["provider=" + driver_name]
+    labels = list(engine.get("Labels") or ())
+    if not any(label.startswith("provider=") for label in labels):
+        labels.append("provider=" + driver_name)
     flags += [("label", value) for value in labels]
     flags += [("insecure-registry", value) for value in engine.get("InsecureRegistry") or ()]
     flags += [("registry-mirror", value) for value in engine.get("RegistryMirror") or ()]
@@ -1956,15 +2031,36 @@ def plan_daemon(facts, engine, driver_name, folder="/etc/docker"):
         raise _conflict("hosts", file["hosts"], "a TCP address and the socket")
     left, before = [], json.dumps(file)
     for name, value in flags:
-        key = LIST_KEYS.get(name, name)
-        if key not in file:
+        key = FILE_KEYS.get(name, name)
+        settings = file.get("proxies") if key.endswith("-proxy") else file
+        if not isinstance(settings, dict) or key not in settings:
             left.append((name, value))
-        elif name in LIST_KEYS and isinstance(file[key], list):
-            file[key] += [value] if value not in file[key] else []
-        elif _setting(file[key]) != ("true" if value is None else value):
-            raise _conflict(key, file[key], "true" if value is None else value)
+        elif name in MERGED and isinstance(settings[key], list):
+            _merge(key, settings[key], value)
+        elif _setting(settings[key]) != ("true" if value is None else value):
+            raise _conflict(key, settings[key], "true" if value is None else value)
     changed = json.dumps(file) != before
-    return left, json.dumps(file, indent=4, ensure_ascii=False) if changed else ""
+    return _with_tls(left, file), json.dumps(file, indent=4, ensure_ascii=False) if changed else ""
+
+
+def _merge(key, there, value):
+    if key == "labels":  # the engine refuses two values for one label
+        for label in there:
+            if str(label) != value and str(label).partition("=")[0] == value.partition("=")[0]:
+                raise _conflict("labels", label, value)
+    if value not in there:
+        there.append(value)
+
+
+def _with_tls(flags, file):
+    """`flags`, with --tls where --tlsverify has gone but a path stayed: dockerd ignores the paths
+    unless one of the two is a flag."""
+    names = [name for name, _ in flags]
+    if "tlsverify" in names or not set(names) & set(OWN_OPTIONS):
+        return flags
+    if "tls" in file:
+        raise _conflict("tls", file["tls"], "true")
+    return [("tls", None)] + flags
 
 
 def _setting(value):
@@ -2642,11 +2738,13 @@ class Store:
             config = json.loads(text)
             if not isinstance(config, dict):
                 raise ValueError("not an object")
-            for key in ("Driver", "HostOptions"):
-                if not isinstance(config.get(key) or {}, dict):
-                    raise ValueError('"%s" is not an object' % key)
+            options = config.get("HostOptions") or {}
+            for part in (config.get("Driver"), options, options.get("EngineOptions"),
+                         options.get("SwarmOptions"), options.get("AuthOptions")):
+                if not isinstance(part or {}, dict):
+                    raise ValueError("%s is not an object" % json.dumps(part))
             version = int(config.get("ConfigVersion") or 0)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, AttributeError) as error:
             raise MachineError("Error getting migrated host: %s" % error, hint)
         if version > CONFIG_VERSION:
             raise MachineError("Error getting migrated host: config version is from the future -- "
@@ -2804,7 +2902,11 @@ def render(template, value, any_case=False):
         action, closed, rest = part.partition("}}")
         if not closed:
             raise MachineError("template parsing error: template: :1: unclosed action")
-        text += _render_action(action.strip(" -"), value, any_case) + rest
+        if action.startswith("- "):
+            text, action = text.rstrip(), action[2:]
+        if action.endswith(" -"):
+            rest, action = rest.lstrip(), action[:-2]
+        text += _render_action(action.strip(), value, any_case) + rest
     return text
 
 
@@ -2839,11 +2941,12 @@ def natural_key(name):
     """A sort key by which n2 comes before n10."""
     parts, digits = [""], False
     for char in name.lower():
-        if char.isdigit() != digits:
+        if ("0" <= char <= "9") != digits:
             parts.append("")
             digits = not digits
         parts[-1] += char
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts if part]
+    return [(0, int(part), "") if "0" <= part[0] <= "9" else (1, 0, part)
+            for part in parts if part]
 
 
 # === 14. Commands =================================================================================
@@ -2957,6 +3060,8 @@ def on_each(context, names, action):
     Answers are printed in the order asked.
     """
     def work(name):
+        if not context.store.exists(name):
+            raise context.store.no_such(name)
         with context.store.lock(name):
             machine = context.store.load(name)
             try:
@@ -3305,7 +3410,7 @@ def keep_machine(store, name, filters, quiet):
     try:
         machine = store.load(name)
         labels = [label.partition("=") for label in machine.engine.get("Labels") or ()]
-    except MachineError:
+    except (MachineError, TypeError, AttributeError):
         return not quiet
     import re
     answers = {
@@ -3357,6 +3462,8 @@ def list_row(store, name, seconds):
         ask_machine(machine, row, seconds)
     except MachineError as error:
         row["Error"] = " ".join(error.message.split())
+    except (TypeError, ValueError, AttributeError) as error:
+        row.update(State=ERROR, Error="config.json cannot be used: %s" % error)
     row["ResponseTime"] = "%.3fs" % (time.monotonic() - start)
     return row
 

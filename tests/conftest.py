@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-import docker_machine
+import docker_machine as core
 
-ROOT = Path(docker_machine.__file__).resolve().parent
+ROOT = Path(core.__file__).resolve().parent
 VERSION = "26.1.5"  # what the engine of these tests says it is
 Ended = collections.namedtuple("Ended", "code out err")
 
@@ -64,7 +64,11 @@ def dm(tmp_path):
 def certs(tmp_path_factory):
     """A folder of certificates as a store has it; not to be changed."""
     folder = tmp_path_factory.mktemp("authority") / "certs"
-    bootstrap(folder)
+    before = os.umask(0)  # the modes must come right under any
+    try:
+        bootstrap(folder)
+    finally:
+        os.umask(before)
     return folder
 
 
@@ -73,14 +77,14 @@ def store(dm, certs):
     """The Store that `dm` uses, with certificates in it."""
     shutil.copytree(str(certs), str(dm.store / "certs"))
     dm.store.chmod(0o700)
-    return docker_machine.Store(str(dm.store))
+    return core.Store(str(dm.store))
 
 
 @pytest.fixture
 def add(store):
     """add(name, url): a finished machine of the driver "none", made by the program's own functions."""
     def make(name="web", url="tcp://127.0.0.1:2376"):
-        machine = store.new(name, docker_machine.NoneDriver)
+        machine = store.new(name, core.NoneDriver)
         machine.driver.set_config_from_flags({"url": url})
         store.add(machine)
         machine.copy_client_certificates()
@@ -111,11 +115,11 @@ def pair(folder, name=""):
     """The Pair of the CA ("ca"), the client ("") or somebody else in a folder of certificates."""
     names = {"": ("cert.pem", "key.pem"), "server": ("server.pem", "server-key.pem")}
     cert, key = names.get(name, (name + ".pem", name + "-key.pem"))
-    return docker_machine.Pair(str(folder / cert), str(folder / key))
+    return core.Pair(str(folder / cert), str(folder / key))
 
 
 def bootstrap(folder, **options):
-    docker_machine.bootstrap_certificates(str(folder), pair(folder, "ca"), pair(folder), **options)
+    core.bootstrap_certificates(str(folder), pair(folder, "ca"), pair(folder), **options)
 
 
 def auth(folder):
@@ -129,10 +133,20 @@ def openssl(*words):
                           check=True).stdout.decode()
 
 
-def redate(who, days, ca=None):
-    """Sign a certificate anew so that it ends in so many days; the rest of it stays."""
-    signer = ["-CA", ca.cert, "-CAkey", ca.key, "-set_serial", "7"] if ca else ["-signkey", who.key]
-    openssl("x509", "-in", who.cert, "-out", who.cert, "-days", days, *signer)
+def redate(who, days, ca=None, names=()):
+    """Make a certificate anew, with its key and subject, so that it ends in so many days (-1: yesterday)."""
+    if ca is None:
+        openssl("x509", "-in", who.cert, "-out", who.cert, "-days", days, "-signkey", who.key)
+        return
+    request, extensions = who.cert + ".request", who.cert + ".extensions"
+    openssl("x509", "-x509toreq", "-in", who.cert, "-signkey", who.key, "-out", request)
+    with open(extensions, "w") as file:
+        file.write("extendedKeyUsage=%sAuth\n" % ("server" if names else "client"))
+        if names:
+            file.write("subjectAltName=%s\n" % ",".join(
+                ("IP:" if core.is_address(name) else "DNS:") + name for name in names))
+    openssl("x509", "-req", "-in", request, "-CA", ca.cert, "-CAkey", ca.key, "-set_serial", 7, "-days", days,
+            "-extfile", extensions, "-out", who.cert)
 
 
 # --- servers
@@ -163,7 +177,8 @@ def listening(handle, host="127.0.0.1"):
         server.close()
 
 
-def engine(server, ca, answer=(b"HTTP/1.0 200 OK\r\n\r\n", b'{"Version": "%s"}' % VERSION.encode())):
+def engine(server, ca, answer=(b"HTTP/1.0 200 OK\r\n\r\n", b'{"Version": "%s"}' % VERSION.encode()),
+           patient=True):
     """A handler for `listening`: a TLS server that wants a client certificate of `ca`, as dockerd does.
 
     `answer` is what it sends for GET /version, in pieces.
@@ -174,15 +189,15 @@ def engine(server, ca, answer=(b"HTTP/1.0 200 OK\r\n\r\n", b'{"Version": "%s"}' 
     context.verify_mode = ssl.CERT_REQUIRED
 
     def handle(connection):
-        try:
-            tls = context.wrap_socket(connection, server_side=True)
-        except OSError:
-            # The client's last words are read, lest a reset overtake the alert that tells it why.
-            connection.shutdown(socket.SHUT_WR)
-            while connection.recv(4096):
-                pass
-            raise
-        with tls:
+        with context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False) as tls:
+            try:
+                tls.do_handshake()
+            except OSError:
+                if patient:  # read the client's last words, lest a reset overtake the alert that tells it why
+                    tls.shutdown(socket.SHUT_WR)
+                    while socket.socket.recv(tls, 4096):
+                        pass
+                return
             asked = tls.recv(4096)
             for piece in answer if asked.startswith(b"GET /version ") else [b"HTTP/1.0 404 Not Found\r\n\r\n{}"]:
                 tls.sendall(piece)
@@ -193,7 +208,7 @@ def engine(server, ca, answer=(b"HTTP/1.0 200 OK\r\n\r\n", b'{"Version": "%s"}' 
 def server(certs, tmp_path_factory):
     """The server pair of 127.0.0.1, signed by the CA of `certs`."""
     made = pair(tmp_path_factory.mktemp("server"), "server")
-    docker_machine.issue_server(made, pair(certs, "ca"), "web", ["127.0.0.1", "localhost"])
+    core.issue_server(made, pair(certs, "ca"), "web", ["127.0.0.1", "localhost"])
     return made
 
 

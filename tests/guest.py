@@ -5,6 +5,7 @@ Nothing here needs root, and nothing harms the machine if it runs as root: the s
 folder as ROOT, and a PATH of nothing but the stand-ins and a list of plain tools.
 """
 
+import functools
 import re
 import shutil
 import subprocess
@@ -15,8 +16,8 @@ import docker_machine as dm
 DATA = Path(__file__).resolve().parent / "data" / "provision"
 SHELLS = {name: [shutil.which(name)] + words for name, words in (
     ("dash", ["-s"]), ("bash", ["--posix", "-s"]), ("busybox", ["sh", "-s"])) if shutil.which(name)}
-TOOLS = ("awk cat chmod cp env find grep head ls mkdir mktemp mv readlink rm sed sh sort tail tar "
-         "timeout touch tr true").split()
+TOOLS = ("awk cat chmod cp env find flock grep head ln ls mkdir mkfifo mktemp mv readlink rm sed sh "
+         "sort tail tar tee timeout touch tr true").split()
 USUAL = ("curl date dpkg engine groupadd hostname hostnamectl id journalctl script sleep "
          "systemctl uname").split()
 OTHERS = "apt-cache apt-get dnf pacman rpm sethostname sudo wget yum zypper".split()
@@ -86,7 +87,8 @@ class Guest:
         for name in set(USUAL + PROGRAMS[packager]) - set(without):
             (folder / "bin" / name).symlink_to(DATA / "stand-in.sh")
         for name in TOOLS:
-            (folder / "tools" / name).symlink_to(shutil.which(name) or "/nonexistent")
+            if shutil.which(name):
+                (folder / "tools" / name).symlink_to(shutil.which(name))
         self.note(uname="bare", clock=CLOCK, uid="0", user="root", sudo="free",
                   journal="failed to start daemon: driver not supported")
         self.write("/etc/hosts", "127.0.0.1 localhost\n")
@@ -169,31 +171,34 @@ class Guest:
         """Debian's busybox prefers its own applets to PATH, and those are the real thing."""
         if self.shell != "busybox":
             return ""
-        names = [name for name in USUAL + OTHERS if "-" not in name]
-        lines = ["%s() { %s/bin/%s \"$@\"; }" % (name, self.folder, name) for name in names]
+        lines = ["%s() { %s/bin/%s \"$@\"; }" % (name, self.folder, name)
+                 for name in USUAL + OTHERS if name in busybox_applets()]
         return "\n".join(lines + ["find() { %s/tools/find \"$@\"; }" % self.folder, ""])
 
     def _calls(self):
         text = self.log.read_text().replace(str(self.root), "")
         return re.sub(re.escape(str(self.folder / "tmp")) + r"/[\w.]+", "SCRATCH", text).splitlines()
 
-    # What `docker_machine.SSH` has, as far as the probe and run_as_root use it.
-    host, facts = "192.0.2.7", None
+    host = "192.0.2.7"
 
-    def ssh_run(self, command, stdin="", seconds=60, on_line=None):
-        code, stdout, stderr, _ = self.run(stdin)
-        for line in stdout.splitlines() if on_line else ():
-            on_line(line)
-        return dm.Result([command], code, stdout, stderr)
-
-    def probe(self):
-        """What probe() makes of this host."""
+    def as_ssh(self):
+        """What `docker_machine.SSH` is to probe() and run_as_root()."""
         guest = self
 
         class SSH:
-            host, facts, run = guest.host, None, staticmethod(guest.ssh_run)
+            host, facts = guest.host, None
 
-        return dm.probe(SSH())
+            def run(self, command, stdin="", seconds=60, on_line=None):
+                code, stdout, stderr, _ = guest.run(stdin)
+                for line in stdout.splitlines() if on_line else ():
+                    on_line(line)
+                return dm.Result([command], code, stdout, stderr)
+
+        return SSH()
+
+    def probe(self):
+        """What probe() makes of this host."""
+        return dm.probe(self.as_ssh())
 
     def script(self, name="web", url="tcp://192.0.2.7:2376", driver="generic", bundle="",
                certificates=CERTIFICATES, **options):
@@ -206,6 +211,11 @@ class Guest:
     def provision(self, **changes):
         """Run it; keywords are those of `script`, engine options among them."""
         return Run(*self.run(self.script(**changes)))
+
+
+@functools.lru_cache(None)
+def busybox_applets():
+    return subprocess.check_output([SHELLS["busybox"][0], "--list"]).decode().split()
 
 
 def lay_out(folder, layout):

@@ -24,7 +24,7 @@ def text_of(cert):
 def field(text, name):
     """The value that `openssl x509 -text` prints under a name, with " critical" in front where it is."""
     found = re.search(r"%s:( critical)?\s*\n?\s*(.*)" % re.escape(name), text)
-    return "".join(found.groups("")).strip() if found else None
+    return " ".join(part.strip() for part in found.groups() if part) if found else None
 
 
 def organization(cert):
@@ -94,17 +94,11 @@ def test_serials_are_random_and_long(certs, server):
     assert len(set(serials)) == 3 and all(2 ** 96 < serial < 2 ** 127 for serial in serials)
 
 
-def test_keys_are_private_and_certificates_public_whatever_the_umask(folder):
-    for path in folder.glob("*.pem"):
-        path.unlink()
-    before = os.umask(0)
-    try:
-        bootstrap(folder)
-    finally:
-        os.umask(before)
-    assert {name: mode(folder / name) for name in contents(folder)} == {
+def test_keys_are_private_and_certificates_public_even_under_umask_0(certs, server):
+    assert {name: mode(certs / name) for name in contents(certs)} == {
         "ca.pem": 0o644, "ca-key.pem": 0o600, "cert.pem": 0o644, "key.pem": 0o600}
-    assert [path.name for path in folder.iterdir() if ".tmp" in path.name] == []
+    assert (mode(certs), mode(server.cert), mode(server.key)) == (0o700, 0o644, 0o600)
+    assert [path.name for path in certs.iterdir() if ".tmp" in path.name] == []
 
 
 @pytest.fixture
@@ -152,7 +146,6 @@ def test_a_second_bootstrap_changes_nothing(folder, capsys):
 
 @pytest.mark.parametrize("missing, kept", [
     (["ca.pem"], ["ca-key.pem"]),
-    (["ca.pem", "cert.pem", "key.pem"], ["ca-key.pem"]),
     (["cert.pem"], ["ca.pem", "ca-key.pem", "key.pem"]),
     (["key.pem"], ["ca.pem", "ca-key.pem"]),
 ])
@@ -299,7 +292,7 @@ def test_a_server_certificate_that_does_not_fit_is_told(folder, request_server, 
 @pytest.mark.parametrize("days, fits", [(-1, False), (29, False), (31, True)])
 def test_a_server_certificate_near_its_end_is_renewed_in_time(folder, request_server, days, fits):
     made = request_server(NAMES)
-    redate(made, days, pair(folder, "ca"))
+    redate(made, days, pair(folder, "ca"), NAMES)
     assert core.server_pair_fits(made, str(folder / "ca.pem"), NAMES, False) is fits
 
 
@@ -359,7 +352,7 @@ def test_a_certificate_that_is_no_good_is_told_in_docker_machines_words_with_the
         folder, request_server, other_ca, case, cause):
     made = request_server(["192.0.2.9"] if case == "wrong name" else ["127.0.0.1"])
     if case == "expired":
-        redate(made, -1, pair(folder, "ca"))
+        redate(made, -1, pair(folder, "ca"), ["127.0.0.1"])
     elif case == "other CA":
         core.issue_server(made, other_ca, "web", ["127.0.0.1"])
     elif case == "self-signed":
@@ -370,11 +363,11 @@ def test_a_certificate_that_is_no_good_is_told_in_docker_machines_words_with_the
     assert error.hint.startswith("You can attempt to regenerate them using 'docker-machine regenerate-certs web'.\n")
 
 
-def test_an_engine_that_refuses_our_client_is_told(folder, server, other_ca):
-    with listening(engine(server, other_ca)) as port:
+@pytest.mark.parametrize("patient", [True, False], ids=["alert arrives", "reset overtakes the alert"])
+def test_an_engine_that_refuses_our_client_is_told(folder, server, other_ca, patient):
+    with listening(engine(server, other_ca, patient=patient)) as port:
         error = failure(port, auth(folder))
-    assert error.message.startswith('There was an error validating certificates for host "127.0.0.1:%d": the engine '
-                                    "refused this store's client certificate" % port)
+    assert '"127.0.0.1:%d"' % port in error.message and "store's client certificate" in error.message
 
 
 @pytest.mark.parametrize("name", ["ca.pem", "cert.pem", "key.pem"])
@@ -401,9 +394,15 @@ def test_an_engine_without_tls_is_told(certs):
     assert "127.0.0.1:%d" % port in error.message and "TLS" in error.message and "[SSL:" not in error.message
 
 
-def test_a_server_that_hangs_up_or_a_closed_port_is_unreachable(certs, closed_port):
-    with listening(lambda connection: None) as port:
-        assert isinstance(failure(port, auth(certs)), core.Unreachable)
+@pytest.mark.parametrize("hang_up", [lambda connection: None, lambda connection: connection.recv(4096)],
+                         ids=["at once", "in the handshake"])
+def test_a_server_that_hangs_up_is_unreachable_which_is_no_trouble_with_certificates(certs, hang_up):
+    with listening(hang_up) as port:
+        error = failure(port, auth(certs))
+    assert isinstance(error, core.Unreachable) and error.message.startswith("127.0.0.1 port %d" % port)
+
+
+def test_a_closed_port_is_unreachable(certs, closed_port):
     error = failure(closed_port, auth(certs))
     assert isinstance(error, core.Unreachable)
     assert error.message == "127.0.0.1 port %d: Connection refused" % closed_port

@@ -1,0 +1,460 @@
+"""The commands, each as a process: what a script reads from stdout, what a person reads from stderr, exit codes."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT, VERSION, listening
+
+import docker_machine as core
+
+SHELLS = [shell for shell in ("sh", "bash", "dash", "zsh", "ksh", "busybox") if shutil.which(shell)]
+HELP = re.compile(r"^Usage: .*\n(.*\n)+", re.M)
+
+
+def one_sentence(err):
+    """Whether an error is a sentence and, mostly, a hint: no dump, no repeated words."""
+    return 1 <= len(err.splitlines()) <= 4 and "Error with pre-create check: Error" not in err
+
+
+# --- driver none, from create to rm
+
+def test_the_life_of_a_machine_that_is_just_a_url(dm, engine_port, store):
+    url = "tcp://127.0.0.1:%d" % engine_port
+    ended = dm("create", "-d", "none", "--url", url, "web")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.splitlines()[:2] == ["Running pre-create checks...", "Creating machine..."]
+    assert ended.out.splitlines()[-1].startswith("To see how to connect your Docker Client to the Docker Engine running on "
+                                                 "this virtual machine, run: ")
+    assert ended.out.splitlines()[-1].endswith("docker_machine.py env web")
+
+    again = dm("create", "-d", "none", "--url", url, "web")
+    assert (again.code, again.out) == (1, "") and again.err.startswith('Docker machine "web" already exists\n')
+
+    folder = str(dm.store / "machines" / "web")
+    for words, answer in {
+            ("ls", "-q"): "web", ("url", "web"): url, ("ip", "web"): url[6:], ("status", "web"): "Running",
+            ("inspect", "-f", "{{.Driver.URL}}", "web"): url, ("inspect", "web", "-f", "{{.Name}}"): "web",
+            ("inspect", "web"): (dm.store / "machines" / "web" / "config.json").read_text(),
+            ("config", "web"): '--tlsverify\n--tlscacert="{0}/ca.pem"\n--tlscert="{0}/cert.pem"\n'
+                               '--tlskey="{0}/key.pem"\n-H={1}'.format(folder, url),
+            ("version", "web"): VERSION,
+            ("ls", "-f", "{{.Name}} {{.Active}} {{.DriverName}} {{.State}} {{.URL}} {{.DockerVersion}} {{.Error}}"):
+                "web - none Running %s v%s " % (url, VERSION)}.items():
+        assert dm(*words) == (0, answer + "\n", ""), words
+    assert dm("active", DOCKER_HOST=url) == (0, "web\n", "")
+    assert dm("ls", "-f", "{{.Active}}", DOCKER_HOST=url).out == "*\n"
+
+    ended = dm("rm", "-y", "web")
+    assert ended == (0, "About to remove web\nWARNING: This action will delete both local reference and remote instance.\n"
+                        "Successfully removed web\n", "")
+    assert dm("ls") == (0, "NAME   ACTIVE   DRIVER   STATE   URL   SWARM   DOCKER   ERRORS\n", "")
+    assert dm("status", "web").code == 1
+
+
+def test_the_bare_file_does_the_same_as_the_module(dm, add):
+    add("web", "tcp://192.0.2.1:2376")
+    dm.argv = [sys.executable, str(ROOT / "docker_machine.py")]
+    del dm.env["PYTHONPATH"]
+    assert dm("url", "web") == (0, "tcp://192.0.2.1:2376\n", "")
+    dm.argv[1:] = [str(dm.home / "dm")]  # copied under another name
+    shutil.copy(str(ROOT / "docker_machine.py"), dm.argv[1])
+    assert dm("ls", "-q") == (0, "web\n", "")
+    assert dm("bogus").err.startswith("dm: 'bogus' is not a dm command. See '")
+    assert re.match(r"dm version \S+, build [0-9a-f]+\n$", dm("version").out)
+
+
+def test_the_table_of_ls_has_docker_machines_columns(dm, add, engine_port):
+    url = "tcp://127.0.0.1:%d" % engine_port
+    for name in ("n10", "n9"):
+        add(name, url)
+    head, first, second = dm("ls").out.splitlines()
+    assert head.split() == ["NAME", "ACTIVE", "DRIVER", "STATE", "URL", "SWARM", "DOCKER", "ERRORS"]
+    assert first.split() == ["n9", "-", "none", "Running", url, "v" + VERSION]
+    assert second.index(url) == first.index(url) == head.index("URL") and second.startswith("n10    - ")
+    assert first.index("v" + VERSION) == head.index("DOCKER")
+
+
+@pytest.mark.parametrize("words, names", [
+    ([], "a b"), (["--filter", "name=^a$"], "a"), (["--filter", "driver=NONE"], "a b"), (["--filter", "driver=generic"], ""),
+    (["--filter", "label=x=1"], "b"), (["--filter", "state=running"], "a b"), (["--filter", "state=Stopped"], ""),
+    (["--filter", "name=a", "--filter", "name=b"], "a b"), (["--filter", "name=a", "--filter", "label=x=1"], ""),
+])
+def test_filters_of_ls_of_one_key_are_alternatives_and_of_several_conditions(dm, add, closed_port, words, names):
+    add("a", "tcp://127.0.0.1:%d" % closed_port)
+    labelled = add("b", "tcp://127.0.0.1:%d" % closed_port)
+    labelled.engine["Labels"] = ["x=1"]
+    labelled.save()
+    assert dm("ls", "-q", *words) == (0, "".join(name + "\n" for name in names.split()), "")
+
+
+@pytest.mark.parametrize("words, err", [
+    (["--filter", "x"], "Unsupported filter syntax"), (["--filter", "foo=x"], "Unsupported filter key 'foo'"),
+    (["--filter", "name=("], "The filter name=( is not a regular expression"),
+    (["-f", "{{.Name"], "template parsing error"), (["-f", "{{range .}}"], "template parsing error"),
+])
+def test_a_wrong_filter_or_format_is_refused_without_an_answer(dm, add, closed_port, words, err):
+    add("web", "tcp://127.0.0.1:%d" % closed_port)
+    ended = dm("ls", *words)
+    assert ended.code in (1, 2) and ended.out == "" and ended.err.startswith(err) and one_sentence(ended.err)
+
+
+def test_several_machines_are_answered_in_the_order_asked(dm, add):
+    for number in (1, 2, 3):
+        add("m%d" % number, "tcp://192.0.2.%d:1" % number)
+    assert dm("ip", "m3", "m1", "m2") == (0, "192.0.2.3:1\n192.0.2.1:1\n192.0.2.2:1\n", "")
+    ended = dm("ip", "m3", "gone", "m1")
+    assert (ended.code, ended.out) == (1, "192.0.2.3:1\n192.0.2.1:1\n") and 'Docker machine "gone" does not exist' in ended.err
+
+
+def test_without_a_name_the_machine_default_is_meant(dm, add):
+    ended = dm("url")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.startswith('Error: No machine name(s) specified and no "default" machine exists\n')
+    add("default", "tcp://192.0.2.7:1")
+    assert [dm(command).out for command in ("url", "ip", "status")] == ["tcp://192.0.2.7:1\n", "192.0.2.7:1\n", "Running\n"]
+
+
+@pytest.mark.parametrize("words, code, err", [
+    (["status", "gone"], 1, 'Docker machine "gone" does not exist. Use "docker-machine ls" to list machines. '
+                            'Use "docker-machine create" to add a new one.\n'),
+    (["status", "wbe"], 1, None), (["url", "a", "b"], 2, "Error: Expected one machine name as an argument\n"),
+    (["inspect", "a", "b"], 2, "Error: Expected one machine name as an argument\n"),
+    (["env", "a", "b"], 2, "Error: Expected one machine name as an argument\n"),
+    (["env", "-u", "web"], 2, "Error: Expected no machine name when the -u flag is present\n"),
+    (["active", "web"], 2, "Error: Too many arguments given\n"), (["active"], 1, None),
+    (["scp", "a"], 2, None), (["scp", "gone:x", "y"], 1, None), (["ssh", "web"], 1, None), (["ssh", "gone"], 1, None),
+    (["create", "-d", "none", "--url", "tcp://h:1", "a", "b", "c"], 2,
+     "Invalid command line. Found extra arguments [b c]\n"),
+    (["create", "-d", "none", "--url", "tcp://h:1"], 2, None), (["create", "-d", "none", "new"], 2, None),
+    (["create", "-d", "none", "--url", "tcp://h:1", "--engine-label", "x", "new"], 2, None),
+    (["create", "-d", "none", "--url", "tcp://h:1", "--tls-san", "a b", "new"], 2, None),
+    (["create", "-d", "none", "--url", "tcp://h:99999", "new"], 2, None),
+    (["create", "new"], 1, None), (["bogus"], 2, None), (["lss"], 2, None), (["help", "bogus"], 2, None),
+    (["inspect", "-f", "{{.X", "web"], 1, None), (["env", "--shell", "", "web"], 1, None), (["version", "gone"], 1, None),
+])
+def test_an_error_is_a_sentence_on_stderr_and_nothing_on_stdout(dm, add, closed_port, words, code, err):
+    add("web", "tcp://127.0.0.1:%d" % closed_port)
+    before = dm.files()
+    ended = dm(*words, SHELL=None)
+    assert (ended.code, ended.out) == (code, "") and one_sentence(ended.err)
+    assert err is None or ended.err == err
+    assert dm.files() == before
+
+
+@pytest.mark.parametrize("word, hint", [("lss", "ls"), ("statsu", "status"), ("creat", "create"), ("regenerate-cert", None)])
+def test_a_mistyped_command_gets_the_nearest_as_a_hint(dm, word, hint):
+    ended = dm(word)
+    assert ended.err.startswith("docker_machine.py: '%s' is not a docker_machine.py command. See '" % word)
+    assert (" %s?" % (hint or "regenerate-certs")) in ended.err.splitlines()[1]
+
+
+def test_a_mistyped_machine_gets_the_nearest_as_a_hint(dm, add):
+    add("webserver")
+    assert dm("status", "webserevr").err.splitlines()[1] == "Did you mean webserver?"
+
+
+def test_version_and_help(dm):
+    assert re.match(r"docker_machine.py version \S+, build [0-9a-f]{8}\n$", dm("version").out)
+    ended = dm("help")
+    assert ended.code == 0 and ended.err == "" and ended.out.startswith("Usage: docker_machine.py [OPTIONS] COMMAND [arg...]\n")
+    for name, command in core.COMMANDS.items():
+        assert re.search(r"^   %s\s+%s$" % (name, re.escape(command.summary)), ended.out, re.M), name
+    assert dm("help", "ls").out == dm("ls", "--help").out
+    assert dm("help", "create").out == dm("create", "--help").out
+    assert "--generic-ip-address" in dm("create", "-d", "generic", "--help").out
+
+
+# --- rm and its question
+
+@pytest.mark.parametrize("stdin, removed", [
+    ("y\n", True), ("Y\n", True), ("yes\n", True), ("  y\n", True), ("y", True), ("n\n", False), ("\n", False), ("", False),
+    ("no y\n", False), ("ja\n", False),
+])
+def test_rm_asks_and_only_a_yes_removes(dm, add, stdin, removed):
+    add("web")
+    ended = dm("rm", "web", stdin=stdin)
+    assert ended.code == 0 and ended.err == ""
+    assert ended.out.startswith("About to remove web\nWARNING: This action will delete both local reference and remote instance.\n"
+                                "Are you sure? (y/n): ")
+    assert (ended.out.endswith("Successfully removed web\n"), (dm.store / "machines" / "web").exists()) == (removed, not removed)
+
+
+def test_rm_goes_on_with_the_others_after_a_failure(dm, add):
+    for name in ("a", "b"):
+        add(name)
+    ended = dm("rm", "-y", "a", "gone", "b", "a")
+    assert ended.code == 1 and ended.out.endswith("Successfully removed a\nSuccessfully removed b\n")
+    assert ended.err.startswith('Error removing host "gone": Docker machine "gone" does not exist.')
+    assert dm("ls", "-q").out == ""
+
+
+def test_a_prompt_that_is_interrupted_ends_with_130_and_removes_nothing(dm, add, background):
+    add("web")
+    process = background(dm.start("rm", "web", stdin=subprocess.PIPE))
+    while b"(y/n): " not in process.stdout.peek():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=10)
+    assert (process.returncode, err) == (130, b"Interrupted.\n") and (dm.store / "machines" / "web").exists()
+
+
+@pytest.mark.parametrize("stdin, code", [("n\n", 0), ("", 1)])
+def test_regenerate_certs_without_a_yes_changes_nothing(dm, add, stdin, code):
+    add("web")
+    before = {path: path.stat().st_mtime_ns for path in dm.store.rglob("*")}
+    ended = dm("regenerate-certs", "web", stdin=stdin)
+    assert ended.code == code
+    assert ended.out == "Regenerate TLS machine certs?  Warning: this is irreversible. (y/n): "
+    assert {path: path.stat().st_mtime_ns for path in dm.store.rglob("*")} == before
+
+
+def test_provision_refreshes_the_copies_of_the_client_certificates(dm, add):
+    machine = add("web")
+    for name in ("ca.pem", "cert.pem", "key.pem"):
+        os.unlink(os.path.join(machine.folder, name))
+    assert dm("provision", "web").code == 0
+    for name in ("ca.pem", "cert.pem", "key.pem"):
+        assert (dm.store / "machines" / "web" / name).read_bytes() == (dm.store / "certs" / name).read_bytes()
+
+
+# --- env
+
+def variables(shell, script, **env):
+    """The DOCKER_ variables after `eval` of a text in a real shell."""
+    argv = ["busybox", "sh"] if shell == "busybox" else [shell]
+    show = '; env -0 || exit 1' if shell != "busybox" else "; env"
+    ended = subprocess.run(argv + ["-c", 'eval "$TEXT"' + show], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                           env=dict(env, TEXT=script, PATH=os.environ["PATH"]), check=True)
+    assert ended.stderr == b""
+    parts = ended.stdout.decode().split("\n" if shell == "busybox" else "\0")
+    return dict(part.partition("=")[::2] for part in parts if part.startswith("DOCKER_"))
+
+
+PATHS = ["plain", "with blank", "two  blanks", "quote'", 'quote"', "$HOME", "`id`", "$(id)", "back\\slash", "a!b", "Köln", "a;b&c"]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_env_sets_the_variables_in_a_real_shell_whatever_is_in_the_paths(certs, engine_port, tmp_path, monkeypatch, capsys, shell):
+    url = "tcp://127.0.0.1:%d" % engine_port
+    monkeypatch.delenv("MACHINE_STORAGE_PATH", raising=False)
+    for path in PATHS:
+        shutil.copytree(str(certs), str(tmp_path / path / "certs"))
+        store = core.Store(str(tmp_path / path))
+        machine = store.new("web", core.NoneDriver)
+        machine.driver.set_config_from_flags({"url": url})
+        store.add(machine)
+        assert core.main(["/opt/docker-machine", "-s", store.path, "env", "--shell", shell, "web"]) == 0
+        text = capsys.readouterr().out
+        assert variables(shell, text) == {
+            "DOCKER_TLS_VERIFY": "1", "DOCKER_HOST": url, "DOCKER_CERT_PATH": machine.folder, "DOCKER_MACHINE_NAME": "web"}
+
+
+def test_env_prints_docker_machines_lines_in_its_order(dm, add, engine_port):
+    url = "tcp://127.0.0.1:%d" % engine_port
+    add("web", url)
+    ended = dm("env", "web", SHELL="/bin/bash")
+    program = str(ROOT / "docker_machine.py")
+    assert ended == (0, 'export DOCKER_TLS_VERIFY="1"\nexport DOCKER_HOST="%s"\nexport DOCKER_CERT_PATH="%s"\n'
+                        'export DOCKER_MACHINE_NAME="web"\n# Run this command to configure your shell: \n'
+                        "# eval $(%s env web)\n" % (url, dm.store / "machines" / "web", program), "")
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_env_unset_clears_the_variables_in_a_real_shell(dm, shell):
+    ended = dm("env", "-u", "--shell", shell)
+    assert ended.code == 0 and variables(shell, ended.out, DOCKER_HOST="x", DOCKER_CERT_PATH="y") == {}
+
+
+def test_env_unset_needs_no_store_and_no_machine(dm):
+    ended = dm("env", "-u", "--no-proxy", "--shell", "bash", NO_PROXY="a")
+    assert ended.out.splitlines()[:5] == ["unset DOCKER_TLS_VERIFY", "unset DOCKER_HOST", "unset DOCKER_CERT_PATH",
+                                          "unset DOCKER_MACHINE_NAME", "unset NO_PROXY"]
+    assert not dm.store.exists()
+
+
+@pytest.mark.parametrize("environ, line", [
+    ({}, 'export NO_PROXY="{0}"'), ({"NO_PROXY": "a,b"}, 'export NO_PROXY="a,b,{0}"'),
+    ({"no_proxy": "a", "NO_PROXY": "b"}, 'export no_proxy="a,{0}"'), ({"NO_PROXY": "a,{0}"}, 'export NO_PROXY="a,{0}"'),
+    ({"NO_PROXY": "{0}0"}, 'export NO_PROXY="{0}0,{0}"'),
+])
+def test_env_adds_the_address_to_the_list_that_needs_no_proxy(dm, add, engine_port, environ, line):
+    address = "127.0.0.1:%d" % engine_port
+    add("web", "tcp://" + address)
+    ended = dm("env", "--no-proxy", "--shell", "sh", "web", **{key: text.format(address) for key, text in environ.items()})
+    assert line.format(address) in ended.out.splitlines()
+
+
+@pytest.mark.parametrize("command", ["env", "config", "version"])
+def test_no_answer_of_an_engine_means_no_answer_of_ours(dm, add, closed_port, command):
+    add("web", "tcp://127.0.0.1:%d" % closed_port)
+    ended = dm(command, "web", SHELL="/bin/sh")
+    assert (ended.code, ended.out) == (1, "")
+    assert "127.0.0.1 port %d: Connection refused" % closed_port in ended.err
+
+
+def test_env_warns_of_certificates_in_docker_machines_words(dm, add, closed_port, tmp_path):
+    with listening(lambda connection: connection.recv(4096) and connection.sendall(b"HTTP/1.0 400 Bad\r\n\r\n")) as port:
+        add("web", "tcp://127.0.0.1:%d" % port)
+        ended = dm("env", "web", SHELL="/bin/sh")
+    assert (ended.code, ended.out) == (1, "") and ended.err.startswith("Error checking TLS connection: ")
+
+
+def test_env_without_a_shell_asks_for_one(dm, add, engine_port):
+    add("web", "tcp://127.0.0.1:%d" % engine_port)
+    ended = dm("env", "web", SHELL=None)
+    assert (ended.code, ended.out) == (1, "") and ended.err.startswith("Error: Unknown shell\n")
+
+
+# --- streams that end
+
+def closed_pipe():
+    reading, writing = os.pipe()
+    os.close(reading)
+    return writing
+
+
+@pytest.mark.parametrize("words", [["ls"], ["help"], ["version"], ["inspect", "web"], ["rm", "-y", "web"]])
+def test_a_reader_that_has_seen_enough_ends_the_program_quietly(dm, add, closed_port, words):
+    """As in `docker-machine ls | head -1`."""
+    add("web", "tcp://127.0.0.1:%d" % closed_port)
+    pipe = closed_pipe()
+    try:
+        ended = dm(*words, stdout=pipe)
+    finally:
+        os.close(pipe)
+    assert ended.err == "" and ended.code in (0, 141)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
+def test_an_answer_that_cannot_be_written_is_an_error(dm):
+    with open("/dev/full", "w") as full:
+        ended = dm("version", stdout=full)
+    assert ended.code == 1 and "No space left on device" in ended.err and one_sentence(ended.err)
+
+
+def test_a_closed_stdout_is_no_crash(dm):
+    assert dm("version", preexec=lambda: os.close(1)).code in (0, 1)
+
+
+@pytest.mark.parametrize("env", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C"}, {"LC_ALL": "POSIX", "PYTHONUTF8": "0"}])
+def test_answers_are_utf8_whatever_the_locale(dm, add, env):
+    machine = add("web")
+    machine.engine["Labels"] = ["ort=Köln"]
+    machine.save()
+    assert json.loads(dm("inspect", "web", **env).out)["HostOptions"]["EngineOptions"]["Labels"] == ["ort=Köln"]
+    assert dm("inspect", "-f", "{{json .HostOptions.EngineOptions.Labels}}", "web", **env).out == '["ort=Köln"]\n'
+
+
+# --- what create refuses without a host
+
+@pytest.fixture
+def key(tmp_path):
+    if not shutil.which("ssh-keygen"):
+        pytest.skip("ssh-keygen is not installed")
+    path = tmp_path / "id_test"
+    subprocess.check_call(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)])
+    return path
+
+
+def create(dm, port, key, *words, **env):
+    """`create --driver generic`, which must fail in the pre-create check and leave nothing anywhere."""
+    before = dm.files() if dm.store.exists() else None
+    ended = dm("create", "-d", "generic", "--generic-ip-address", "127.0.0.1", "--generic-ssh-port", str(port),
+               "--generic-ssh-key", str(key), *words, "web", **env)
+    assert (dm.files() if dm.store.exists() else None) == before
+    assert list(dm.tmp.iterdir()) == []
+    assert one_sentence(ended.err) and len(ended.err.splitlines()) >= 2, "no hint: " + ended.err
+    return ended
+
+
+@pytest.mark.parametrize("case, sentence, hint", [
+    ("missing", "SSH key does not exist: {key}", "Check the path"), ("folder", "Cannot read the SSH key {key}", ""),
+    ("0644", "permissions 0644 for '{key}' are too open", "chmod 600 {key}"),
+    ("public", "{key} is the public half of a key", "Give the private one"),
+    ("putty", "{key} is a PuTTY key", "puttygen"), ("empty", "the SSH key {key}", ""), ("garbage", "the SSH key {key}", ""),
+])
+def test_a_key_that_ssh_would_not_take_is_refused_with_the_mend(dm, key, closed_port, case, sentence, hint):
+    key.chmod(0o644 if case == "0644" else 0o600)
+    texts = {"public": key.with_name("id_test.pub").read_text(), "putty": "PuTTY-User-Key-File-3: x", "empty": "", "garbage": "x"}
+    if case in texts:
+        key.write_text(texts[case])
+    elif case in ("missing", "folder"):
+        key.unlink()
+        if case == "folder":
+            key.mkdir(mode=0o700)
+    ended = create(dm, closed_port, key)
+    assert ended.code == 3 and sentence.format(key=key) in ended.err and hint.format(key=key) in ended.err
+    assert "pre-create check" in ended.err
+
+
+def test_a_refused_port_is_told(dm, key, closed_port):
+    ended = create(dm, closed_port, key)
+    assert ended.code == 3 and "127.0.0.1 refused the connection on port %d" % closed_port in ended.err
+
+
+@pytest.mark.parametrize("handle", [
+    lambda connection: None,
+    lambda connection: connection.recv(100),
+    lambda connection: connection.recv(100) and connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"),
+    lambda connection: connection.sendall(b"220 mail.example.test ESMTP\r\n"),
+    lambda connection: connection.sendall(b"\x00\xff" * 3000),
+], ids=["hangs up at once", "hangs up", "HTTP", "SMTP", "noise"])
+def test_a_port_that_answers_something_else_than_ssh_is_told(dm, key, handle):
+    with listening(handle) as port:
+        ended = create(dm, port, key)
+    assert ended.code == 3 and "127.0.0.1" in ended.err and str(port) in ended.err
+    assert re.search("does not answer like an SSH server|closed the connection", ended.err), ended.err
+
+
+def test_an_address_that_cannot_be_resolved_is_told(dm, key):
+    ended = create(dm, 22, key, "--generic-ip-address", "nowhere.invalid")
+    assert ended.code == 3 and 'the address "nowhere.invalid" cannot be resolved' in ended.err
+
+
+@pytest.mark.parametrize("words, sentence", [
+    (["--generic-ip-address", "-oProxyCommand=id"], "is not an address"), (["--generic-ip-address", "a b"], "is not an address"),
+    (["--generic-ip-address", "root@h"], "is not an address"), (["--generic-ip-address", ""], "requires the --generic-ip-address"),
+    (["--generic-ssh-user", "-l"], "is not a user name"), (["--generic-ssh-port", "0"], "is not a port"),
+    (["--generic-engine-port", "65536"], "is not a port"), (["--engine-env", "1=x"], "--engine-env"),
+    (["--engine-registry-mirror", "m"], "--engine-registry-mirror"), (["--engine-opt", "--debug"], "--engine-opt"),
+    (["--engine-install-url", "ftp://x"], "--engine-install-url"), (["--swarm"], "Swarm"),
+    (["--engine-install-url", "file:///not/there"], "there is no file /not/there"),
+])
+def test_an_option_that_cannot_work_is_refused_before_anything_is_touched(dm, closed_port, words, sentence):
+    ended = dm("create", "-d", "generic", "--generic-ip-address", "127.0.0.1", "--generic-ssh-port", str(closed_port),
+               *words, "web")
+    assert (ended.code, ended.out) == (2, "") and sentence in ended.err and one_sentence(ended.err)
+    assert not dm.store.exists() and list(dm.tmp.iterdir()) == []
+
+
+@pytest.mark.parametrize("missing, package", [("ssh", "openssh-client"), ("openssl", "openssl")])
+def test_a_missing_program_is_told_with_its_package(dm, key, closed_port, bin_folder, missing, package):
+    path = bin_folder(*[name for name in ("ssh", "openssl") if name != missing], apt_get="")
+    ended = create(dm, closed_port, key, PATH=path)
+    assert ended.code == 3
+    assert 'The program "%s" was not found on this computer.' % missing in ended.err
+    assert ended.err.endswith("Install it: sudo apt-get install %s\n" % package)
+
+
+def test_driver_none_and_all_queries_need_neither_ssh_nor_a_network(dm, add, bin_folder):
+    add("web", "tcp://192.0.2.1:1")
+    path = bin_folder("openssl")
+    assert dm("create", "-d", "none", "--url", "tcp://h:1", "new", PATH=path).code == 0
+    assert dm("url", "web", PATH="") == (0, "tcp://192.0.2.1:1\n", "")
+    assert dm("ls", "-q", PATH="").out == "new\nweb\n"
+    assert dm("rm", "-y", "web", PATH="").code == 0
+
+
+def test_a_create_that_ends_with_the_engine_of_another_ca_keeps_the_machine_and_says_how_to_go_on(dm, store, bin_folder, key):
+    """The ssh here is a stand-in whose host fails in the middle; what is left can be resumed or removed."""
+    stand_in = 'case "$*" in *"-O exit"*|*" -G "*) exit 0;; esac; echo "ssh: connect to host x port 1: Connection timed out" >&2; exit 255'
+    path = bin_folder("openssl", "sh", ssh=stand_in)
+    ended = create(dm, 22, key, PATH=path)
+    assert ended.code == 3 and "does not answer on port 22" in ended.err

@@ -1,0 +1,761 @@
+"""PROBE_SH and PROVISION_SH, run for real by every POSIX shell that is here, on make-believe hosts.
+
+What each distribution gets is held by golden files, data/provision/NAME.golden beside the
+NAME.os-release that it comes from. After a wanted change write them anew, and read the diff:
+
+    UPDATE_GOLDEN=1 python3 -m pytest tests/test_scripts.py -k golden
+"""
+
+import fcntl
+import io
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+
+import pytest
+
+import docker_machine as dm
+
+sys.path.insert(0, os.path.dirname(__file__))
+from guest import (  # noqa: E402
+    DATA, DOCKERD, DROP_IN, SHELLS, Guest, Run, engine_options, os_release)
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux") or not SHELLS,
+                                reason="the scripts are for Linux and need a POSIX shell")
+
+DISTRIBUTIONS = {  # NAME.os-release -> (row, its package manager there, its own engine)
+    "debian-11": ("debian", "apt", "docker.io"),
+    "debian-12": ("debian", "apt", "docker.io"),
+    "debian-13": ("debian", "apt", "docker.io"),
+    "ubuntu-20.04": ("ubuntu(systemd)", "apt", "docker.io"),
+    "ubuntu-22.04": ("ubuntu(systemd)", "apt", "docker.io"),
+    "ubuntu-24.04": ("ubuntu(systemd)", "apt", "docker.io"),
+    "mint-22": ("ubuntu(systemd)", "apt", "docker.io"),
+    "raspbian-12": ("debian", "apt", "docker.io"),
+    "rhel-9": ("redhat", "dnf", "docker-ce"),
+    "centos-stream-9": ("centos", "dnf", "docker-ce"),
+    "rocky-9": ("rocky", "dnf", "docker-ce"),
+    "alma-9": ("redhat", "dnf", "docker-ce"),
+    "oracle-9": ("ol", "dnf", "docker-ce"),
+    "fedora-42": ("fedora", "dnf", "fedora"),
+    "ultramarine-41": ("fedora", "dnf", "fedora"),
+    "amazon-2": ("amazon", "yum", "amazon"),
+    "amazon-2023": ("amazon", "dnf", "amazon"),
+    "opensuse-leap-15.6": ("SUSE", "zypper", "suse"),
+    "opensuse-tumbleweed": ("SUSE", "zypper", "suse"),
+    "sles-15": ("SUSE", "zypper", "suse"),
+    "sled-15": ("SUSE", "zypper", "suse"),
+    "arch": ("arch", "pacman", "docker-ce"),
+    "manjaro": ("arch", "pacman", "docker-ce"),
+    "boot2docker": ("boot2docker", "", "static"),
+    "photon-5": ("systemd", "", "docker-ce"),  # stands for all that nobody has heard of
+}
+INSTALLER = "#!/bin/sh\nengine docker-ce \"$@\"\n"  # what https://get.docker.com is here
+MYSELF = "https://mirror.example/install.sh"
+WITH_OWN = {"LABELS": "-", "label": "labels"}
+LOCK_STEP = "Waiting for another package manager to finish..."
+CONFIGURING = "Setting Docker configuration on the remote daemon..."
+
+
+@pytest.fixture(params=sorted(SHELLS))
+def make(request, tmp_path):
+    """make(distribution, engine there or "", options of Guest) -> a host."""
+    def make_guest(name="debian-12", engine="", **options):
+        packager, own = DISTRIBUTIONS[name][1:]
+        guest = Guest(tmp_path / name, request.param, **dict(
+            {"packager": packager, "docker": own}, **options))
+        guest.write("/etc/os-release", os_release(name))
+        if engine:
+            guest.install(engine)
+        return guest
+    return make_guest
+
+
+# --- the scripts as such
+
+@pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is not here")
+@pytest.mark.parametrize("name", ["PROBE_SH", "PROVISION_SH", "ENGINE_REPORT_SH"])
+def test_shellcheck_has_nothing_to_say(name):
+    check = subprocess.Popen(["shellcheck", "-s", "sh", "-"], stdin=subprocess.PIPE,
+                             stdout=subprocess.PIPE)
+    assert check.communicate(getattr(dm, name).encode())[0].decode() == ""
+
+
+# --- golden files
+
+def transcript(run):
+    lines = ["exit code %d" % run.code] + run.stdout.splitlines()
+    lines += ["stderr: " + line for line in run.stderr.splitlines()]
+    return lines + ["", "calls:"] + ["    " + call for call in run.calls]
+
+
+def changed_files(before, after):
+    lines = ["", "files:"]
+    for path, (mode, data) in sorted(after.items()):
+        if before.get(path) != (mode, data) and b"dockerd" not in path.encode().split(b"/") and (
+                not path.startswith("/usr/lib/systemd/")):
+            lines += ["    %s %s" % (mode[2:], path)]
+            lines += ["        " + line for line in data.decode().splitlines()]
+    return lines + ["    gone: " + path for path in sorted(set(before) - set(after))]
+
+
+def make_boot2docker(guest):
+    shutil.rmtree(str(guest.root / "run/systemd"))
+    guest.write("/etc/init.d/docker", '#!/bin/sh\necho "init.d/docker $*" >>"$LOG"\n', 0o755)
+
+
+@pytest.mark.parametrize("name", sorted(DISTRIBUTIONS))
+def test_golden(name, tmp_path):
+    row, packager, own = DISTRIBUTIONS[name]
+    lines = []
+    for title, engine in (("without an engine", ""), ("with the engine of " + own, own)):
+        guest = Guest(tmp_path / title, min(SHELLS), packager, docker=own)
+        guest.write("/etc/os-release", os_release(name))
+        guest.offer(dm.DEFAULT_INSTALL_URL, INSTALLER)
+        guest.offer(dm.CENTOS_REPO, "[docker-ce-stable]\n")
+        if name == "boot2docker":
+            make_boot2docker(guest)
+        if engine:
+            guest.install(engine)
+        before = guest.files()
+        lines += ["===== " + title] + transcript(guest.provision())
+        lines += changed_files(before, guest.files()) + [""]
+    golden = DATA / (name + ".golden")
+    if os.environ.get("UPDATE_GOLDEN"):
+        golden.write_text("\n".join(lines))
+    assert dm.find_provisioner(guest.probe()).name == row
+    assert lines == golden.read_text().split("\n")
+
+
+def test_every_row_has_a_distribution_in_the_golden_files():
+    rows = [dm.find_provisioner({"os": os_release(name), "init": "systemd"})
+            for name in DISTRIBUTIONS]
+    assert [row.name for row in dm.PROVISIONERS if row not in rows] == []
+
+
+# --- PROBE_SH
+
+PASSWORD = "sudo: a password is required"
+TERMINAL = ("sudo: a terminal is required to read the password; either use the -S option to read "
+            "from standard input or configure an askpass helper\n" + PASSWORD)
+LECTURE = "We trust you have received the usual lecture.\nuser: mallory\n\n" + PASSWORD
+
+
+@pytest.mark.parametrize("uid, sudo, without, elevate, words", [
+    ("0", PASSWORD, (), "root", None),
+    ("0", "", ["sudo"], "root", None),
+    ("1000", "free", (), "yes", None),
+    ("1000", "", ["sudo"], "missing", None),
+    ("1000", PASSWORD, (), "no", PASSWORD),
+    ("1000", TERMINAL, (), "no", TERMINAL),
+    ("1000", LECTURE, (), "no", LECTURE),
+    ("1000", "tty", (), "tty", None),
+    ("1000", "tty", ["script"], "no", "sudo: sorry, you must have a tty to run sudo"),
+], ids=["root", "root-no-sudo", "sudo", "none", "password", "terminal", "lecture", "requiretty",
+        "requiretty-no-script"])
+def test_probe_tells_how_root_is_had(make, uid, sudo, without, elevate, words):
+    guest = make(without=without)
+    guest.note(uid=uid, user="eve", sudo=sudo, clock=int(time.time()))
+    facts = guest.probe()
+    assert (facts["elevate"], facts["user"]) == (elevate, "eve")
+    if words:
+        assert facts["sudo-words"] == words
+    if elevate in ("root", "yes", "tty"):
+        dm.check_host(facts, guest.host, engine_options())
+        return
+    with pytest.raises(dm.MachineError) as refusal:
+        dm.check_host(facts, guest.host, engine_options())
+    assert "sudo" in refusal.value.message and guest.host in refusal.value.message
+    assert ("eve ALL=(ALL) NOPASSWD: ALL" in refusal.value.hint) == (elevate == "no")
+
+
+JSON = '{\n  "labels": ["a: b"],\n\n  "debug": true\n}'
+
+
+@pytest.mark.parametrize("uid, sudo", [("0", ""), ("1000", "free"), ("1000", "tty")])
+@pytest.mark.parametrize("folder", ["/usr/bin", "/usr/sbin", "/usr/local/bin"])
+def test_probe_sees_the_engine_and_its_configuration(make, uid, sudo, folder):
+    guest = make()
+    guest.note(uid=uid, sudo=sudo)
+    guest.write(folder + "/dockerd", DOCKERD, 0o755)
+    guest.write("/etc/docker/daemon.json", JSON)
+    facts = guest.probe()
+    assert (facts["engine"], facts["init"], facts["kernel"]) == (
+        "Docker version 20.10.24+dfsg1, build 5d6db84", "systemd", "Linux")
+    assert facts["json"] == JSON
+
+
+@pytest.mark.parametrize("etc, usr_lib, identity", [
+    ("# a comment with ID=arch\nID='debian'\nPRETTY_NAME='It'\"'\"'s = one'\n", None, "debian"),
+    ('ID="debian"\nURL="https://example.org/?a=b&c=d"\nBROKEN="\n=\n\n', None, "debian"),
+    ("  ID=debian  \n", None, "debian"),
+    ("ID=arch\nID=debian\n", None, "debian"),
+    ("ID=DEBIAN", None, "debian"),
+    ("ID=zorin\nID_LIKE='unheard ubuntu debian'\n", None, "ubuntu(systemd)"),
+    (None, "ID=debian\n", "debian"),
+    ("ID=debian\n", "ID=arch\n", "debian"),
+    ("", None, "systemd"),
+    (None, None, "systemd"),
+])
+def test_odd_os_release_files_are_understood(make, etc, usr_lib, identity):
+    guest = make()
+    guest.path("/etc/os-release").unlink()
+    for path, text in (("/etc/os-release", etc), ("/usr/lib/os-release", usr_lib)):
+        if text is not None:
+            guest.write(path, text)
+    assert dm.find_provisioner(guest.probe()).name == identity
+
+
+def test_an_unknown_system_without_systemd_is_refused(make):
+    guest = make()
+    guest.write("/etc/os-release", 'ID=alpine\nPRETTY_NAME="Alpine Linux v3.20"\n')
+    shutil.rmtree(str(guest.root / "run/systemd"))
+    with pytest.raises(dm.MachineError, match="OS type not recognized: Alpine Linux v3.20"):
+        dm.find_provisioner(guest.probe())
+
+
+# --- PROVISION_SH: when the engine restarts
+
+@pytest.mark.parametrize("name", ["debian-12", "rocky-9", "opensuse-leap-15.6", "photon-5"])
+def test_a_second_run_changes_nothing(make, name):
+    guest = make(name, DISTRIBUTIONS[name][2])
+    guest.write("/etc/docker/daemon.json", '{"labels": ["a=1"], "storage-driver": "vfs"}')
+    options = dict(Labels=["b=2"], StorageDriver="vfs", Env=["A=b c"],
+                   ArbitraryFlags=["containerd=/run/other.sock"])
+    assert guest.provision(**options).done == "yes"
+    before = guest.files()
+    second = guest.provision(**options)
+    assert (second.done, second.steps, second.stderr) == ("no", [], "")
+    assert guest.files() == before
+    changes = [call for call in second.calls if not call.startswith("systemctl show ") and
+               not call.startswith("systemctl is-")]
+    assert changes == []
+
+
+@pytest.mark.parametrize("moment", ["hostname web", "systemctl daemon-reload",
+                                    "systemctl reset-failed docker.service"])
+def test_a_run_that_was_killed_is_completed(make, moment):
+    guest = make(engine="docker.io")
+    guest.note(kill_at=moment)
+    assert guest.provision().code == -signal.SIGKILL
+    guest.note(kill_at=None)
+    again = guest.provision()
+    assert (again.done, again.code) == ("yes", 0)
+    assert len(again.called("systemctl restart docker.service")) == 1
+    assert "-H tcp://0.0.0.0:2376" in guest.running()
+    assert guest.provision().done == "no"
+
+
+def test_a_kill_between_the_files_and_the_restart_is_remembered(make):
+    guest = make(engine="docker.io")
+    guest.provision()
+    guest.write("/run/docker-machine.restart", "")
+    again = guest.provision()
+    assert (again.done, len(again.called("systemctl restart docker.service"))) == ("yes", 1)
+    assert not guest.path("/run/docker-machine.restart").exists()
+
+
+@pytest.mark.parametrize("change", [
+    {"Labels": ["a=b"]}, {"Env": ["A=b"]}, {"url": "tcp://192.0.2.7:2377"},
+    {"certificates": {"CA": "-----CA-----", "CERT": "new", "KEY": "-----SECRET-----"}},
+    {"certificates": {"CA": "-----CA-----", "CERT": "-----CERT-----", "KEY": "new"}},
+])
+def test_a_change_restarts_the_engine_once(make, change):
+    guest = make(engine="docker.io")
+    guest.provision()
+    run = guest.provision(**change)
+    assert (run.done, len(run.called("systemctl restart docker.service"))) == ("yes", 1)
+    assert guest.provision(**change).done == "no"
+
+
+def test_an_engine_that_stopped_is_started(make):
+    guest = make(engine="docker.io")
+    guest.provision()
+    guest.systemctl("stop", "docker.service")
+    assert guest.provision().done == "yes"
+    assert guest.running()
+
+
+def test_two_provisionings_of_one_host_take_turns(make):
+    guest = make(engine="docker.io")
+    if not (guest.folder / "tools/flock").exists():
+        pytest.skip("flock is not here, and the script does without")
+    with open(str(guest.path("/run/docker-machine.lock")), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        timer = threading.Timer(0.3, lambda: fcntl.flock(lock, fcntl.LOCK_UN))
+        timer.start()
+        run = guest.provision()
+        timer.join()
+    assert run.steps[0] == "Waiting for another provisioning of this host to finish..."
+    assert run.done == "yes"
+
+
+def test_a_host_without_a_run_folder_is_set_up_or_said_why_not(make):
+    guest = make(engine="docker.io")
+    script = guest.script()
+    shutil.rmtree(str(guest.path("/run")))
+    run = Run(*guest.run(script))
+    assert run.done == "yes" or run.failure, run
+
+
+# --- PROVISION_SH: files
+
+def test_the_key_is_readable_by_root_alone_and_never_on_a_command_line(make):
+    guest = make(engine="docker.io")
+    guest.write("/etc/docker/server-key.pem", "-----SECRET-----\n", 0o644)
+    run = guest.provision()
+    modes = {name: guest.mode("/etc/docker/" + name) for name in
+             ("ca.pem", "server.pem", "server-key.pem")}
+    assert modes == {"ca.pem": "0o644", "server.pem": "0o644", "server-key.pem": "0o600"}
+    assert guest.read("/etc/docker/server-key.pem") == "-----SECRET-----\n"
+    assert "SECRET" not in repr(run)
+
+
+@pytest.mark.parametrize("umask", ["077", "002", "000"])
+def test_modes_do_not_depend_on_the_umask_there(make, umask):
+    guest = make(engine="docker.io")
+    run = Run(*guest.run("umask %s\n%s" % (umask, guest.script())))
+    assert run.done == "yes"
+    assert [guest.mode(name) for name in (DROP_IN, "/etc/docker", "/etc/docker/server-key.pem")] == [
+        "0o644", "0o755", "0o600"]
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_daemon_json_is_merged_and_its_original_kept(make, link):
+    guest = make(engine="docker.io")
+    real = "/srv/daemon.json" if link else "/etc/docker/daemon.json"
+    original = '{"labels": ["a=1"], "debug": true}'
+    guest.write(real, original, 0o600)
+    if link:
+        guest.path("/etc/docker").mkdir()
+        guest.path("/etc/docker/daemon.json").symlink_to("../../srv/daemon.json")
+    assert guest.provision(Labels=["b=2"]).done == "yes"
+    assert guest.path("/etc/docker/daemon.json").is_symlink() == link
+    assert '"b=2"' in guest.read(real) and '"debug": true' in guest.read(real)
+    assert guest.read(real + ".before-docker-machine") == original
+    assert guest.mode(real) == "0o600", "others may now read what they could not"
+    assert "--label" not in guest.running()
+    assert guest.provision(Labels=["b=2", "c=3"]).done == "yes"
+    assert guest.read(real + ".before-docker-machine") == original
+
+
+@pytest.mark.parametrize("blocked", ["/etc/docker/server.pem", DROP_IN])
+def test_a_file_that_cannot_be_written_is_named_with_the_reason(make, blocked):
+    guest = make(engine="docker.io")
+    guest.write(blocked + ".new/in-the-way", "")
+    run = guest.provision()
+    assert run.code == 1 and blocked in run.failure, run
+    assert "directory" in "\n".join(run.log + [run.failure]).lower()
+    assert "-H tcp" not in guest.running()
+
+
+GUARD = 'chmod() { [ ! -L "$2" ] || return 1; "%s" "$@"; }\n'  # never that of /dev/full itself
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full is not here")
+def test_a_full_disk_is_said_to_be_full(make):
+    guest = make(engine="docker.io")
+    guest.path(DROP_IN).parent.mkdir(parents=True)
+    guest.path(DROP_IN + ".new").symlink_to("/dev/full")
+    run = Run(*guest.run(GUARD % (guest.folder / "tools/chmod") + guest.script()))
+    assert run.code == 1 and DROP_IN in run.failure
+    assert "No space left on device" in "\n".join(run.log + [run.failure])
+
+
+# --- PROVISION_SH: the unit
+
+@pytest.mark.parametrize("layout, listen", [
+    ("docker-ce", "-H fd:// --containerd=/run/containerd/containerd.sock "),
+    ("docker.io", "-H fd:// --containerd=/run/containerd/containerd.sock "),
+    ("fedora", "-H fd:// "), ("suse", "-H unix:///var/run/docker.sock "),
+])
+def test_socket_activation_and_containerd_are_kept(make, layout, listen):
+    guest = make(engine=layout)
+    guest.provision()
+    assert "-H tcp://0.0.0.0:2376 %s--tlsverify " % listen in guest.running()
+
+
+def test_a_masked_socket_is_not_asked_for(make):
+    guest = make(engine="docker.io")
+    guest.path("/etc/systemd/system/docker.socket").symlink_to("/dev/null")
+    guest.systemctl("daemon-reload")
+    guest.provision()
+    assert "-H unix:///var/run/docker.sock" in guest.running()
+
+
+def test_a_masked_service_is_refused_with_the_command_that_helps(make):
+    guest = make(engine="docker.io")
+    unit = guest.path("/etc/systemd/system/docker.service")
+    unit.symlink_to("/dev/null")
+    guest.systemctl("daemon-reload")
+    run = guest.provision()
+    assert (run.code, run.done) == (1, "")
+    assert "systemctl unmask docker.service" in run.failure
+    assert run.called("systemctl restart") == []
+    unit.unlink()
+    guest.systemctl("daemon-reload")
+    assert guest.provision().done == "yes"
+
+
+RIVAL = "/etc/systemd/system/docker.service.d/%s.conf"
+
+
+def test_a_rival_drop_in_is_named_and_nothing_is_changed(make):
+    guest = make(engine="docker.io")
+    assert guest.provision().done == "yes"
+    guest.write(RIVAL % "override", "[Service]\nExecStart=\nExecStart=/usr/bin/dockerd -H fd://\n")
+    before = guest.running()
+    new = {"CA": "-----CA-----", "CERT": "new", "KEY": "new"}
+    run = guest.provision(certificates=new)
+    assert run.code == 1 and RIVAL % "override" in run.failure, run
+    assert guest.running() == before and run.called("systemctl restart") == []
+    guest.path(RIVAL % "override").unlink()
+    assert guest.provision(certificates=new).done == "yes", "the engine keeps the old certificate"
+
+
+@pytest.mark.parametrize("name, text", [
+    ("05-early", "[Service]\nExecStart=\nExecStart=/usr/bin/dockerd\n"),
+    ("http-proxy", "[Service]\nEnvironment=HTTP_PROXY=http://p:3128\n"),
+])
+def test_a_drop_in_that_does_no_harm_is_left_alone(make, name, text):
+    guest = make(engine="docker.io")
+    guest.write(RIVAL % name, text)
+    assert guest.provision().done == "yes"
+    assert guest.read(RIVAL % name) == text
+
+
+def test_an_engine_that_does_not_start_is_reported_and_rolled_back(make):
+    guest = make(engine="docker.io")
+    guest.write("/etc/docker/daemon.json", '{"labels": ["a=1"]}\n')
+    guest.provision(Labels=["b=2"])
+    files, running = guest.files(), guest.running()
+    guest.note(refuses="storage-driver=nosuch")
+    bad = dict(Labels=["b=2", "c=3"], StorageDriver="nosuch")
+    run = guest.provision(**bad)
+    assert (run.code, run.done) == (1, "")
+    assert "does not start" in run.failure
+    assert any("Active: failed" in line for line in run.log)
+    assert "failed to start daemon: driver not supported" in run.log
+    assert (guest.files(), guest.running()) == (files, running)
+    assert guest.provision(Labels=["b=2", "c=3"]).done == "yes"
+    with pytest.raises(dm.MachineError) as error:
+        dm.run_as_root(guest.as_ssh(), {"elevate": "root"}, guest.script(**bad), 60)
+    assert "driver not supported" in error.value.message
+
+
+def test_a_first_configuration_that_fails_leaves_none(make):
+    guest = make(engine="docker.io")
+    running = guest.running()
+    guest.note(refuses="nosuch")
+    assert guest.provision(StorageDriver="nosuch").code == 1
+    assert not guest.path(DROP_IN).exists()
+    assert guest.running() == running
+
+
+def test_an_engine_that_cannot_be_enabled_is_only_warned_of(make):
+    guest = make()
+    guest.note(fail_systemctl_enable="Failed to enable unit: Read-only file system")
+    run = guest.provision()
+    assert run.done == "yes"
+    assert "Read-only file system" in run.warnings[-1]
+
+
+# --- PROVISION_SH: the host's name
+
+@pytest.mark.parametrize("name, hosts, expected", [
+    ("web", "127.0.0.1 localhost\n", "127.0.0.1 localhost\n127.0.1.1 web\n"),
+    ("web", "127.0.1.1 old\n::1 x\n", "::1 x\n127.0.1.1 web\n"),
+    ("web", "10.0.0.1 a web b\n", "10.0.0.1 a web b\n"),
+    ("web", "10.0.0.1 a # web\n10.0.0.2 web2\n",
+     "10.0.0.1 a # web\n10.0.0.2 web2\n127.0.1.1 web\n"),
+    ("a.b", "10.0.0.1 axb\n", "10.0.0.1 axb\n127.0.1.1 a.b\n"),
+    ("web", "", "127.0.1.1 web\n"),
+])
+def test_the_name_is_set_and_resolves(make, name, hosts, expected):
+    guest = make(engine="docker.io")
+    guest.write("/etc/hosts", hosts)
+    inode = guest.path("/etc/hosts").stat().st_ino
+    run = guest.provision(name=name)
+    assert run.called("hostname") == ["hostname " + name]
+    assert guest.read("/etc/hostname") == name + "\n"
+    assert guest.read("/etc/hosts") == expected
+    assert guest.path("/etc/hosts").stat().st_ino == inode, "in a container it is a mount"
+
+
+def test_a_name_that_cannot_be_set_is_only_warned_of(make):
+    guest = make(engine="docker.io")
+    refused = "you must be root to change the host name"
+    guest.note(fail_hostname=refused)
+    run = guest.provision()
+    assert (run.done, run.warnings) == ("yes", [])
+    assert run.called("hostnamectl") == ["hostnamectl set-hostname web"]
+    guest.note(fail_hostnamectl="Failed to connect to bus")
+    run = guest.provision(name="other")
+    assert (run.code, len(run.warnings)) == (0, 1)
+    assert "Failed to connect to bus" in run.warnings[0]
+
+
+# --- PROVISION_SH: waiting for others
+
+@pytest.mark.parametrize("url", ["package", dm.DEFAULT_INSTALL_URL])
+def test_another_user_of_the_package_database_is_waited_for(make, url):
+    guest = make()
+    guest.offer(dm.DEFAULT_INSTALL_URL, INSTALLER)
+    guest.note(apt_locked=2)
+    run = guest.provision(InstallURL=url)
+    assert (run.done, run.warnings) == ("yes", [])
+    assert run.steps.count(LOCK_STEP) == 1
+    assert len(run.called("sleep")) == 2
+
+
+def test_a_lock_that_is_taken_while_the_script_runs_is_waited_for(make):
+    guest = make()
+    guest.offer(dm.DEFAULT_INSTALL_URL, (
+        '[ -e "$STATE/again" ] || { : >"$STATE/again"; echo 1 >"$STATE/apt-locked"; }\n'
+        "apt-get -q update && engine docker-ce\n"))
+    run = guest.provision()
+    assert (run.done, run.warnings) == ("yes", [])
+    assert guest.path("/usr/bin/dockerd").exists(), "it is the distribution's engine"
+
+
+def test_a_lock_that_is_never_freed_ends_the_wait_with_its_words(make):
+    guest = make()
+    guest.note(apt_locked=99, on_sleep='echo $((content + 100)) >"$STATE/clock"')
+    run = guest.provision(InstallURL="package")
+    assert run.code == 1 and run.failure
+    assert any("held by process 123 (unattended-upgr)" in line for line in run.log)
+    assert 3 <= len(run.called("sleep")) <= 5
+
+
+def test_an_interrupted_dpkg_is_completed(make):
+    guest = make()
+    guest.note(dpkg_interrupted="yes")
+    run = guest.provision(InstallURL="package")
+    assert run.done == "yes"
+    assert run.called("dpkg") == ["dpkg --configure -a"]
+
+
+@pytest.mark.parametrize("end", ['[ "$content" -lt 1700000003 ] || mkdir -p "$FAKE_ROOT/run/cloud-'
+                                 'init" && : >"$FAKE_ROOT/run/cloud-init/result.json"',
+                                 ': >"$STATE/failed-cloud-final.service"'])
+def test_cloud_init_is_waited_for_until_it_ends_or_fails(make, end):
+    guest = make(engine="docker.io")
+    guest.write("/run/cloud-init/enabled", "")
+    guest.note(on_sleep=end)
+    run = guest.provision()
+    assert (run.done, run.steps[0]) == ("yes", "Waiting for cloud-init to finish...")
+    assert run.calls.index("sleep 1") < run.calls.index("systemctl restart docker.service")
+
+
+@pytest.mark.parametrize("files", [[], ["enabled", "result.json"]])
+def test_cloud_init_that_is_done_or_absent_costs_nothing(make, files):
+    guest = make(engine="docker.io")
+    for name in files:
+        guest.write("/run/cloud-init/" + name, "")
+    run = guest.provision()
+    assert run.called("sleep") == [] and "cloud-init" not in run.steps[0]
+
+
+# --- PROVISION_SH: the engine's installation
+
+def test_a_script_out_of_reach_falls_back_to_the_package_with_a_warning(make):
+    guest = make()
+    run = guest.provision()
+    assert run.done == "yes"
+    assert run.warnings == ["https://get.docker.com cannot be used (curl: (6) Could not resolve "
+                            "host: get.docker.com); taking the distribution's package docker.io."]
+    assert guest.path("/usr/sbin/dockerd").exists()
+
+
+def test_a_script_that_fails_falls_back_too(make):
+    guest = make("fedora-42")
+    guest.offer(dm.DEFAULT_INSTALL_URL, "echo 'ERROR: Unsupported distribution' >&2\nexit 1\n")
+    run = guest.provision()
+    assert run.done == "yes"
+    assert "(ERROR: Unsupported distribution)" in run.warnings[0]
+    assert run.called("dnf") == ["dnf -y install moby-engine"]
+
+
+@pytest.mark.parametrize("name, options, words", [
+    ("debian-12", {"InstallURL": MYSELF}, "Could not resolve host: mirror.example"),
+    ("rhel-9", {}, "Could not resolve host: get.docker.com"),
+    ("alma-9", {}, "Could not resolve host: download.docker.com"),
+    ("debian-12", {"InstallURL": "none"}, "none is to be installed"),
+    ("photon-5", {}, "no Docker Engine on the host"),
+    ("rhel-9", {"InstallURL": "package"}, "no Docker Engine package of its own"),
+    ("debian-12", {"InstallURL": "package", "Version": "9.9"}, "docker.io of version 9.9"),
+])
+def test_where_nothing_can_be_installed_the_reason_is_said(make, name, options, words):
+    guest = make(name)
+    run = guest.provision(**options)
+    assert (run.code, run.done, run.warnings) == (1, "", [])
+    assert words in "\n".join(run.log + [run.failure])
+    assert not guest.path(DROP_IN).exists() and guest.read("/etc/hosts") == "127.0.0.1 localhost\n"
+
+
+def test_a_script_that_installs_nothing_is_told(make):
+    guest = make()
+    guest.offer(MYSELF, "exit 0\n")
+    assert "still no dockerd" in guest.provision(InstallURL=MYSELF).failure
+
+
+@pytest.mark.parametrize("name, call", [
+    ("debian-12", "apt-get -q -y install --no-install-recommends docker.io"),
+    ("fedora-42", "dnf -y install moby-engine"), ("amazon-2", "yum -y install docker"),
+    ("sles-15", "zypper --non-interactive install docker"),
+    ("arch", "pacman -Sy --noconfirm --noprogressbar --needed docker"),
+])
+def test_package_takes_the_distributions_own(make, name, call):
+    guest = make(name)
+    run = guest.provision(InstallURL="package")
+    assert (run.done, run.warnings, run.called("curl")) == ("yes", [], [])
+    assert call in run.calls
+
+
+@pytest.mark.parametrize("tool", ["wget", "none"])
+def test_a_download_works_without_curl(make, tool):
+    if tool == "none" and "busybox" in str(make().shell):
+        pytest.skip("busybox has a wget of its own")
+    guest = make("debian-11", without=["curl"])
+    if tool == "wget":
+        (guest.folder / "bin/wget").symlink_to(DATA / "stand-in.sh")
+    guest.offer(MYSELF, INSTALLER)
+    run = guest.provision(InstallURL=MYSELF)
+    if tool == "wget":
+        assert (run.done, len(run.called("wget"))) == ("yes", 1)
+    else:
+        assert "apt-get -q -y install --no-install-recommends curl ca-certificates" in run.calls
+
+
+MADISON = " docker.io | %s | http://deb.debian.org/debian bookworm/main amd64 Packages"
+
+
+@pytest.mark.parametrize("wanted, exact", [
+    ("20.10", "20.10.24+dfsg1-1+deb12u1"), ("20.10.24", "20.10.24+dfsg1-1+deb12u1"),
+    ("20.10.5", "20.10.5+dfsg1-1"), ("20.10.5+dfsg1-1", "20.10.5+dfsg1-1"),
+    ("20.1", ""), ("0.10", ""), ("26.1", ""),
+])
+def test_apt_takes_the_package_of_the_wanted_version(make, wanted, exact):
+    guest = make()
+    guest.note(madison_docker_io="")
+    (guest.state / "madison-docker.io").write_text("\n".join(
+        MADISON % version for version in ("20.10.24+dfsg1-1+deb12u1", "20.10.5+dfsg1-1")) + "\n")
+    run = guest.provision(InstallURL="package", Version=wanted)
+    installs = run.called("apt-get -q -y install")
+    if exact:
+        assert run.done == "yes"
+        assert installs[-1].split("docker.io")[1].split()[0] == "=" + exact
+    else:
+        assert installs == [] and wanted in run.failure
+
+
+@pytest.mark.parametrize("name, call", [
+    ("debian-12", "installer: docker-ce --version 27.1"),
+    ("alma-9", "dnf -y install docker-ce-27.1* docker-ce-cli containerd.io"),
+    ("amazon-2023", "dnf -y install docker-27.1*"),
+])
+def test_a_wanted_version_reaches_the_installer(make, name, call):
+    guest = make(name)
+    guest.offer(dm.DEFAULT_INSTALL_URL, INSTALLER)
+    guest.offer(dm.CENTOS_REPO, "[docker-ce-stable]\n")
+    run = guest.provision(Version="27.1")
+    assert run.done == "yes" and call in run.calls, run
+
+
+def test_the_installer_sees_the_proxies_and_nothing_secret(make):
+    guest = make()
+    guest.offer(MYSELF, 'env >"$STATE/seen"\nengine docker-ce\n')
+    env = ["https_proxy=http://p:3128/a'b", "NO_PROXY=localhost,10.0.0.0/8", "TOKEN=abc"]
+    script = "export KEY=x ARGUMENTS=x\n" + guest.script(InstallURL=MYSELF, Env=env)
+    assert Run(*guest.run(script)).done == "yes"
+    seen = (guest.state / "seen").read_text().splitlines()
+    assert env[0] in seen and env[1] in seen and "DEBIAN_FRONTEND=noninteractive" in seen
+    assert not [line for line in seen if "SECRET" in line or "abc" in line]
+    assert env[2] in guest.read(DROP_IN)
+
+
+# --- PROVISION_SH: bundles
+
+def tar_of(files):
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w:gz") as archive:
+        for name, text in files.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(text), 0o755
+            archive.addfile(member, io.BytesIO(text.encode()))
+    return data.getvalue()
+
+
+BUNDLES = {
+    "script": INSTALLER.encode(),
+    "deb": b"!<arch>\ndebian-binary   ",
+    "rpm": b"\xed\xab\xee\xdb\x03\x00\x00\x00\x00docker-ce",
+    "static": tar_of({"docker/dockerd": DOCKERD, "docker/runc": "", "docker/containerd": ""}),
+    "debs": tar_of({"b/docker-ce_27.1_amd64.deb": "", "b/containerd.io_1_amd64.deb": ""}),
+    "rpms": tar_of({"docker-ce-27.1.rpm": "", "containerd.io-1.rpm": ""}),
+    "empty": tar_of({"README": "nothing"}),
+    "rubbish": b"<html>404 Not Found</html>",
+    "failing": b"#!/bin/sh\necho 'no licence' >&2\nexit 3\n",
+}
+
+
+@pytest.mark.parametrize("kind", sorted(BUNDLES))
+def test_a_bundle_is_installed_by_its_kind_and_removed(make, kind):
+    guest = make("debian-12", without=() if kind != "static" else ["curl"], packager="dnf"
+                 if kind in ("rpm", "rpms") else "apt")
+    bundle = guest.folder / ("docker-ce_" + kind)
+    bundle.write_bytes(BUNDLES[kind])
+    run = guest.provision(bundle=str(bundle), InstallURL="file:///x")
+    assert run.called("curl") + run.called("apt-get") == []
+    assert not bundle.exists(), "the bundle stays on the host"
+    if kind in ("empty", "rubbish", "failing"):
+        assert run.code == 1 and "bundle" in run.failure and run.log
+        return
+    assert run.done == "yes", run
+    path = "/usr/local/bin" if kind == "static" else "/usr/bin"
+    assert guest.running().startswith(path + "/dockerd -H tcp://0.0.0.0:2376 -H ")
+    assert guest.provision(InstallURL="file:///x").done == "no"
+    expected = {"deb": "dpkg -i", "debs": "dpkg -i", "rpm": "rpm -U", "rpms": "rpm -U",
+                "static": "groupadd", "script": "installer: docker-ce"}[kind]
+    assert len(run.called(expected)) == 1
+    if kind == "static":
+        assert sorted(path.name for path in guest.path("/usr/local/bin").iterdir()) == [
+            "containerd", "dockerd", "runc"]
+        assert run.called("systemctl enable")
+
+
+# --- PROVISION_SH: boot2docker
+
+def test_boot2docker_restarts_by_its_init_script_and_only_on_change(make):
+    guest = make("boot2docker", "static")
+    make_boot2docker(guest)
+    run = guest.provision(Env=["HTTP_PROXY=http://p/ a'b"], Labels=["a=b"])
+    assert (run.done, run.called("systemctl")) == ("yes", [])
+    assert run.called("sethostname") == [] and run.called("init.d/docker") == [
+        "init.d/docker restart"]
+    assert guest.read("/var/lib/boot2docker/profile").splitlines()[:4] == [
+        "EXTRA_ARGS='", "--label=a=b", "--label=provider=generic", "'"]
+    assert guest.mode("/var/lib/boot2docker/server-key.pem") == "0o600"
+    again = guest.provision(Env=["HTTP_PROXY=http://p/ a'b"], Labels=["a=b"])
+    assert (again.done, again.called("init.d/docker")) == ("no", [])
+
+
+def test_boot2dockers_engine_does_not_inherit_the_lock(make):
+    guest = make("boot2docker", "static")
+    make_boot2docker(guest)
+    guest.write("/etc/init.d/docker", '#!/bin/sh\nls -l /proc/self/fd >>"$LOG"\n', 0o755)
+    assert "docker-machine.lock" not in "\n".join(guest.provision().calls)
+
+
+def test_a_boot2docker_engine_that_does_not_start_shows_its_log(make):
+    guest = make("boot2docker", "static")
+    make_boot2docker(guest)
+    guest.write("/etc/init.d/docker", "#!/bin/sh\nexit 1\n", 0o755)
+    guest.write("/var/lib/boot2docker/log/docker.log", "failed to start daemon\n")
+    run = guest.provision()
+    assert run.code == 1 and "failed to start daemon" in run.log
