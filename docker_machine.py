@@ -396,7 +396,7 @@ def write_atomic(path, data, mode=0o600):
     Raises MachineError if the disk is full, read-only or not ours.
     """
     if isinstance(data, str):
-        data = data.encode("utf-8")
+        data = data.encode("utf-8", "surrogateescape")
     temporary = "%s.tmp%s" % (path, os.urandom(4).hex())
     try:
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL
@@ -436,8 +436,9 @@ def make_folder(path):
 
 
 def read_text(path):
-    with open(path, encoding="utf-8", errors="replace") as file:
-        return file.read()
+    """A file as text; bytes that are no UTF-8 survive until write_atomic."""
+    with open(path, "rb") as file:
+        return file.read().decode("utf-8", "surrogateescape")
 
 
 def copy_file(source, target, mode=0o600):
@@ -494,7 +495,7 @@ class Lock:
 
     def _take(self):
         try:
-            file = open(self.path, "a+")
+            file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600), "r+")
         except OSError as error:
             raise cannot("write", self.path, error)
         try:
@@ -1437,8 +1438,10 @@ main() {
         break
     done
     [ ! -e "$ROOT/snap/bin/docker" ] || say snap yes
-    [ ! -e "$ROOT/etc/docker/daemon.json" ] ||
-        as_root cat "$ROOT/etc/docker/daemon.json" | sed 's/^/json:/'
+    file=$ROOT/etc/docker/daemon.json
+    [ ! -e "$file" ] || as_root cat "$file" | sed 's/^/json:/'
+    file=$file.before-docker-machine
+    [ ! -e "$file" ] || as_root cat "$file" | sed 's/^/before:/'
 }
 main </dev/null
 """
@@ -2036,18 +2039,21 @@ def plan_daemon(facts, engine, driver_name, folder="/etc/docker"):
         if not isinstance(settings, dict) or key not in settings:
             left.append((name, value))
         elif name in MERGED and isinstance(settings[key], list):
-            _merge(key, settings[key], value)
+            _merge(key, settings[key], value, facts.get("before", ""))
         elif _setting(settings[key]) != ("true" if value is None else value):
             raise _conflict(key, settings[key], "true" if value is None else value)
     changed = json.dumps(file) != before
     return _with_tls(left, file), json.dumps(file, indent=4, ensure_ascii=False) if changed else ""
 
 
-def _merge(key, there, value):
-    if key == "labels":  # the engine refuses two values for one label
-        for label in there:
-            if str(label) != value and str(label).partition("=")[0] == value.partition("=")[0]:
+def _merge(key, there, value, before):
+    """Add a value to a list of daemon.json. A label of the same key gives way if it was not in the
+    file before docker-machine's first merge: the engine refuses two values for one label."""
+    for label in [item for item in there if key == "labels" and item != value]:
+        if str(label).partition("=")[0] == value.partition("=")[0]:
+            if not before or json_text(label) in before:
                 raise _conflict("labels", label, value)
+            there.remove(label)
     if value not in there:
         there.append(value)
 
@@ -2067,10 +2073,15 @@ def _setting(value):
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _conflict(key, there, ours):
+def json_text(value):
+    """`value` in one line of JSON; a text comes out as Go's %q prints it."""
     import json
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _conflict(key, there, ours):
     return MachineError('"%s" is set in /etc/docker/daemon.json on the host (%s), and '
-                        "docker-machine sets it too (%s)." % (key, json.dumps(there), ours),
+                        "docker-machine sets it too (%s)." % (key, json_text(there), ours),
                         "Remove that key from the file there, or leave the option out.")
 
 
@@ -2377,12 +2388,6 @@ def go_json(value):
     return text
 
 
-def go_quote(text):
-    """`text` as Go's %q prints it."""
-    import json
-    return json.dumps(text, ensure_ascii=False)
-
-
 def is_plain_name(name):
     """Whether `name` can be a folder directly under machines/ (and nothing else)."""
     return bool(name) and not name.startswith(".") and not set(name) & set("/\\\0")
@@ -2491,7 +2496,7 @@ class Machine:
                 if facts:
                     self._check_host(facts)
             except MachineError as error:
-                raise PreCreateError(go_quote(error.message), error.hint)
+                raise PreCreateError(json_text(error.message), error.hint)
 
     def _check_host(self, facts):
         if "checked" not in facts:
@@ -2533,10 +2538,11 @@ class Machine:
 
     def provision(self, renew_server=False, renew_client=False):
         """Bring the host to the stored options; do nothing there if it is so already."""
+        provisions = self.driver.provisions
         self.bootstrap_certificates(renew_client)
         if self.unfinished() == "create":
             self._create_by_driver()
-        if self.driver.provisions:
+        if provisions:
             self._provision(renew_server)
         self.copy_client_certificates()
         self.save()
@@ -2727,7 +2733,7 @@ class Store:
         config, migrated = self._decode(name, text)
         machine = Machine(self, name, config)
         if migrated:
-            write_atomic(path + ".bak", text)
+            write_atomic(path + ".bak", text)  # the very bytes: read_text keeps them all
             self.save(machine)
         return machine
 
@@ -2743,25 +2749,31 @@ class Store:
                          options.get("SwarmOptions"), options.get("AuthOptions")):
                 if not isinstance(part or {}, dict):
                     raise ValueError("%s is not an object" % json.dumps(part))
+            if not isinstance(config.get("DriverName") or "", str):
+                raise ValueError('"DriverName" is not a string')
             version = int(config.get("ConfigVersion") or 0)
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise MachineError("Error getting migrated host: %s" % error, hint)
         if version > CONFIG_VERSION:
             raise MachineError("Error getting migrated host: config version is from the future -- "
                                "you should upgrade your Docker Machine client")
+        self._relocate(config, name)
         migrated = migrate(config, version, self, name) if version < CONFIG_VERSION else config
         migrated["Name"] = name
-        self._relocate(migrated)
         return migrated, version < CONFIG_VERSION
 
-    def _relocate(self, config):
+    def _relocate(self, config, name):
         """Let the paths of a store that was moved or copied point into this one."""
         settings = config.get("Driver") or {}
-        old = settings.get("StorePath")
+        auth = (config.get("HostOptions") or {}).get("AuthOptions") or {}
+        old, top = settings.get("StorePath"), config.get("StorePath")  # top: versions 0 to 2
+        tail = os.path.join(os.sep, "machines", name)
+        if isinstance(top, str) and top.endswith(tail):
+            old = top[:-len(tail)]
         if not isinstance(old, str) or not os.path.isabs(old) or os.path.abspath(old) == self.path:
             return
         old = old.rstrip(os.sep)
-        for part in (settings, (config.get("HostOptions") or {}).get("AuthOptions") or {}):
+        for part in (config, settings, auth):
             for key, value in part.items():
                 if isinstance(value, str) and (value + os.sep).startswith(old + os.sep):
                     part[key] = self.path + value[len(old):]
@@ -2923,8 +2935,7 @@ def _render_action(action, value, any_case):
         there = isinstance(found, dict) and name in found
         found = found[name] if there else None
     if function == "json":
-        import json
-        return json.dumps(found, separators=(",", ":"), ensure_ascii=False)
+        return json_text(found)
     if function == "prettyjson":
         return go_json(found)
     return go_text(found) if there and (found is not None or any_case) else "<no value>"
@@ -3238,7 +3249,7 @@ def command_config(context, options, words):
         url = checked_url(machine)
     files = [os.path.join(machine.folder, name) for name in ("ca.pem", "cert.pem", "key.pem")]
     out.answer("\n".join(["--tlsverify"] + [
-        "--%s=%s" % (flag, go_quote(path))
+        "--%s=%s" % (flag, json_text(path))
         for flag, path in zip(("tlscacert", "tlscert", "tlskey"), files)] + ["-H=" + url]))
     return 0
 
@@ -3410,7 +3421,7 @@ def keep_machine(store, name, filters, quiet):
     try:
         machine = store.load(name)
         labels = [label.partition("=") for label in machine.engine.get("Labels") or ()]
-    except (MachineError, TypeError, AttributeError):
+    except Exception:
         return not quiet
     import re
     answers = {
@@ -3462,7 +3473,7 @@ def list_row(store, name, seconds):
         ask_machine(machine, row, seconds)
     except MachineError as error:
         row["Error"] = " ".join(error.message.split())
-    except (TypeError, ValueError, AttributeError) as error:
+    except Exception as error:  # a value of a wrong type must not hide the other machines
         row.update(State=ERROR, Error="config.json cannot be used: %s" % error)
     row["ResponseTime"] = "%.3fs" % (time.monotonic() - start)
     return row
@@ -3752,7 +3763,9 @@ COMMANDS = {command.name: command for command in (
 
 def main(argv=None):
     """Run a command line (sys.argv by default); the exit code."""
-    argv = sys.argv if argv is None else argv
+    # Python 3.6 in the C locale does not take the words for UTF-8.
+    argv = [os.fsencode(word).decode("utf-8", "surrogateescape")
+            for word in (sys.argv if argv is None else argv)]
     sys.modules.setdefault("docker_machine", sys.modules[__name__])  # what extras import
     try:
         return dispatch(argv) or 0

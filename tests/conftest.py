@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import io
 import os
 import shutil
 import signal
@@ -58,6 +59,25 @@ class Program:
 @pytest.fixture
 def dm(tmp_path):
     return Program(tmp_path)
+
+
+@pytest.fixture
+def call(dm, capsys, monkeypatch):
+    """As `dm`, but by main() in this very process: 20 times as fast, for the tables of many command lines."""
+    def run(*words, stdin="", **env):
+        with monkeypatch.context() as patch:
+            for name in list(os.environ):
+                patch.delenv(name)
+            for name, value in dict(dm.env, **env).items():
+                if value is not None:
+                    patch.setenv(name, str(value))
+            patch.setattr(sys, "stdin", io.StringIO(stdin))
+            capsys.readouterr()
+            code = core.main(["docker-machine"] + list(words))
+        ended = Ended(code, *capsys.readouterr())
+        assert "Unexpected error (" not in ended.err, "%s ended like this:\n%s" % (words, ended.err)
+        return ended
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -5,10 +5,12 @@ Nothing here needs root, and nothing harms the machine if it runs as root: the s
 folder as ROOT, and a PATH of nothing but the stand-ins and a list of plain tools.
 """
 
+import atexit
 import functools
 import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import docker_machine as dm
@@ -16,15 +18,15 @@ import docker_machine as dm
 DATA = Path(__file__).resolve().parent / "data" / "provision"
 SHELLS = {name: [shutil.which(name)] + words for name, words in (
     ("dash", ["-s"]), ("bash", ["--posix", "-s"]), ("busybox", ["sh", "-s"])) if shutil.which(name)}
-TOOLS = ("awk cat chmod cp env find flock grep head ln ls mkdir mkfifo mktemp mv readlink rm sed sh "
-         "sort tail tar tee timeout touch tr true").split()
+TOOLS = ("awk cat chmod cp env find flock grep gzip head ln ls mkdir mkfifo mktemp mv readlink rm sed sh "
+         "sort stat tail tar tee timeout touch tr true").split()
 USUAL = ("curl date dpkg engine groupadd hostname hostnamectl id journalctl script sleep "
          "systemctl uname").split()
 OTHERS = "apt-cache apt-get dnf pacman rpm sethostname sudo wget yum zypper".split()
 PROGRAMS = {  # what is on PATH beside the usual, by package manager
     "apt": ["apt-cache", "apt-get", "sudo"], "dnf": ["dnf", "yum", "rpm", "sudo"],
     "yum": ["yum", "rpm", "sudo"], "zypper": ["zypper", "rpm", "sudo"],
-    "pacman": ["pacman"], "": [],
+    "pacman": ["pacman"], "tce": ["sethostname", "sudo"], "": [],
 }
 CERTIFICATES = {"CA": "-----CA-----", "CERT": "-----CERT-----", "KEY": "-----SECRET-----"}
 CLOCK = 1700000000
@@ -80,21 +82,17 @@ class Guest:
     """One make-believe host, whose scripts run in `shell`, a key of SHELLS."""
 
     def __init__(self, folder, shell, packager="apt", without=(), docker="amazon"):
-        self.folder, self.shell = folder, shell
+        self.folder, self.shell, self._facts = folder, shell, (None, {})
         self.root, self.state, self.log = folder / "root", folder / "state", folder / "calls"
-        for name in ("root/etc", "root/run/systemd/system", "state/web", "bin", "tools", "tmp"):
+        for name in ("root/etc", "root/run/systemd/system", "state/web", "bin", "tmp"):
             (folder / name).mkdir(parents=True)
         for name in set(USUAL + PROGRAMS[packager]) - set(without):
             (folder / "bin" / name).symlink_to(DATA / "stand-in.sh")
-        for name in TOOLS:
-            if shutil.which(name):
-                (folder / "tools" / name).symlink_to(shutil.which(name))
-        self.note(uname="bare", clock=CLOCK, uid="0", user="root", sudo="free",
-                  journal="failed to start daemon: driver not supported")
+        self.tools, self.packages = shared(docker)
+        self.note(clock=CLOCK, journal="failed to start daemon: driver not supported")
         self.write("/etc/hosts", "127.0.0.1 localhost\n")
-        for package, layout in (("docker-ce", "docker-ce"), ("docker.io", "docker.io"),
-                                ("moby-engine", "fedora"), ("docker", docker)):
-            lay_out(self.state / "packages" / package, layout)
+        if packager in ("dnf", "yum"):
+            self.path("/etc/yum.repos.d").mkdir()
 
     # --- its files and state
 
@@ -105,6 +103,10 @@ class Guest:
         self.path(name).parent.mkdir(parents=True, exist_ok=True)
         self.path(name).write_text(text)
         self.path(name).chmod(mode)
+
+    def link(self, name, target):
+        self.path(name).parent.mkdir(parents=True, exist_ok=True)
+        self.path(name).symlink_to(target)
 
     def read(self, name):
         return self.path(name).read_bytes().decode()
@@ -139,8 +141,8 @@ class Guest:
     def install(self, layout, active=True):
         """Have an engine there already, running as its package starts it."""
         lay_out(self.root, layout)
-        self.systemctl("daemon-reload")
         if active:
+            self.systemctl("daemon-reload")
             self.systemctl("restart", "docker.service")
             self.systemctl("enable", "docker.service")
 
@@ -151,8 +153,9 @@ class Guest:
 
     def env(self):
         folder = self.folder
-        return {"PATH": "%s:%s" % (folder / "bin", folder / "tools"), "TMPDIR": str(folder / "tmp"),
-                "STATE": str(self.state), "LOG": str(self.log), "FAKE_ROOT": str(self.root)}
+        return {"PATH": "%s:%s" % (folder / "bin", self.tools), "TMPDIR": str(folder / "tmp"),
+                "STATE": str(self.state), "LOG": str(self.log), "FAKE_ROOT": str(self.root),
+                "PACKAGES": str(self.packages)}
 
     def run(self, script):
         """Run a script as the host would, but below the folder: (exit code, stdout, stderr, calls).
@@ -171,9 +174,10 @@ class Guest:
         """Debian's busybox prefers its own applets to PATH, and those are the real thing."""
         if self.shell != "busybox":
             return ""
-        lines = ["%s() { %s/bin/%s \"$@\"; }" % (name, self.folder, name)
-                 for name in USUAL + OTHERS if name in busybox_applets()]
-        return "\n".join(lines + ["find() { %s/tools/find \"$@\"; }" % self.folder, ""])
+        programs = [self.folder / "bin" / name for name in USUAL + OTHERS
+                    if name in busybox_applets()]
+        return "".join("%s() { %s \"$@\"; }\n" % (path.name, dm.quote(str(path)))
+                       for path in programs + [self.tools / "find"])
 
     def _calls(self):
         text = self.log.read_text().replace(str(self.root), "")
@@ -200,10 +204,19 @@ class Guest:
         """What probe() makes of this host."""
         return dm.probe(self.as_ssh())
 
+    def facts(self):
+        """The same, but asked anew only if what it depends on has changed."""
+        key = [(path, path.exists() and path.stat().st_mtime_ns) for path in
+               list(self.root.glob("etc/docker/daemon*")) + list(self.root.glob("usr/*/dockerd")) +
+               list(self.root.glob("usr/local/*/dockerd"))]
+        if self._facts[0] != key:
+            self._facts = key, self.probe()
+        return self._facts[1]
+
     def script(self, name="web", url="tcp://192.0.2.7:2376", driver="generic", bundle="",
                certificates=CERTIFICATES, **options):
         """The script that would provision this host."""
-        facts = self.probe()
+        facts = self.facts()
         machine = {"name": name, "driver_name": driver, "url": url,
                    "engine": engine_options(**options)}
         return dm.provision_script(dm.find_provisioner(facts), facts, machine, certificates, bundle)
@@ -211,6 +224,21 @@ class Guest:
     def provision(self, **changes):
         """Run it; keywords are those of `script`, engine options among them."""
         return Run(*self.run(self.script(**changes)))
+
+
+@functools.lru_cache(None)
+def shared(docker):
+    """What all hosts have in common, made once: links to plain tools, and the packages."""
+    folder = Path(tempfile.mkdtemp(prefix="guest-"))
+    atexit.register(shutil.rmtree, str(folder), True)
+    (folder / "tools").mkdir()
+    for name in TOOLS:
+        if shutil.which(name):
+            (folder / "tools" / name).symlink_to(shutil.which(name))
+    for package, layout in (("docker-ce", "docker-ce"), ("docker.io", "docker.io"),
+                            ("moby-engine", "fedora"), ("docker", docker)):
+        lay_out(folder / "packages" / package, layout)
+    return folder / "tools", folder / "packages"
 
 
 @functools.lru_cache(None)

@@ -148,8 +148,8 @@ def test_without_interleaving_the_first_word_ends_the_flags():
     ("create --driver", "flag needs an argument: -driver\n"),
     ("rm", "Error: Expected to get one or more machine names as arguments\nSee: docker-machine rm --help\n"),
 ])
-def test_a_wrong_command_line_ends_with_code_2_and_words_on_stderr_alone(dm, line, err):
-    assert dm(*line.split()) == (2, "", err)
+def test_a_wrong_command_line_ends_with_code_2_and_words_on_stderr_alone(dm, call, line, err):
+    assert call(*line.split()) == (2, "", err)
     assert not dm.store.exists()
 
 
@@ -158,18 +158,18 @@ def test_a_wrong_command_line_ends_with_code_2_and_words_on_stderr_alone(dm, lin
     ("-driver none", {}), ("-driver=none", {}), ("", {"MACHINE_DRIVER": "none"}),
     ("-d none", {"MACHINE_DRIVER": "generic"}),
 ])
-def test_create_knows_its_driver_before_the_drivers_flags(dm, line, env):
-    ended = dm("create", "--swarm-discovery", "x", "--url", "tcp://h:1", *line.split(), "web", **env)
+def test_create_knows_its_driver_before_the_drivers_flags(call, line, env):
+    ended = call("create", "--swarm-discovery", "x", "--url", "tcp://h:1", *line.split(), "web", **env)
     assert ended.code == 2 and "Swarm Discovery URL was in the wrong format: x" in ended.err  # it got past --url
 
 
-def test_create_takes_the_flags_of_its_driver_only(dm):
-    ended = dm("create", "-d", "none", "--generic-ip-address", "192.0.2.1", "web")
+def test_create_takes_the_flags_of_its_driver_only(call):
+    ended = call("create", "-d", "none", "--generic-ip-address", "192.0.2.1", "web")
     assert ended == (2, "", "flag provided but not defined: -generic-ip-address\n")
 
 
-def test_an_unknown_driver_is_one_sentence_with_the_nearest_as_a_hint(dm):
-    ended = dm("create", "-d", "genric", "web")
+def test_an_unknown_driver_is_one_sentence_with_the_nearest_as_a_hint(dm, call):
+    ended = call("create", "-d", "genric", "web")
     assert ended.code == 1 and ended.out == ""
     assert ended.err.startswith('Driver "genric" not found. Do you have the plugin binary "docker-machine-driver-genric"')
     assert ended.err.endswith("Did you mean --driver generic?\n")
@@ -180,28 +180,28 @@ def test_an_unknown_driver_is_one_sentence_with_the_nearest_as_a_hint(dm):
     ("-s {0} ls -q", "web\n"), ("--storage-path={0} ls -q", "web\n"), ("-storage-path {0} ls -q", "web\n"),
     ("-s {0} -- ls -q", "web\n"), ("-s {0} ls -- -q", None), ("ls -q", ""),
 ])
-def test_global_flags_stand_before_the_command_and_win_over_the_environment(dm, add, tmp_path, line, out):
+def test_global_flags_stand_before_the_command_and_win_over_the_environment(dm, call, add, tmp_path, line, out):
     add("web")
-    ended = dm(*line.format(dm.store).split(), MACHINE_STORAGE_PATH=tmp_path / "elsewhere")
+    ended = call(*line.format(dm.store).split(), MACHINE_STORAGE_PATH=tmp_path / "elsewhere")
     assert ended.code == 0
     assert ended.out == out if out is not None else ended.out.startswith("NAME ")
 
 
-def test_the_store_is_in_the_home_folder_unless_told_otherwise(dm):
+def test_the_store_is_in_the_home_folder_unless_told_otherwise(dm, call):
     path = dm.home / ".docker" / "machine" / "machines" / "web"
     path.mkdir(parents=True)
-    assert dm("ls", "-q", MACHINE_STORAGE_PATH=None).out == ""  # broken: never in a list of names
-    assert "web" in dm("ls", MACHINE_STORAGE_PATH=None).out
+    assert call("ls", "-q", MACHINE_STORAGE_PATH=None).out == ""  # broken: never in a list of names
+    assert "web" in call("ls", MACHINE_STORAGE_PATH=None).out
 
 
-def test_an_empty_storage_path_is_refused_rather_than_taken_for_the_default(dm):
+def test_an_empty_storage_path_is_refused_rather_than_taken_for_the_default(call):
     """`-s "$UNSET" rm -f web` must not reach into another store."""
-    assert dm("-s", "", "ls").code == 2
+    assert call("-s", "", "ls").code == 2
 
 
-def test_version_and_help_win_over_the_command(dm):
-    assert dm("-v", "ls").out == dm("--version").out == dm("version").out
-    assert dm("--help", "ls").out == dm("help").out == dm().out
+def test_version_and_help_win_over_the_command(call):
+    assert call("-v", "ls").out == call("--version").out == call("version").out
+    assert call("--help", "ls").out == call("help").out == call().out
 
 
 @pytest.mark.parametrize("name", ["url", "ls", "rm", "create", "ssh", "scp", "env"])

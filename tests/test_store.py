@@ -59,8 +59,8 @@ def test_create_writes_the_bytes_that_docker_machine_writes(dm, store):
     assert written == sample("v3-none", dm.store).encode()
 
 
-def test_the_options_of_create_end_up_in_their_fields(dm, store):
-    ended = dm("create", "-d", "none", "--url", "tcp://h:1", "--engine-opt", "log-level=warn", "--engine-env", "A=<b & c>",
+def test_the_options_of_create_end_up_in_their_fields(dm, call, store):
+    ended = call("create", "-d", "none", "--url", "tcp://h:1", "--engine-opt", "log-level=warn", "--engine-env", "A=<b & c>",
                "--engine-label", "ort=Köln", "--engine-label", "b=2", "--engine-storage-driver", "overlay2",
                "--engine-insecure-registry", "r:5000", "--engine-registry-mirror", "http://m",
                "--engine-install-url", "none", "--tls-san", "a.test", "--tls-san", "192.0.2.9", "web")
@@ -101,20 +101,20 @@ def test_a_relative_storage_path_is_stored_absolute_so_that_it_works_from_anywhe
     assert config["Driver"]["StorePath"] == str(dm.home / "rel")
 
 
-def test_queries_do_not_create_a_store(dm):
+def test_queries_do_not_create_a_store(dm, call):
     for words in (["ls"], ["active"], ["status", "web"], ["ip", "web"], ["rm", "-f", "web"], ["provision", "web"],
                   ["regenerate-certs", "-f", "web"], ["ssh", "web"], ["env", "web"]):
-        dm(*words)
+        call(*words)
         assert not dm.store.exists(), words
 
 
-def test_a_name_that_is_no_machine_leaves_nothing_anywhere(dm, add):
+def test_a_name_that_is_no_machine_leaves_nothing_anywhere(dm, call, add):
     """Locks are made only for machines that exist."""
     add("web")
     before = dm.files()
     for command in ("provision", "rm", "status"):
         for name in ("gone", "../up", "../../out", "a/b"):
-            ended = dm(command, name, stdin="y\n")
+            ended = call(command, name, stdin="y\n")
             assert ended.code == 1 and 'Docker machine "%s" does not exist.' % name in ended.err
     assert dm.files() == before and not (dm.store.parent / "out").exists()
 
@@ -139,10 +139,10 @@ def test_fields_that_nobody_knows_are_kept_where_they_were(tmp_path):
     assert re.findall(r'"(\w+)":', path.read_text()) == re.findall(r'"(\w+)":', sample("v3-unknown", tmp_path))
 
 
-def test_all_samples_are_listed_and_can_be_inspected(dm):
+def test_all_samples_are_listed_and_can_be_inspected(dm, call):
     for name in SAMPLE_NAMES:
         put_sample(dm.store, name)
-    listed = dm("ls", "-t", "1", "-f", "{{.Name}} {{.DriverName}}")
+    listed = call("ls", "-t", "1", "-f", "{{.Name}} {{.DriverName}}")
     assert listed.code == 0
     assert dict(line.split() for line in listed.out.splitlines()) == {
         name: json.loads(sample(name, dm.store))["DriverName"] for name in SAMPLE_NAMES}
@@ -181,9 +181,9 @@ def test_the_bak_file_holds_the_very_bytes_of_the_old_one(tmp_path):
     assert path.with_name("config.json.bak").read_bytes() == old
 
 
-def test_numbers_beyond_2_to_the_53_stay_exact(dm):
+def test_numbers_beyond_2_to_the_53_stay_exact(dm, call):
     put_sample(dm.store, "v3-digitalocean")
-    assert dm("inspect", "-f", "{{.Driver.DropletID}} {{json .Driver.DropletID}}", "v3-digitalocean").out == (
+    assert call("inspect", "-f", "{{.Driver.DropletID}} {{json .Driver.DropletID}}", "v3-digitalocean").out == (
         "9007199254740993 9007199254740993\n")
 
 
@@ -205,12 +205,12 @@ def test_only_whole_path_parts_are_moved(tmp_path):
     assert load(tmp_path / "new", "v3-generic").config["Driver"]["SSHKey"] == str(tmp_path / "older" / ".ssh/id_ed25519")
 
 
-def test_null_options_count_as_empty(dm):
+def test_null_options_count_as_empty(dm, call):
     put(dm.store, "nulls", '{"ConfigVersion": 3, "Driver": {"URL": "tcp://h:1"}, "DriverName": "none", "HostOptions": null}')
     put(dm.store, "nulls2", sample("v3-none", dm.store).replace("[]", "null"))
     put_sample(dm.store, "v3-nulls")
-    assert dm("ls", "-f", "{{.Name}}", "-t", "1").out == "nulls\nnulls2\nv3-nulls\n"
-    assert dm("url", "nulls").out == "tcp://h:1\n"
+    assert call("ls", "-f", "{{.Name}}", "-t", "1").out == "nulls\nnulls2\nv3-nulls\n"
+    assert call("url", "nulls").out == "tcp://h:1\n"
 
 
 # --- what is broken concerns nobody else
@@ -243,29 +243,21 @@ BROKEN = {
 }
 
 
-def run_main(capsys, store, *words):
-    """A command line in this very process, which is fast; the code and what it said."""
-    code = core.main(["docker-machine", "-s", str(store)] + list(words))
-    said = capsys.readouterr()
-    assert "Unexpected error (" not in said.err, said.err
-    return code, said.out, said.err
-
-
 @pytest.mark.parametrize("kind", sorted(BROKEN))
-def test_a_broken_entry_has_its_row_and_the_others_theirs(tmp_path, capsys, kind):
+def test_a_broken_entry_has_its_row_and_the_others_theirs(dm, call, kind):
     """...with exit code 0, and `rm -f` removes it."""
-    put(tmp_path, "broken", BROKEN[kind])
-    put(tmp_path, "fine", sample("v3-none", tmp_path).replace("192.0.2.41:2376", "127.0.0.1:1"))
-    for words in (["ls", "-t", "1"], ["ls", "-t", "1", "--filter", "name=fine", "--filter", "label=a=b", "--filter", "swarm=x"],
-                  ["ls", "-t", "1", "-f", "table {{.Name}} {{.Error}}"]):
-        code, out, err = run_main(capsys, tmp_path, *words)
-        lines = [line.split()[0] for line in out.splitlines()[1:]]
-        assert (code, err) == (0, "") and (lines == ["broken", "fine"] or len(words) > 5), (words, out)
-    code, out, _ = run_main(capsys, tmp_path, "ls", "-q")
-    assert code == 0 and "fine" in out.split()
-    code, out, _ = run_main(capsys, tmp_path, "rm", "-f", "broken")
-    assert (code, out.endswith("Successfully removed broken\n")) == (0, True)
-    assert os.listdir(str(tmp_path / "machines")) == ["fine"]
+    put(dm.store, "broken", BROKEN[kind])
+    put(dm.store, "fine", sample("v3-none", dm.store).replace("192.0.2.41:2376", "127.0.0.1:1"))
+    for words in (["ls", "-t", "1"], ["ls", "-t", "1", "-f", "table {{.Name}} {{.Error}}"]):
+        ended = call(*words)
+        assert (ended.code, ended.err) == (0, "")
+        assert [line.split()[0] for line in ended.out.splitlines()[1:]] == ["broken", "fine"]
+    ended = call("ls", "-q", "--filter", "name=fine", "--filter", "driver=none")
+    assert ended == (0, "fine\n", "")
+    assert call("ls", "-q", "--filter", "label=a=b", "--filter", "swarm=x").code == 0
+    ended = call("rm", "-f", "broken")
+    assert ended.code == 0 and ended.out.endswith("Successfully removed broken\n")
+    assert os.listdir(str(dm.store / "machines")) == ["fine"]
 
 
 @pytest.mark.parametrize("kind, words", [
@@ -273,37 +265,37 @@ def test_a_broken_entry_has_its_row_and_the_others_theirs(tmp_path, capsys, kind
     ("truncated", "Error getting migrated host: "), ("a-list", "Error getting migrated host: "),
     ("future", "Error getting migrated host: config version is from the future -- you should upgrade"),
 ])
-def test_the_row_of_a_broken_entry_says_what_is_wrong(tmp_path, capsys, kind, words):
-    put(tmp_path, "broken", BROKEN[kind])
-    row = run_main(capsys, tmp_path, "ls")[1].splitlines()[1]
+def test_the_row_of_a_broken_entry_says_what_is_wrong(dm, call, kind, words):
+    put(dm.store, "broken", BROKEN[kind])
+    row = call("ls").out.splitlines()[1]
     assert row.split()[:4] == ["broken", "not", "found", "Error"] and words in row
-    code, out, err = run_main(capsys, tmp_path, "status", "broken")
-    assert (code, out) == (1, "") and words in err
+    ended = call("status", "broken")
+    assert (ended.code, ended.out) == (1, "") and words in ended.err
 
 
-def test_a_machine_of_a_driver_that_is_not_here_keeps_its_row_and_its_file(dm):
+def test_a_machine_of_a_driver_that_is_not_here_keeps_its_row_and_its_file(dm, call):
     path = put_sample(dm.store, "v3-virtualbox")
     before = path.read_bytes()
-    row = dm("ls").out.splitlines()[1]
+    row = call("ls").out.splitlines()[1]
     assert row.split()[0] == "v3-virtualbox" and 'Driver "virtualbox" not found.' in row
     for command in ("status", "ip", "url"):
-        ended = dm(command, "v3-virtualbox")
+        ended = call(command, "v3-virtualbox")
         assert (ended.code, ended.out) == (1, "") and 'Driver "virtualbox" not found.' in ended.err
     assert path.read_bytes() == before
 
 
-def test_a_folder_without_config_json_is_listed_and_can_be_removed(dm):
+def test_a_folder_without_config_json_is_listed_and_can_be_removed(dm, call):
     for name in ("empty", "leftover"):
         (dm.store / "machines" / name).mkdir(parents=True)
     (dm.store / "machines" / "leftover" / "id_rsa").write_text("x")
     (dm.store / "machines" / ".new-half").mkdir()
     (dm.store / "machines" / "a-file").write_text("x")
-    out = dm("ls").out.splitlines()
+    out = call("ls").out.splitlines()
     assert [line.split()[0] for line in out[1:]] == ["empty", "leftover"]
     assert "open %s: no such file or directory" % (dm.store / "machines" / "empty" / "config.json") in out[1]
-    assert dm("ls", "-q").out == ""
-    assert dm("rm", "-y", "empty", "leftover").code == 0
-    assert dm("ls").out == out[0] + "\n" or dm("ls").out.startswith("NAME ")
+    assert call("ls", "-q").out == ""
+    assert call("rm", "-y", "empty", "leftover").code == 0
+    assert call("ls").out == out[0] + "\n" or call("ls").out.startswith("NAME ")
     assert not (dm.store / "machines" / "empty").exists()
 
 
@@ -313,10 +305,10 @@ def test_a_folder_without_config_json_is_listed_and_can_be_removed(dm):
     "", " ", "a b", "a/b", "/", "..", ".", "../x", "a..b", ".a", "-a", "a.", "a_b", "a*", "ä", "a\nb", "$(id)", "a;b",
     "x" * 64, "a." + "x" * 64, ".".join(["x" * 60] * 5),
 ])
-def test_a_name_that_no_host_can_have_is_refused_before_anything_is_made(tmp_path, capsys, name):
-    code, out, err = run_main(capsys, tmp_path / "store", "create", "-d", "none", "--url", "tcp://h:1", "--", name)
-    assert (code, out) == (1, "") and err.startswith("Error creating machine: Invalid hostname specified")
-    assert not (tmp_path / "store").exists()
+def test_a_name_that_no_host_can_have_is_refused_before_anything_is_made(dm, call, name):
+    ended = call("create", "-d", "none", "--url", "tcp://h:1", "--", name)
+    assert (ended.code, ended.out) == (1, "") and ended.err.startswith("Error creating machine: Invalid hostname specified")
+    assert not dm.store.exists()
 
 
 @pytest.mark.parametrize("name", ["a", "A1", "web-1", "a-", "1", "a.b.c", "x" * 63, "x" * 63 + "." + "y" * 63])
@@ -325,21 +317,21 @@ def test_a_name_that_a_host_can_have_is_taken(name):
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../certs", "/", "a/../web", "*", "./web", "web/", "../machines/web", "//web"])
-def test_rm_of_what_is_no_machines_name_removes_nothing(dm, add, name):
+def test_rm_of_what_is_no_machines_name_removes_nothing(dm, call, add, name):
     add("web")
     before = dm.files()
-    ended = dm("rm", "-f", "--", name)
+    ended = call("rm", "-f", "--", name)
     assert ended.code == (0 if name == "*" else 1)  # a name that a machine could have had is gone, as it was wanted
     assert "Successfully" not in ended.out and 'Docker machine "%s" does not exist' % name in ended.err
     assert dm.files() == before
 
 
-def test_rm_of_a_link_removes_the_link_alone(dm, add, tmp_path):
+def test_rm_of_a_link_removes_the_link_alone(dm, call, add, tmp_path):
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "file").write_text("x")
     add("web")
     (dm.store / "machines" / "link").symlink_to(tmp_path / "precious")
-    assert dm("rm", "-f", "link").code == 0
+    assert call("rm", "-f", "link").code == 0
     assert not (dm.store / "machines" / "link").is_symlink() and (tmp_path / "precious" / "file").exists()
 
 
@@ -392,19 +384,19 @@ def test_the_next_in_line_for_the_lock_of_a_removed_machine_gets_a_lock_that_oth
             pass
 
 
-def test_rm_leaves_neither_entry_nor_lock(dm, add):
+def test_rm_leaves_neither_entry_nor_lock(dm, call, add):
     add("web")
-    assert dm("rm", "-y", "web").code == 0
+    assert call("rm", "-y", "web").code == 0
     assert not [path for path in dm.files() if "web" in path]
 
 
-def test_what_a_killed_create_left_half_made_does_not_hinder_the_next(dm, store):
+def test_what_a_killed_create_left_half_made_does_not_hinder_the_next(dm, call, store):
     half = dm.store / "machines" / ".new-web"
     half.mkdir(parents=True)
     (half / "config.json.tmp123").write_text("{")
-    assert dm("ls", "-q").out == ""
-    assert dm("create", "-d", "none", "--url", "tcp://h:1", "web").code == 0
-    assert dm("ls", "-q").out == "web\n" and not half.exists()
+    assert call("ls", "-q").out == ""
+    assert call("create", "-d", "none", "--url", "tcp://h:1", "web").code == 0
+    assert call("ls", "-q").out == "web\n" and not half.exists()
 
 
 # --- disks that do not take it
@@ -458,9 +450,9 @@ def test_a_read_only_folder_is_one_sentence_and_nothing_is_lost(dm, add):
 
 
 @pytest.mark.parametrize("place", ["file/store", "file"])
-def test_a_store_where_none_can_be_is_one_sentence_before_anything_is_done(dm, tmp_path, place):
+def test_a_store_where_none_can_be_is_one_sentence_before_anything_is_done(call, tmp_path, place):
     (tmp_path / "file").write_text("x")
-    ended = dm("-s", str(tmp_path / place), "create", "-d", "none", "--url", "tcp://h:1", "web")
+    ended = call("-s", str(tmp_path / place), "create", "-d", "none", "--url", "tcp://h:1", "web")
     assert ended.code == 3 and "Cannot create %s" % (tmp_path / "file") in ended.err
 
 

@@ -19,9 +19,9 @@ any_engine() { # WORD...: installs the first of the words that is an engine
     for word in "$@"; do
         word=${word##*/}
         package=${word%%[=_]*}
-        [ -d "$STATE/packages/$package" ] || package=${package%%-[0-9]*}
-        [ -d "$STATE/packages/$package" ] || continue
-        cp -R "$STATE/packages/$package/." "$FAKE_ROOT/"
+        [ -d "$PACKAGES/$package" ] || package=${package%%-[0-9]*}
+        [ -d "$PACKAGES/$package" ] || continue
+        cp -R "$PACKAGES/$package/." "$FAKE_ROOT/"
         load_units
         return
     done
@@ -29,12 +29,12 @@ any_engine() { # WORD...: installs the first of the words that is an engine
 
 load_units() { # daemon-reload: what is written later counts only after the next one
     for unit in docker.service docker.socket; do
-        load=not-found requires='' wants='' start=''
+        load=not-found requires='' wants='' start='' path=''
         for folder in etc/systemd/system usr/lib/systemd/system; do
             file=$FAKE_ROOT/$folder/$unit
             if [ -L "$file" ]; then load=masked; break; fi
             [ -e "$file" ] || continue
-            load=loaded
+            load=loaded path=/$folder/$unit
             for part in "$file" "$FAKE_ROOT/etc/systemd/system/$unit.d"/*.conf; do
                 [ -e "$part" ] || continue
                 while read -r line; do
@@ -47,28 +47,31 @@ load_units() { # daemon-reload: what is written later counts only after the next
             done
             break
         done
-        printf '%s\n' "$load" "$requires" "$wants" "$start" >"$STATE/unit-$unit"
+        printf '%s\n' "$load" "$requires" "$wants" "$start" "$path" >"$STATE/unit-$unit"
     done
 }
 
 read_unit() { # UNIT: as it was at the last daemon-reload
     [ -e "$STATE/unit-$1" ] || load_units
-    { read -r load && read -r requires && read -r wants && read -r start; } <"$STATE/unit-$1"
+    {
+        read -r load
+        read -r requires
+        read -r wants
+        read -r start
+        read -r path
+    } <"$STATE/unit-$1"
 }
 
-show_unit() { # UNIT PROPERTY...
+show_unit() { # UNIT PROPERTIES: in systemd's order, not in that of the question
     read_unit "$1"
-    shift
-    for property in "$@"; do
-        case $property in
-            LoadState) printf 'LoadState=%s\n' "$load" ;;
-            Requires) printf 'Requires=%s\n' "$requires" ;;
-            Wants) printf 'Wants=%s\n' "$wants" ;;
-            ExecStart) printf 'ExecStart={ path=%s ; argv[]=%s ; ignore_errors=no ; pid=0 }\n' \
-                "${start%% *}" "$start" ;;
-            *) exit 1 ;;
-        esac
-    done
+    case $2 in *ExecStart*)
+        printf 'ExecStart={ path=%s ; argv[]=%s ; ignore_errors=no ; pid=0 }\n' \
+            "${start%% *}" "$start" ;;
+    esac
+    case $2 in *Requires*) printf 'Requires=%s\n' "$requires" ;; esac
+    case $2 in *Wants*) printf 'Wants=%s\n' "$wants" ;; esac
+    case $2 in *LoadState*) printf 'LoadState=%s\n' "$load" ;; esac
+    case $2 in *FragmentPath*) printf 'FragmentPath=%s\n' "$path" ;; esac
 }
 
 start_engine() {
@@ -102,8 +105,7 @@ systemctl() {
     fail_as_told "systemctl-$verb" 1
     case $verb in
         daemon-reload) load_units ;;
-        show) # shellcheck disable=SC2086 # words
-            show_unit "$unit" $properties ;;
+        show) show_unit "$unit" "$properties" ;;
         status) printf '%s\n' "x docker.service" "   Active: failed (Result: exit-code)" ;;
         is-active)
             answer=active
