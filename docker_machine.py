@@ -130,13 +130,17 @@ class Output:
         return text
 
     def _write(self, stream, text):
-        # One write for each line keeps lines of parallel machines whole.
+        if stream is None:  # closed, as by >&-
+            return
         text = self.mask(text) + "\n"
-        try:
+        if not hasattr(stream, "buffer"):
             stream.write(text)
-        except UnicodeEncodeError:
-            stream.write(text.encode("ascii", "backslashreplace").decode())
+            return
+        # UTF-8 whatever the locale says, and one write, so that lines of parallel machines stay
+        # whole.
         stream.flush()
+        stream.buffer.write(text.encode("utf-8", "surrogateescape"))
+        stream.buffer.flush()
 
     def answer(self, text):
         self._write(sys.stdout, text)
@@ -560,7 +564,8 @@ class Flag:
         if isinstance(self.default, list):
             names += " [--%s option --%s option]" % (self.name, self.name)
         elif not isinstance(self.default, bool):
-            names += ' "%s"' % self.default if self.default != "" else " "
+            default = str(self.default)
+            names += ' "%s"' % os.path.expanduser(default) if default else " "
         return names, self.help + (" [$%s]" % self.env if self.env else "")
 
 
@@ -1043,7 +1048,8 @@ class SSH:
                     hint = "The key has a passphrase: give it to the agent first: ssh-add {key}"
                 said = sentence.format(**words) + " (ssh: %s)" % last.replace("ssh: ", "", 1)
                 return SSHError("SSH failed: %s." % said, hint.format(**words))
-        return SSHError("SSH to %s failed: %s" % (self.host, said))
+        return SSHError("SSH to %s failed: %s" % (self.host, said), "Try it by hand: "
+                        "ssh{key_words} -p {port} {user}@{host}".format(**words))
 
     def uses_proxy(self):
         """Whether the user's ssh_config reaches this host by way of another."""
@@ -1072,7 +1078,11 @@ def _config_path(path):
 
 def has_passphrase(path):
     """Whether a private key is encrypted: ssh-keygen cannot read it with an empty passphrase."""
-    return "passphrase" in run(["ssh-keygen", "-y", "-P", "", "-f", path], seconds=10).stderr
+    try:
+        said = run(["ssh-keygen", "-y", "-P", "", "-f", path], seconds=10).stderr
+    except MachineError:
+        return False
+    return "passphrase" in said
 
 
 def check_key_file(path):
@@ -1084,7 +1094,8 @@ def check_key_file(path):
     except FileNotFoundError:
         raise MachineError("SSH key does not exist: %s" % path, "Check the path of the key.")
     except OSError as error:
-        raise MachineError("Cannot read the SSH key %s: %s." % (path, error.strerror))
+        raise MachineError("Cannot read the SSH key %s: %s." % (path, error.strerror),
+                           "Check the path of the key.")
     if not WINDOWS and mode & 0o077:
         raise MachineError("permissions %04o for '%s' are too open" % (mode & 0o7777, path),
                            "Make it private: chmod 600 " + quote(path))
@@ -1237,7 +1248,7 @@ def join_url(host, port):
 
 
 def split_url(url, default_port=ENGINE_PORT):
-    """(host, port) of an engine's URL."""
+    """(host, port) of an engine's URL; port 0 for one that is no number."""
     rest = url.partition("://")[2] or url
     rest = rest.partition("/")[0]
     if rest.startswith("["):
@@ -1245,7 +1256,7 @@ def split_url(url, default_port=ENGINE_PORT):
         port = port.lstrip(":")
     else:
         host, _, port = rest.partition(":")
-    return host, int(port) if port.isdigit() else default_port
+    return host, int(port) if port.isdigit() else 0 if port else default_port
 
 
 # === 9. Engine ====================================================================================
@@ -1399,13 +1410,16 @@ with_tty() { # COMMAND: its stdin never ends, since the terminal would echo that
     rm -f "$pipe"
     return "$code"
 }
-as_root() {
+as_root() { # LINE without single quotes
     case $elevate in
-        root) "$@" ;;
-        yes) sudo -n "$@" ;;
-        tty) with_tty "sudo -n $*" | tr -d '\r' ;;
-        *) "$@" ;;
+        yes) sudo -n sh -c "$1" ;;
+        tty) with_tty "sudo -n sh -c '$1'" | tr -d '\r' ;;
+        *) sh -c "$1" ;;
     esac
+}
+show() { # FILE PREFIX: its lines, if it is there, as a fact
+    as_root "[ ! -e $1 ] || cat $1" 2>/dev/null | sed "s/^/$2:/"
+    echo # the last line may have no end
 }
 find_elevation() {
     if [ "$(id -u)" = 0 ]; then elevate=root; return; fi
@@ -1428,6 +1442,7 @@ main() {
     for file in "$ROOT/etc/os-release" "$ROOT/usr/lib/os-release"; do
         [ -r "$file" ] || continue
         sed 's/^/os:/' "$file"
+        echo
         break
     done
     find_elevation
@@ -1438,10 +1453,8 @@ main() {
         break
     done
     [ ! -e "$ROOT/snap/bin/docker" ] || say snap yes
-    file=$ROOT/etc/docker/daemon.json
-    [ ! -e "$file" ] || as_root cat "$file" | sed 's/^/json:/'
-    file=$file.before-docker-machine
-    [ ! -e "$file" ] || as_root cat "$file" | sed 's/^/before:/'
+    show "$ROOT/etc/docker/daemon.json" json
+    show "$ROOT/etc/docker/daemon.json.before-docker-machine" before
 }
 main </dev/null
 """
@@ -1500,7 +1513,8 @@ set_hostname() {
     hostname "$NAME" 2>"$TROUBLE" || hostnamectl set-hostname "$NAME" 2>"$TROUBLE" ||
         warn "The host name could not be set: $(cat "$TROUBLE")"
     hosts=$ROOT/etc/hosts
-    ! grep -Eqs "^[^#]*[[:space:]]$NAME([[:space:]]|\$)" "$hosts" || return 0
+    pattern=$(printf %s "$NAME" | sed 's/[.]/[.]/g')
+    ! grep -Eqs "^[^#]*[[:space:]]$pattern([[:space:]]|\$)" "$hosts" || return 0
     # Written in place: in a container the file is a mount.
     lines=$(grep -sv '^127\.0\.1\.1[[:space:]]' "$hosts")
     printf '%s\n127.0.1.1 %s\n' "$lines" "$NAME" >"$hosts"
@@ -1733,7 +1747,8 @@ restart_systemd() {
     report_engine
     roll_back
     systemctl reset-failed docker.service 2>/dev/null
-    [ "$was_active" != active ] || timeout 60 systemctl --no-block restart docker.service
+    [ "$was_active" != active ] || systemctl --no-block restart docker.service
+    rm -f "$PENDING"
     fail "The Docker Engine does not start with this configuration; the one before was put back."
 }
 
@@ -1886,7 +1901,8 @@ def check_host(facts, host, engine):
         raise MachineError("Docker on %s is a snap, whose engine cannot be set up." % host,
                            "Remove it there: sudo snap remove docker")
     _check_version(facts, host, engine)
-    plan_daemon(facts, engine, "driver")
+    if row.style == "systemd":
+        plan_daemon(facts, engine, "driver")
     skew = int(facts["skew"])
     if abs(skew) > 300:
         out.warn("the clock of %s is %s (%d s) %s this computer's; certificates may be refused. "
@@ -1978,7 +1994,7 @@ def _check_engine_opt(value):
     name = value.partition("=")[0]
     if not name or name.startswith("-"):
         raise UsageError('--engine-opt "%s": write the option without its dashes.' % value)
-    if name.split()[0] != name or name in OWN_OPTIONS:
+    if name.split() != [name] or name in OWN_OPTIONS:
         raise UsageError('--engine-opt "%s": %s.' % (value, "docker-machine sets %s itself" % name
                          if name in OWN_OPTIONS else "an option is written name=value"))
 
@@ -2150,7 +2166,8 @@ def provision_script(row, facts, machine, certificates, bundle=""):
     """PROVISION_SH with its variables in front. `machine` gives name, driver_name, url and engine
     options; `certificates` the PEM texts CA, CERT, KEY."""
     engine = machine["engine"]
-    flags, json_text = plan_daemon(facts, engine, machine["driver_name"], row.folder)
+    flags, json_file = plan_daemon(facts if row.style == "systemd" else {}, engine,
+                                   machine["driver_name"], row.folder)
     host, port = split_url(machine["url"])
     tcp = "tcp://%s:%d" % ("[::]" if ":" in host else "0.0.0.0", port)
     install, fallback = install_plan(row, engine, bundle)
@@ -2158,7 +2175,7 @@ def provision_script(row, facts, machine, certificates, bundle=""):
         "ROOT": "", "NAME": host_name(machine["name"]), "STYLE": row.style, "FOLDER": row.folder,
         "COPYING": "Copying certs to the remote machine...", "TCP": tcp,
         "INSTALL": install, "FALLBACK": fallback, "PACKAGER": row.packager,
-        "PACKAGE": row.package, "VERSION": engine.get("Version") or "", "JSON": json_text,
+        "PACKAGE": row.package, "VERSION": engine.get("Version") or "", "JSON": json_file,
         "ARGUMENTS": systemd_arguments(flags),
         "ENVIRONMENT": systemd_environment(engine.get("Env")),
         "PROFILE": boot2docker_profile(flags, tcp, engine.get("Env"))
@@ -2247,6 +2264,11 @@ class NoneDriver(Driver):
     def set_config_from_flags(self, options):
         if not options["url"]:
             raise UsageError("--url option is required when no driver is selected")
+        scheme, host = options["url"].partition("://")[0], split_url(options["url"])[0]
+        port = split_url(options["url"])[1]
+        if "://" not in options["url"] or scheme != "unix" and not (host and 0 < port < 65536):
+            raise UsageError('--url "%s" is not the URL of an engine.' % options["url"],
+                             "Write it like this: --url tcp://192.0.2.7:2376")
         super().set_config_from_flags(options)
         self["IPAddress"] = options["url"].partition("://")[2].partition("/")[0]
 
@@ -2671,8 +2693,11 @@ class Store:
         """Refuse a store that nothing can be written to, while nothing is there yet: a few blocks
         are written beside it and deleted. Raises MachineError."""
         folder = self.path
-        while not os.path.isdir(folder) and os.path.dirname(folder) != folder:
+        while not os.path.lexists(folder):
             folder = os.path.dirname(folder)
+        if not os.path.isdir(folder):
+            raise MachineError("Cannot create %s: %s is not a folder." % (self.path, folder),
+                               "Choose another store with --storage-path.")
         path = os.path.join(folder, ".docker-machine-%d" % os.getpid())
         write_atomic(path, b"\0" * 65536)
         os.unlink(path)
@@ -2964,8 +2989,8 @@ def natural_key(name):
 
 GLOBAL_FLAGS = (
     Flag("debug", False, "Enable debug mode", "MACHINE_DEBUG", "D"),
-    Flag("storage-path", os.path.join(os.path.expanduser("~"), ".docker", "machine"),
-         "Configures storage path", "MACHINE_STORAGE_PATH", "s"),
+    Flag("storage-path", os.path.join("~", ".docker", "machine"), "Configures storage path",
+         "MACHINE_STORAGE_PATH", "s"),
     Flag("tls-ca-cert", "", "CA to verify remotes against", "MACHINE_TLS_CA_CERT"),
     Flag("tls-ca-key", "", "Private key to generate certificates", "MACHINE_TLS_CA_KEY"),
     Flag("tls-client-cert", "", "Client cert to use for TLS", "MACHINE_TLS_CLIENT_CERT"),
@@ -3039,7 +3064,7 @@ class Context:
         self.program_words = " ".join(self.typed[:len(self.typed) - len(argv) + 1])
         if not options["storage-path"]:
             raise UsageError("--storage-path is empty.")
-        self.store = Store(options["storage-path"])
+        self.store = Store(os.path.expanduser(options["storage-path"]))
 
     def names(self, names):
         """The machines that a command is for: those named, else "default". Raises MachineError."""
@@ -3375,7 +3400,7 @@ def command_ls(context, options, words):
         show_formatted(rows, options["format"])
     else:
         cells = [[header for header, _ in LS_COLUMNS]]
-        cells += [[row[field] for _, field in LS_COLUMNS] for row in rows]
+        cells += [[str(row[field]) for _, field in LS_COLUMNS] for row in rows]
         for line in table(cells):
             out.answer(line)
     return 0
@@ -3536,8 +3561,9 @@ def command_regenerate_certs(context, options, words):
 
 def ask(question):
     """The first word of the answer; "" at the end of input."""
-    sys.stdout.write(question)
-    sys.stdout.flush()
+    if sys.stdout:
+        sys.stdout.write(question)
+        sys.stdout.flush()
     words = (sys.stdin.readline() if sys.stdin else "").split()
     return words[0] if words else ""
 
@@ -3778,14 +3804,14 @@ def main(argv=None):
         out.error("Interrupted.")
         return 130
     except BrokenPipeError:
-        # Whoever read the answer has seen enough. Python would complain again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        abandon_stdout()  # whoever read the answer has seen enough
         return 0
     except OSError as error:
         if out.debugging:
             show_traceback()
         where = "%s: " % error.filename if error.filename else ""
         out.error(where + (error.strerror or str(error)))
+        abandon_stdout()
         return 1
     except Exception as error:
         if out.debugging:
@@ -3794,6 +3820,14 @@ def main(argv=None):
             type(error).__name__, error))
         out.error("Run the command with --debug for the details, and report them.")
         return 1
+
+
+def abandon_stdout():
+    """Let Python not complain at exit of a stdout that cannot be written to."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def show_traceback():

@@ -10,6 +10,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -72,6 +73,7 @@ def call(dm, capsys, monkeypatch):
                 if value is not None:
                     patch.setenv(name, str(value))
             patch.setattr(sys, "stdin", io.StringIO(stdin))
+            patch.setattr(tempfile, "tempdir", str(dm.tmp))
             capsys.readouterr()
             code = core.main(["docker-machine"] + list(words))
         ended = Ended(code, *capsys.readouterr())

@@ -171,13 +171,14 @@ class Guest:
         return process.returncode, stdout.decode(), stderr.decode(), self._calls()
 
     def _prologue(self):
-        """Debian's busybox prefers its own applets to PATH, and those are the real thing."""
+        """Debian's busybox prefers its own applets to PATH, and those are the real thing. Its find
+        would run more of them; its tar knows no gzip, which no host with systemd suffers from."""
         if self.shell != "busybox":
             return ""
         programs = [self.folder / "bin" / name for name in USUAL + OTHERS
                     if name in busybox_applets()]
         return "".join("%s() { %s \"$@\"; }\n" % (path.name, dm.quote(str(path)))
-                       for path in programs + [self.tools / "find"])
+                       for path in programs + [self.tools / "find", self.tools / "tar"])
 
     def _calls(self):
         text = self.log.read_text().replace(str(self.root), "")

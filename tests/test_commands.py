@@ -24,7 +24,7 @@ def one_sentence(err):
 
 # --- driver none, from create to rm
 
-def test_the_life_of_a_machine_that_is_just_a_url(dm, engine_port, store):
+def test_the_life_of_a_machine_that_is_just_a_url(dm, call, engine_port, store):
     url = "tcp://127.0.0.1:%d" % engine_port
     ended = dm("create", "-d", "none", "--url", url, "web")
     assert (ended.code, ended.err) == (0, "")
@@ -46,9 +46,9 @@ def test_the_life_of_a_machine_that_is_just_a_url(dm, engine_port, store):
             ("version", "web"): VERSION,
             ("ls", "-f", "{{.Name}} {{.Active}} {{.DriverName}} {{.State}} {{.URL}} {{.DockerVersion}} {{.Error}}"):
                 "web - none Running %s v%s " % (url, VERSION)}.items():
-        assert dm(*words) == (0, answer + "\n", ""), words
-    assert dm("active", DOCKER_HOST=url) == (0, "web\n", "")
-    assert dm("ls", "-f", "{{.Active}}", DOCKER_HOST=url).out == "*\n"
+        assert call(*words) == (0, answer + "\n", ""), words
+    assert call("active", DOCKER_HOST=url) == (0, "web\n", "")
+    assert call("ls", "-f", "{{.Active}}", DOCKER_HOST=url).out == "*\n"
 
     ended = dm("rm", "-y", "web")
     assert ended == (0, "About to remove web\nWARNING: This action will delete both local reference and remote instance.\n"
@@ -226,34 +226,37 @@ def test_provision_refreshes_the_copies_of_the_client_certificates(dm, call, add
 
 # --- env
 
-def variables(shell, script, **env):
-    """The DOCKER_ variables after `eval` of a text in a real shell."""
+NAMES = ("DOCKER_TLS_VERIFY", "DOCKER_HOST", "DOCKER_CERT_PATH", "DOCKER_MACHINE_NAME")
+
+
+def variables(shell, texts, **env):
+    """The DOCKER_ variables, as a child sees them, after a real shell's `eval` of each of the texts in turn."""
+    script = "for text in \"$@\"; do eval \"$text\"; sh -c 'printf \"%s\\0\" \"$DOCKER_TLS_VERIFY\" \"$DOCKER_HOST\" " \
+             "\"$DOCKER_CERT_PATH\" \"$DOCKER_MACHINE_NAME\"'; done"
     argv = ["busybox", "sh"] if shell == "busybox" else [shell]
-    show = '; env -0 || exit 1' if shell != "busybox" else "; env"
-    ended = subprocess.run(argv + ["-c", 'eval "$TEXT"' + show], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                           env=dict(env, TEXT=script, PATH=os.environ["PATH"]), check=True)
+    ended = subprocess.run(argv + ["-c", script, shell] + texts, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                           env=dict(env, PATH=os.environ["PATH"]), check=True)
     assert ended.stderr == b""
-    parts = ended.stdout.decode().split("\n" if shell == "busybox" else "\0")
-    return dict(part.partition("=")[::2] for part in parts if part.startswith("DOCKER_"))
+    values = ended.stdout.decode().split("\0")[:-1]
+    return [tuple(values[start:start + len(NAMES)]) for start in range(0, len(values), len(NAMES))]
 
 
 PATHS = ["plain", "with blank", "two  blanks", "quote'", 'quote"', "$HOME", "`id`", "$(id)", "back\\slash", "a!b", "Köln", "a;b&c"]
 
 
-@pytest.mark.parametrize("shell", SHELLS)
-def test_env_sets_the_variables_in_a_real_shell_whatever_is_in_the_paths(certs, engine_port, tmp_path, monkeypatch, capsys, shell):
+def test_env_sets_the_variables_in_real_shells_whatever_is_in_the_paths(certs, engine_port, tmp_path, call):
     url = "tcp://127.0.0.1:%d" % engine_port
-    monkeypatch.delenv("MACHINE_STORAGE_PATH", raising=False)
+    expected, texts = [], []
     for path in PATHS:
         shutil.copytree(str(certs), str(tmp_path / path / "certs"))
         store = core.Store(str(tmp_path / path))
         machine = store.new("web", core.NoneDriver)
         machine.driver.set_config_from_flags({"url": url})
         store.add(machine)
-        assert core.main(["/opt/docker-machine", "-s", store.path, "env", "--shell", shell, "web"]) == 0
-        text = capsys.readouterr().out
-        assert variables(shell, text) == {
-            "DOCKER_TLS_VERIFY": "1", "DOCKER_HOST": url, "DOCKER_CERT_PATH": machine.folder, "DOCKER_MACHINE_NAME": "web"}
+        texts.append(call("-s", store.path, "env", "web", SHELL="/bin/sh").out)
+        expected.append(("1", url, machine.folder, "web"))
+    for shell in SHELLS:
+        assert variables(shell, texts) == expected, shell
 
 
 def test_env_prints_docker_machines_lines_in_its_order(dm, add, engine_port):
@@ -269,7 +272,7 @@ def test_env_prints_docker_machines_lines_in_its_order(dm, add, engine_port):
 @pytest.mark.parametrize("shell", SHELLS)
 def test_env_unset_clears_the_variables_in_a_real_shell(call, shell):
     ended = call("env", "-u", "--shell", shell)
-    assert ended.code == 0 and variables(shell, ended.out, DOCKER_HOST="x", DOCKER_CERT_PATH="y") == {}
+    assert ended.code == 0 and variables(shell, [ended.out], DOCKER_HOST="x", DOCKER_CERT_PATH="y") == [("", "", "", "")]
 
 
 def test_env_unset_needs_no_store_and_no_machine(dm, call):
@@ -363,10 +366,10 @@ def key(tmp_path):
     return path
 
 
-def create(dm, port, key, *words, **env):
+def create(dm, program, port, key, *words, **env):
     """`create --driver generic`, which must fail in the pre-create check and leave nothing anywhere."""
     before = dm.files() if dm.store.exists() else None
-    ended = dm("create", "-d", "generic", "--generic-ip-address", "127.0.0.1", "--generic-ssh-port", str(port),
+    ended = program("create", "-d", "generic", "--generic-ip-address", "127.0.0.1", "--generic-ssh-port", str(port),
                "--generic-ssh-key", str(key), *words, "web", **env)
     assert (dm.files() if dm.store.exists() else None) == before
     assert list(dm.tmp.iterdir()) == []
@@ -380,7 +383,7 @@ def create(dm, port, key, *words, **env):
     ("public", "{key} is the public half of a key", "Give the private one"),
     ("putty", "{key} is a PuTTY key", "puttygen"),
 ])
-def test_a_key_that_ssh_would_not_take_is_refused_with_the_mend(dm, key, closed_port, case, sentence, hint):
+def test_a_key_that_ssh_would_not_take_is_refused_with_the_mend(dm, call, key, closed_port, case, sentence, hint):
     key.chmod(0o644 if case == "0644" else 0o600)
     texts = {"public": key.with_name("id_test.pub").read_text(), "putty": "PuTTY-User-Key-File-3: ssh-ed25519"}
     if case in texts:
@@ -389,13 +392,13 @@ def test_a_key_that_ssh_would_not_take_is_refused_with_the_mend(dm, key, closed_
         key.unlink()
         if case == "folder":
             key.mkdir(mode=0o700)
-    ended = create(dm, closed_port, key)
+    ended = create(dm, call, closed_port, key)
     assert ended.code == 3 and sentence.format(key=key) in ended.err and hint.format(key=key) in ended.err
     assert "pre-create check" in ended.err
 
 
 def test_a_refused_port_is_told(dm, key, closed_port):
-    ended = create(dm, closed_port, key)
+    ended = create(dm, dm, closed_port, key)
     assert ended.code == 3 and "127.0.0.1 refused the connection on port %d" % closed_port in ended.err
 
 
@@ -406,9 +409,9 @@ def test_a_refused_port_is_told(dm, key, closed_port):
     lambda connection: connection.sendall(b"220 mail.example.test ESMTP\r\n"),
     lambda connection: connection.sendall(b"\x00\xff" * 3000),
 ], ids=["hangs up at once", "hangs up", "HTTP", "SMTP", "noise"])
-def test_a_port_that_answers_something_else_than_ssh_is_told(dm, key, handle):
+def test_a_port_that_answers_something_else_than_ssh_is_told(dm, call, key, handle):
     with listening(handle) as port:
-        ended = create(dm, port, key)
+        ended = create(dm, call, port, key)
     assert ended.code == 3 and "127.0.0.1" in ended.err and str(port) in ended.err
     assert re.search("does not answer like an SSH server|closed the connection", ended.err), ended.err
 
@@ -424,10 +427,10 @@ def test_a_port_that_answers_something_else_than_ssh_is_told(dm, key, handle):
     ("@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed.", "shows another host key", "reinstalled"),
     ("Something new", "SSH to 127.0.0.1 failed: Something new", ""),
 ])
-def test_what_ssh_says_becomes_a_sentence_and_a_hint(dm, key, bin_folder, said, sentence, hint):
+def test_what_ssh_says_becomes_a_sentence_and_a_hint(dm, call, key, bin_folder, said, sentence, hint):
     """The ssh here is a stand-in that fails as the real one was seen to fail."""
     path = bin_folder("openssl", "cat", ssh='case "$*" in *"-O exit"*|*"-G "*) exit 0;; esac\ncat >&2 <<END\n%s\nEND\nexit 255' % said)
-    ended = create(dm, 2222, key, PATH=path)
+    ended = create(dm, call, 2222, key, PATH=path)
     assert ended.code == 3 and sentence.format(key=key) in ended.err and hint.format(key=key) in ended.err
 
 
@@ -448,9 +451,9 @@ def test_an_option_that_cannot_work_is_refused_before_anything_is_touched(dm, ca
 
 
 @pytest.mark.parametrize("missing, package", [("ssh", "openssh-client"), ("openssl", "openssl")])
-def test_a_missing_program_is_told_with_its_package(dm, key, closed_port, bin_folder, missing, package):
+def test_a_missing_program_is_told_with_its_package(dm, call, key, closed_port, bin_folder, missing, package):
     path = bin_folder(*[name for name in ("ssh", "openssl") if name != missing], apt_get="")
-    ended = create(dm, closed_port, key, PATH=path)
+    ended = create(dm, call, closed_port, key, PATH=path)
     assert ended.code == 3
     assert 'The program "%s" was not found on this computer.' % missing in ended.err
     assert ended.err.endswith("Install it: sudo apt-get install %s\n" % package)

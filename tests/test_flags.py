@@ -187,11 +187,11 @@ def test_global_flags_stand_before_the_command_and_win_over_the_environment(dm, 
     assert ended.out == out if out is not None else ended.out.startswith("NAME ")
 
 
-def test_the_store_is_in_the_home_folder_unless_told_otherwise(dm, call):
+def test_the_store_is_in_the_home_folder_unless_told_otherwise(dm):
     path = dm.home / ".docker" / "machine" / "machines" / "web"
     path.mkdir(parents=True)
-    assert call("ls", "-q", MACHINE_STORAGE_PATH=None).out == ""  # broken: never in a list of names
-    assert "web" in call("ls", MACHINE_STORAGE_PATH=None).out
+    assert dm("ls", "-q", MACHINE_STORAGE_PATH=None).out == ""  # broken: never in a list of names
+    assert "web" in dm("ls", MACHINE_STORAGE_PATH=None).out
 
 
 def test_an_empty_storage_path_is_refused_rather_than_taken_for_the_default(call):

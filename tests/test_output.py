@@ -193,11 +193,10 @@ def test_run_names_a_program_that_is_missing_and_its_package(tmp_path, monkeypat
     assert caught.value.hint == "Install it: sudo apt-get install openssh-client"
 
 
-@pytest.mark.parametrize("script", ["sleep 3; true", "sleep 3 & wait"])
-def test_run_ends_when_its_time_is_over_whatever_the_program_left_behind(script):
+def test_run_ends_when_its_time_is_over_whatever_the_program_left_behind():
     start = time.monotonic()
     with pytest.raises(MachineError, match="^sh did not end within "):
-        core.run(["sh", "-c", script], seconds=0.2)
+        core.run(["sh", "-c", "sleep 3 & wait"], seconds=0.1)
     assert time.monotonic() - start < 2
 
 
@@ -232,7 +231,7 @@ def test_wait_for_gives_the_first_true_answer_and_else_its_sentence():
     assert core.wait_for(lambda: next(answers), 5, "too late") == "ready"
     start = time.monotonic()
     with pytest.raises(MachineError, match="^too late$"):
-        core.wait_for(lambda: None, 0.2, "too late")
+        core.wait_for(lambda: None, 0.1, "too late")
     assert time.monotonic() - start < 1
 
 

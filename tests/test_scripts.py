@@ -198,8 +198,9 @@ def test_probe_tells_how_root_is_had(make, uid, sudo, without, elevate, words):
 JSON = '{\n  "labels": ["a: b"],\n\n  "debug": true\n}'
 
 
-@pytest.mark.parametrize("uid, sudo", [("0", ""), ("1000", "free"), ("1000", "tty")])
-@pytest.mark.parametrize("folder", ["/usr/bin", "/usr/sbin", "/usr/local/bin"])
+@pytest.mark.parametrize("uid, sudo, folder", [
+    ("0", "", "/usr/bin"), ("0", "", "/usr/sbin"), ("0", "", "/usr/local/bin"),
+    ("1000", "free", "/usr/bin"), ("1000", "tty", "/usr/bin")])
 def test_probe_sees_the_engine_and_its_configuration(make, uid, sudo, folder):
     guest = make()
     guest.note(uid=uid, sudo=sudo)
@@ -337,7 +338,7 @@ def test_the_key_is_readable_by_root_alone_and_never_on_a_command_line(make):
     assert "SECRET" not in repr(run)
 
 
-@pytest.mark.parametrize("umask", ["077", "002", "000"])
+@pytest.mark.parametrize("umask", ["077", "000"])
 def test_modes_do_not_depend_on_the_umask_there(make, umask):
     guest = make(engine="docker.io")
     run = Run(*guest.run("umask %s\n%s" % (umask, guest.script())))
