@@ -1112,6 +1112,10 @@ def check_key_file(path):
 STATES = ("", "Running", "Paused", "Saved", "Stopped", "Stopping", "Starting", "Error", "Timeout")
 RUNNING, PAUSED, SAVED, STOPPED, STOPPING, STARTING, ERROR, TIMEOUT = STATES[1:]
 ENGINE_PORT = 2376
+MACHINE_FILES = (  # what else lies in the folder of a machine
+    "config.json", "config.json.bak", "ca.pem", "cert.pem", "key.pem", "server.pem",
+    "server-key.pem", "known_hosts", "incomplete",
+)
 BASE_FIELDS = (
     ("IPAddress", ""), ("MachineName", ""), ("SSHUser", ""), ("SSHPort", 0), ("SSHKeyPath", ""),
     ("StorePath", ""), ("SwarmMaster", False), ("SwarmHost", ""), ("SwarmDiscovery", ""),
@@ -2385,8 +2389,6 @@ def load_driver(name):
 # === 12. Store and Machine ========================================================================
 
 CONFIG_VERSION = 3
-MACHINE_FILES = ("config.json", "config.json.bak", "ca.pem", "cert.pem", "key.pem", "server.pem",
-                 "server-key.pem", "known_hosts", "incomplete")
 ENGINE_OPTIONS = (
     ("ArbitraryFlags", []), ("Dns", None), ("GraphDir", ""), ("Env", []), ("Ipv6", False),
     ("InsecureRegistry", []), ("Labels", []), ("LogLevel", ""), ("StorageDriver", ""),

@@ -124,8 +124,8 @@ def test_a_swarm_managers_certificate_is_a_clients_too(request_server):
 
 
 @pytest.mark.parametrize("user, shown", [
-    ("a" * 80, "a" * 64), ("x$HOME ${ca} #1 \\n \"q\" 'p' /CN=y", None), ("é" * 70, "é" * 64), ("=,+;<>@", None),
-    ("back\\", None), ("a{b}%s", None), ("", "unknown"), ("  ", "unknown"), ("two\nlines", "two lines"),
+    ("é" * 80, "é" * 64), ("x$HOME ${ca} #1 \\n \"q\" 'p' /CN=y,+;<>@{b}%s \\", None), ("", "unknown"), (" ", "unknown"),
+    ("two\nlines", "two lines"),
 ])
 def test_any_users_name_arrives_literally_in_at_most_64_characters(certs, tmp_path, monkeypatch, user, shown):
     shutil.copy(str(certs / "ca-key.pem"), str(tmp_path / "ca-key.pem"))  # a key that is there is kept: faster
