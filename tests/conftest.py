@@ -5,7 +5,6 @@ import contextlib
 import io
 import os
 import shutil
-import signal
 import socket
 import ssl
 import subprocess
@@ -20,6 +19,7 @@ import docker_machine as core
 
 ROOT = Path(core.__file__).resolve().parent
 VERSION = "26.1.5"  # what the engine of these tests says it is
+ANSWER = b"HTTP/1.0 200 OK\r\n\r\n", b'{"Version": "%s"}' % VERSION.encode()
 Ended = collections.namedtuple("Ended", "code out err")
 
 
@@ -199,8 +199,7 @@ def listening(handle, host="127.0.0.1"):
         server.close()
 
 
-def engine(server, ca, answer=(b"HTTP/1.0 200 OK\r\n\r\n", b'{"Version": "%s"}' % VERSION.encode()),
-           patient=True):
+def engine(server, ca, answer=ANSWER, patient=True):
     """A handler for `listening`: a TLS server that wants a client certificate of `ca`, as dockerd does.
 
     `answer` is what it sends for GET /version, in pieces.
@@ -223,6 +222,7 @@ def engine(server, ca, answer=(b"HTTP/1.0 200 OK\r\n\r\n", b'{"Version": "%s"}' 
             asked = tls.recv(4096)
             for piece in answer if asked.startswith(b"GET /version ") else [b"HTTP/1.0 404 Not Found\r\n\r\n{}"]:
                 tls.sendall(piece)
+            tls.unwrap()  # says that it ends, as dockerd does
     return handle
 
 
@@ -262,6 +262,8 @@ def background():
 
     yield note
     for process in processes:
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(signal.SIGKILL)
-        process.communicate()
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        for pipe in filter(None, (process.stdin, process.stdout, process.stderr)):
+            pipe.close()

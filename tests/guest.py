@@ -16,10 +16,10 @@ from pathlib import Path
 import docker_machine as dm
 
 DATA = Path(__file__).resolve().parent / "data" / "provision"
-SHELLS = {name: [shutil.which(name)] + words for name, words in (
+SHELLS = {name: [shutil.which(name) or ""] + words for name, words in (
     ("dash", ["-s"]), ("bash", ["--posix", "-s"]), ("busybox", ["sh", "-s"])) if shutil.which(name)}
-TOOLS = ("awk cat chmod cp env find flock grep gzip head ln ls mkdir mkfifo mktemp mv readlink rm sed sh "
-         "sort stat tail tar tee timeout touch tr true").split()
+TOOLS = ("awk cat chmod cp env find flock grep gzip head ln ls mkdir mkfifo mktemp mv readlink rm "
+         "sed sh sort stat tail tar tee timeout touch tr true").split()
 USUAL = ("curl date dpkg engine groupadd hostname hostnamectl id journalctl script sleep "
          "systemctl uname").split()
 OTHERS = "apt-cache apt-get dnf pacman rpm sethostname sudo wget yum zypper".split()
@@ -49,11 +49,10 @@ DROP_IN = "/etc/systemd/system/docker.service.d/10-machine.conf"
 
 def engine_options(**changes):
     """"EngineOptions" of config.json as `create` without flags leaves them."""
-    options = dict.fromkeys(("ArbitraryFlags", "Env", "Labels", "InsecureRegistry",
-                             "RegistryMirror"), [])
+    lists = ("ArbitraryFlags", "Env", "Labels", "InsecureRegistry", "RegistryMirror")
+    options = dict.fromkeys(lists, [])  # type: dict
     options.update(StorageDriver="", InstallURL=dm.DEFAULT_INSTALL_URL, Version="")
-    options.update(changes)
-    return options
+    return dict(options, **changes)
 
 
 class Run:
@@ -61,7 +60,7 @@ class Run:
 
     def __init__(self, code, stdout, stderr, calls):
         self.code, self.stdout, self.stderr, self.calls = code, stdout, stderr, calls
-        said = {"step": [], "warn": [], "log": [], "fail": [], "done": []}
+        said = {"step": [], "warn": [], "log": [], "fail": [], "done": []}  # type: dict
         for line in stdout.splitlines():
             mark, _, text = line.partition(" ")
             assert mark[:2] == "::" and mark[2:] in said, "a stray line: %r" % line
@@ -82,7 +81,8 @@ class Guest:
     """One make-believe host, whose scripts run in `shell`, a key of SHELLS."""
 
     def __init__(self, folder, shell, packager="apt", without=(), docker="amazon"):
-        self.folder, self.shell, self._facts = folder, shell, (None, {})
+        self.folder, self.shell = folder, shell
+        self._facts = None, {}  # type: tuple
         self.root, self.state, self.log = folder / "root", folder / "state", folder / "calls"
         for name in ("root/etc", "root/run/systemd/system", "state/web", "bin", "tmp"):
             (folder / name).mkdir(parents=True)
@@ -182,7 +182,8 @@ class Guest:
 
     def _calls(self):
         text = self.log.read_text().replace(str(self.root), "")
-        return re.sub(re.escape(str(self.folder / "tmp")) + r"/[\w.]+", "SCRATCH", text).splitlines()
+        scratch = re.escape(str(self.folder / "tmp")) + r"/[\w.]+"
+        return re.sub(scratch, "SCRATCH", text).splitlines()
 
     host = "192.0.2.7"
 
@@ -224,7 +225,10 @@ class Guest:
 
     def provision(self, **changes):
         """Run it; keywords are those of `script`, engine options among them."""
-        return Run(*self.run(self.script(**changes)))
+        return self.set_up_by(self.script(**changes))
+
+    def set_up_by(self, script):
+        return Run(*self.run(script))
 
 
 @functools.lru_cache(None)
@@ -234,8 +238,9 @@ def shared(docker):
     atexit.register(shutil.rmtree, str(folder), True)
     (folder / "tools").mkdir()
     for name in TOOLS:
-        if shutil.which(name):
-            (folder / "tools" / name).symlink_to(shutil.which(name))
+        found = shutil.which(name)
+        if found:
+            (folder / "tools" / name).symlink_to(found)
     for package, layout in (("docker-ce", "docker-ce"), ("docker.io", "docker.io"),
                             ("moby-engine", "fedora"), ("docker", docker)):
         lay_out(folder / "packages" / package, layout)

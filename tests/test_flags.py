@@ -125,7 +125,8 @@ def test_a_bad_variable_is_not_mentioned_where_the_command_line_decides(capsys):
 def test_parsing_twice_does_not_mix_the_lists():
     parse("--label|a")
     assert parse("--label|b")[0]["label"] == ["b"]
-    assert parse("")[0]["label"] == [] is not FLAGS[-1].default
+    assert parse("")[0]["label"] == FLAGS[-1].default == []
+    assert parse("")[0]["label"] is not FLAGS[-1].default
 
 
 def test_without_interleaving_the_first_word_ends_the_flags():
@@ -171,7 +172,8 @@ def test_create_takes_the_flags_of_its_driver_only(call):
 def test_an_unknown_driver_is_one_sentence_with_the_nearest_as_a_hint(dm, call):
     ended = call("create", "-d", "genric", "web")
     assert ended.code == 1 and ended.out == ""
-    assert ended.err.startswith('Driver "genric" not found. Do you have the plugin binary "docker-machine-driver-genric"')
+    assert ended.err.startswith('Driver "genric" not found. Do you have the plugin binary "docker-machine-driver-genric"'
+                                ' accessible in your PATH?\n')
     assert ended.err.endswith("Did you mean --driver generic?\n")
     assert not dm.store.exists()
 

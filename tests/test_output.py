@@ -15,7 +15,6 @@ from conftest import listening
 import docker_machine as core
 from docker_machine import MachineError, PreCreateError, UsageError
 
-
 # --- errors
 
 def test_each_kind_of_error_has_its_exit_code():
@@ -171,8 +170,9 @@ def test_the_shell_is_the_one_asked_for_or_the_users(environ, name, expected):
 # --- doors
 
 def test_run_gives_code_output_and_lines_as_they_come():
-    lines = []
-    result = core.run(["sh", "-c", "echo a; printf 'b\\r\\n'; cat; echo oops >&2; exit 7"], "from stdin", 20, lines.append)
+    lines = []  # type: list
+    script = "echo a; printf 'b\\r\\n'; cat; echo oops >&2; exit 7"
+    result = core.run(["sh", "-c", script], "from stdin", 20, lines.append)
     assert (result.code, result.ok) == (7, False)
     assert (result.stdout, result.stderr, lines) == ("a\nb\nfrom stdin", "oops\n", ["a", "b", "from stdin"])
     assert result.last_words() == "oops"

@@ -1,4 +1,4 @@
-"""The store is Docker Machine's (storage.md 2 to 4): layout, bytes, modes, migration, locks; and nothing else is lost."""
+"""The store is Docker Machine's (storage.md 2 to 4): layout, bytes, modes, migration, locks; and nothing is lost."""
 
 import ctypes
 import json
@@ -60,10 +60,11 @@ def test_create_writes_the_bytes_that_docker_machine_writes(dm, store):
 
 
 def test_the_options_of_create_end_up_in_their_fields(dm, call, store):
-    ended = call("create", "-d", "none", "--url", "tcp://h:1", "--engine-opt", "log-level=warn", "--engine-env", "A=<b & c>",
-               "--engine-label", "ort=Köln", "--engine-label", "b=2", "--engine-storage-driver", "overlay2",
-               "--engine-insecure-registry", "r:5000", "--engine-registry-mirror", "http://m",
-               "--engine-install-url", "none", "--tls-san", "a.test", "--tls-san", "192.0.2.9", "web")
+    ended = call("create", "-d", "none", "--url", "tcp://h:1", "--engine-opt", "log-level=warn",
+                 "--engine-env", "A=<b & c>", "--engine-label", "ort=Köln", "--engine-label", "b=2",
+                 "--engine-storage-driver", "overlay2", "--engine-insecure-registry", "r:5000",
+                 "--engine-registry-mirror", "http://m", "--engine-install-url", "none",
+                 "--tls-san", "a.test", "--tls-san", "192.0.2.9", "web")
     assert ended.code == 0
     text = (dm.store / "machines" / "web" / "config.json").read_text(encoding="utf-8")
     assert r'"A=\u003cb \u0026 c\u003e"' in text and '"ort=Köln"' in text
@@ -72,7 +73,8 @@ def test_the_options_of_create_end_up_in_their_fields(dm, call, store):
     assert {key: engine[key] for key in ("ArbitraryFlags", "Env", "Labels", "StorageDriver", "InsecureRegistry",
                                          "RegistryMirror", "InstallURL")} == {
         "ArbitraryFlags": ["log-level=warn"], "Env": ["A=<b & c>"], "Labels": ["ort=Köln", "b=2"],
-        "StorageDriver": "overlay2", "InsecureRegistry": ["r:5000"], "RegistryMirror": ["http://m"], "InstallURL": "none"}
+        "StorageDriver": "overlay2", "InsecureRegistry": ["r:5000"], "RegistryMirror": ["http://m"],
+        "InstallURL": "none"}
     assert options["AuthOptions"]["ServerCertSANs"] == ["a.test", "192.0.2.9"]
 
 
@@ -170,8 +172,8 @@ def test_an_old_file_is_migrated_and_kept_as_bak(tmp_path, name):
         assert list(new["HostOptions"][key]) == list(fresh[key])
     assert new["HostOptions"]["EngineOptions"]["Labels"] == (
         (old.get("HostOptions") or {}).get("EngineOptions") or {}).get("Labels", [])
-    paths = dict(core.Store(str(tmp_path)).auth_options(name), ServerCertSANs=new["HostOptions"]["AuthOptions"]["ServerCertSANs"])
-    assert new["HostOptions"]["AuthOptions"] == paths
+    auth = new["HostOptions"]["AuthOptions"]
+    assert auth == dict(fresh["AuthOptions"], ServerCertSANs=auth["ServerCertSANs"])
     assert load(tmp_path, name).config == new  # and is not migrated twice
     assert path.with_name("config.json.bak").read_bytes() == before
 
@@ -204,11 +206,13 @@ def test_a_store_that_was_moved_points_to_where_it_is_now(tmp_path, name):
 def test_only_whole_path_parts_are_moved(tmp_path):
     text = sample("v3-generic", tmp_path / "old").replace("/home/example", str(tmp_path / "older"))
     put(tmp_path / "new", "v3-generic", text)
-    assert load(tmp_path / "new", "v3-generic").config["Driver"]["SSHKey"] == str(tmp_path / "older" / ".ssh/id_ed25519")
+    config = load(tmp_path / "new", "v3-generic").config
+    assert config["Driver"]["SSHKey"] == str(tmp_path / "older" / ".ssh/id_ed25519")
 
 
 def test_null_options_count_as_empty(dm, call):
-    put(dm.store, "nulls", '{"ConfigVersion": 3, "Driver": {"URL": "tcp://h:1"}, "DriverName": "none", "HostOptions": null}')
+    put(dm.store, "nulls", '{"ConfigVersion": 3, "DriverName": "none", "Driver": {"URL": "tcp://h:1"}, '
+                           '"HostOptions": null}')
     put(dm.store, "nulls2", sample("v3-none", dm.store).replace("[]", "null"))
     put_sample(dm.store, "v3-nulls")
     assert call("ls", "-f", "{{.Name}}", "-t", "1").out == "nulls\nnulls2\nv3-nulls\n"
@@ -218,8 +222,8 @@ def test_null_options_count_as_empty(dm, call):
 # --- what is broken concerns nobody else
 
 BROKEN = {
-    "empty": "", "garbage": "{", "truncated": '{"ConfigVersion": 3, "Driver": {"IPAd', "a-list": "[]", "a-string": '"x"',
-    "null": "null", "binary": b"\xff\xfe\x00\x01", "bom": b"\xef\xbb\xbf{}", "deep": "[" * 100000,
+    "empty": "", "garbage": "{", "truncated": '{"ConfigVersion": 3, "Driver": {"IPAd', "a-list": "[]",
+    "a-string": '"x"', "null": "null", "binary": b"\xff\xfe\x00\x01", "bom": b"\xef\xbb\xbf{}", "deep": "[" * 100000,
     "future": '{"ConfigVersion": 4, "DriverName": "none", "Driver": {}}',
     "word-version": '{"ConfigVersion": "x"}', "list-version": '{"ConfigVersion": [3]}',
     "driver-list": '{"ConfigVersion": 3, "DriverName": "none", "Driver": [1]}',
@@ -309,7 +313,8 @@ def test_a_folder_without_config_json_is_listed_and_can_be_removed(dm, call):
 ])
 def test_a_name_that_no_host_can_have_is_refused_before_anything_is_made(dm, call, name):
     ended = call("create", "-d", "none", "--url", "tcp://h:1", "--", name)
-    assert (ended.code, ended.out) == (1, "") and ended.err.startswith("Error creating machine: Invalid hostname specified")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.startswith("Error creating machine: Invalid hostname specified")
     assert not dm.store.exists()
 
 
@@ -318,7 +323,8 @@ def test_a_name_that_a_host_can_have_is_taken(name):
     core.check_new_name(name)
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "../certs", "/", "a/../web", "*", "./web", "web/", "../machines/web", "//web"])
+@pytest.mark.parametrize("name", [
+    "", ".", "..", "../certs", "/", "a/../web", "*", "./web", "web/", "../machines/web", "//web"])
 def test_rm_of_what_is_no_machines_name_removes_nothing(dm, call, add, name):
     add("web")
     before = dm.files()
@@ -429,15 +435,14 @@ def test_create_on_a_full_disk_is_one_sentence_and_leaves_no_machine(dm, store):
     assert ended.code == 3 and "Cannot write " in ended.err and "File too large" in ended.err
     assert "choose another store with --storage-path" in ended.err
     assert dm("ls", "-q").out == ""
-    assert [path for path in dm.files() if path not in before and not path.startswith(("locks", "certs/.lock", "machines"))] == []
-    assert not [path for path in dm.files() if ".tmp" in path or "/.new" in path]
+    assert set(dm.files()) - set(before) <= {"locks", "locks/web", "certs/.lock", "machines"}
 
 
 def test_a_read_only_folder_is_one_sentence_and_nothing_is_lost(dm, add):
     add("web")
     folder = dm.store / "machines" / "web"
     path = folder / "config.json"
-    path.write_text(path.read_text().replace('"ConfigVersion": 3', '"ConfigVersion": 2'))  # so that a query wants to write
+    path.write_text(path.read_text().replace("Version\": 3", "Version\": 2"))  # so that a query wants to write
     before = path.read_bytes()
     folder.chmod(0o500)
     try:

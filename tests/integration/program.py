@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -48,20 +49,20 @@ class Program:
         return [sys.executable, str(FILE), *words]
 
     def __call__(
-        self, *words: str, code: int | None = 0, stdin: str = "", seconds: float = 300, **env: str
+        self, *words: str, code: int | None = 0, stdin: str = "", seconds: float = 300
     ) -> Done[str]:
         """Run a command line to its end, and see that its exit code is `code` unless None."""
-        return self.outside(*self.argv(*words), code=code, stdin=stdin, seconds=seconds, **env)
+        return self.outside(*self.argv(*words), code=code, stdin=stdin, seconds=seconds)
 
     def outside(
-        self, *argv: str, code: int | None = 0, stdin: str = "", seconds: float = 300, **env: str
+        self, *argv: str, code: int | None = 0, stdin: str = "", seconds: float = 300
     ) -> Done[str]:
         """Run another program in the same environment."""
         done = subprocess.run(
             argv,
             input=stdin,
             capture_output=True,
-            env={**self.environ, **env},
+            env=self.environ,
             timeout=seconds,
             text=True,
             check=False,
@@ -125,7 +126,7 @@ class Program:
 
 
 class Running:
-    """A command line that runs while the test does something else."""
+    """A command line that runs while the test does something else, for five minutes at most."""
 
     def __init__(self, argv: list[str], environ: dict[str, str]) -> None:
         self.process = subprocess.Popen(
@@ -137,6 +138,9 @@ class Running:
             text=True,
         )
         self.lines: list[str] = []
+        self._limit = threading.Timer(300, self.process.kill)
+        self._limit.daemon = True
+        self._limit.start()
 
     def line(self, text: str) -> bool:
         """Read until a line that holds `text`; whether it came before the end."""
@@ -149,10 +153,12 @@ class Running:
 
     def wait(self) -> int:
         self.line("\0")
-        return self.process.wait(300)
+        self._limit.cancel()
+        return self.process.wait()
 
     def kill(self) -> None:
         """kill -9, of the program alone: its children go on."""
+        self._limit.cancel()
         self.process.kill()
         self.process.wait()
         assert self.process.stdout

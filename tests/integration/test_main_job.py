@@ -139,7 +139,7 @@ def test_docker_answers_to_the_flags_of_config(host: HostFactory, program: Progr
 def test_docker_answers_after_eval_of_env(web: Created) -> None:
     env = shlex.join(web.program.argv("env", "web"))
 
-    done = web.program.outside("sh", "-c", f'eval "$({env})" && docker info', SHELL="/bin/sh")
+    done = web.program.outside("sh", "-c", f'SHELL=/bin/sh; eval "$({env})" && docker info')
 
     assert "\n Name: web\n" in done.stdout
 

@@ -1,0 +1,74 @@
+"""How long `docker_machine.py --version` takes, beside a Python that does nothing.
+
+Promise: at most 4 times as long as a copied file (which Python compiles anew each time), at most
+1.5 times installed by pip. Run with the Python to be measured, best the system's own:
+
+    /usr/bin/python3 tests/bench/bench_startup.py [--rounds 40] [--check]
+"""
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PROMISES = {"copied": 4.0, "installed": 1.5}
+
+
+def seconds_of(argv: list, environ: dict) -> float:
+    start = time.perf_counter()
+    subprocess.run([str(word) for word in argv], check=True, stdout=subprocess.DEVNULL, env=environ)
+    return time.perf_counter() - start
+
+
+def install(folder: Path) -> Path:
+    """A virtual environment with the project installed by pip; the path of its command."""
+    environment = folder / "venv"
+    source = folder / "source"  # pip leaves a build folder behind
+    source.mkdir()
+    for name in ("docker_machine.py", "docker-machine", "setup.py", "setup.cfg", "pyproject.toml",
+                 "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    subprocess.run([sys.executable, "-m", "venv", environment], check=True)
+    subprocess.run([environment / "bin" / "pip", "install", "--quiet", source], check=True)
+    return environment / "bin" / "docker-machine"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--check", action="store_true", help="exit 1 if a promise is broken")
+    options = parser.parse_args()
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    with tempfile.TemporaryDirectory() as name:
+        command = install(Path(name))
+        copied = shutil.copy(ROOT / "docker_machine.py", name)
+        commands = {
+            "bare": [sys.executable, "-c", "pass"],
+            "copied": [sys.executable, copied, "--version"],
+            # The environment's own Python does nothing, too: it reads pyvenv.cfg and more paths.
+            "bare in venv": [command.parent / "python", "-c", "pass"],
+            "installed": [command, "--version"],
+        }
+        times: dict = {what: [] for what in commands}
+        for _ in range(options.rounds + 1):
+            for what, argv in commands.items():
+                times[what].append(seconds_of(argv, environ))
+    medians = {what: statistics.median(seconds[1:]) for what, seconds in times.items()}
+    broken = False
+    for what, base in (("copied", "bare"), ("installed", "bare in venv")):
+        ratio = medians[what] / medians[base]
+        broken = broken or ratio > PROMISES[what]
+        print("%s %.1f ms, bare Python %.1f ms (medians of %d): ratio %.2f, promised %.1f" % (
+            what, 1000 * medians[what], 1000 * medians[base], options.rounds, ratio,
+            PROMISES[what]))
+    return int(options.check and broken)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
