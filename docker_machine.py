@@ -341,11 +341,11 @@ def dial_tls(host, port, context, seconds):
     raw = dial(host, port, seconds)
     try:
         return context.wrap_socket(raw, server_hostname=host)
-    except (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionError):
+    except BaseException as error:
         raw.close()
-        raise Unreachable("%s port %s closed the connection." % (host, port))
-    except BaseException:
-        raw.close()
+        if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionError)) \
+                or "unexpected eof" in str(error):  # Python 3.6 with OpenSSL 3
+            raise Unreachable("%s port %s closed the connection." % (host, port))
         raise
 
 
@@ -1332,7 +1332,7 @@ def certificate_error(host, port, error, name):
 
 
 def _certificate_cause(error, host):
-    # The numbers are OpenSSL's X509_V_ERR_*; Python 3.6 gives words only.
+    # The numbers are OpenSSL's X509_V_ERR_*; Python 3.6 has none, and few words.
     code, words = getattr(error, "verify_code", 0), str(error)
     if code == 10 or "certificate has expired" in words:
         return "the engine's certificate, or the CA, has expired"
@@ -1345,6 +1345,9 @@ def _certificate_cause(error, host):
     if getattr(error, "reason", "") in ("WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "HTTP_REQUEST",
                                         "RECORD_LAYER_FAILURE"):
         return "what answers there does not speak TLS"
+    if not code and "certificate verify failed" in words:
+        return ("the engine's certificate has expired, or it was signed by another CA than this "
+                "store's")
     if "alert" in words:
         return "the engine refused this store's client certificate (%s)" % (
             getattr(error, "reason", None) or words)
@@ -1891,6 +1894,18 @@ def find_provisioner(facts):
         facts.get("kernel")), "docker-machine needs a Linux distribution with systemd.")
 
 
+def install_plan(row, engine, bundle):
+    """PROVISION_SH's INSTALL and FALLBACK for --engine-install-url."""
+    url = engine.get("InstallURL") or DEFAULT_INSTALL_URL
+    if bundle:
+        return "bundle:" + bundle, ""
+    if url in ("package", "none"):
+        return url, ""
+    if url == DEFAULT_INSTALL_URL:
+        return row.install, "yes"
+    return "script:" + url, ""
+
+
 def check_host(facts, host, engine):
     """Refuse a host that cannot be provisioned, while nothing has been changed there.
 
@@ -1904,6 +1919,7 @@ def check_host(facts, host, engine):
     if facts.get("snap") and not facts.get("engine"):
         raise MachineError("Docker on %s is a snap, whose engine cannot be set up." % host,
                            "Remove it there: sudo snap remove docker")
+    _check_source(row, facts, host, engine)
     _check_version(facts, host, engine)
     if row.style == "systemd":
         plan_daemon(facts, engine, "driver")
@@ -1934,6 +1950,17 @@ def _check_sudo(facts, host):
         "sudo on %s does not let %s work without a password (%s)." % (host, user, words),
         "As root there, run: echo '%s ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/docker-machine"
         % user)
+
+
+def _check_source(row, facts, host, engine):
+    """Refuse a host without an engine where none can come from."""
+    install = install_plan(row, engine, "")[0]
+    if not facts.get("engine") and (install == "none" or install == "package" and not row.package):
+        raise MachineError(
+            "There is no Docker Engine on %s, and %s." % (
+                host, "none is to be installed" if install == "none"
+                else "its distribution has no package of one"),
+            "Install one there, or say from where: --engine-install-url URL")
 
 
 def _check_version(facts, host, engine):
@@ -2152,18 +2179,6 @@ def boot2docker_profile(flags, tcp, variables, folder="/var/lib/boot2docker"):
              "SERVERCERT=%s/server.pem" % folder, ""]
     lines += ["export " + quote(text) for text in variables or ()]
     return "\n".join(lines).rstrip("\n")
-
-
-def install_plan(row, engine, bundle):
-    """PROVISION_SH's INSTALL and FALLBACK for --engine-install-url."""
-    url = engine.get("InstallURL") or DEFAULT_INSTALL_URL
-    if bundle:
-        return "bundle:" + bundle, ""
-    if url in ("package", "none"):
-        return url, ""
-    if url == DEFAULT_INSTALL_URL:
-        return row.install, "yes"
-    return "script:" + url, ""
 
 
 def provision_script(row, facts, machine, certificates, bundle=""):

@@ -243,7 +243,7 @@ def variables(shell, texts, **env):
 
 
 PATHS = ["plain", "with blank", "two  blanks", "quote'", 'quote"', "$HOME", "`id`", "$(id)", "back\\slash", "a!b",
-         "Köln", "a;b&c"]
+         "Köln", "a;b&c", "new\nline"]
 
 
 def test_env_sets_the_variables_in_real_shells_whatever_is_in_the_paths(certs, engine_port, tmp_path, call):
@@ -362,6 +362,112 @@ def test_answers_are_utf8_whatever_the_locale(dm, add, env):
     machine.save()
     assert json.loads(dm("inspect", "web", **env).out)["HostOptions"]["EngineOptions"]["Labels"] == ["ort=Köln"]
     assert dm("inspect", "-f", "{{json .HostOptions.EngineOptions.Labels}}", "web", **env).out == '["ort=Köln"]\n'
+
+
+# --- generic: a host that is there already, of which only the port is real here
+
+SHOW = 'for word; do printf "[%%s]\\n" "$word"; done; exit %d'  # a stand-in that shows how it was called
+
+
+@pytest.fixture
+def add_generic(store):
+    def make(name, port=22, user="root", key="", address="127.0.0.1"):
+        machine = store.new(name, core.GenericDriver)
+        machine.driver.set_config_from_flags({
+            "generic-ip-address": address, "generic-ssh-port": port, "generic-ssh-user": user, "generic-ssh-key": key,
+            "generic-engine-port": 2376})
+        machine.driver["SSHKeyPath"] = key
+        store.add(machine)
+        machine.mark("")
+        return machine
+    return make
+
+
+def words_of(ended):
+    return [line[1:-1] for line in ended.out.splitlines()]
+
+
+def test_a_host_runs_while_its_ssh_port_answers(call, add_generic, closed_port):
+    with listening(lambda connection: None) as port:
+        add_generic("up", port)
+        assert [call(command, "up").out for command in ("status", "url", "ip")] == [
+            "Running\n", "tcp://127.0.0.1:2376\n", "127.0.0.1\n"]
+    add_generic("down", closed_port)
+    assert [call(command, "down").out for command in ("status", "ip")] == ["Stopped\n", "127.0.0.1\n"]
+    assert call("url", "down") == (1, "", "Host is not running\n")
+    ended = call("env", "down", SHELL="/bin/sh")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.startswith("Error checking TLS connection: Host is not running\n")
+    assert call("ssh", "down", "true") == (1, "", 'Error: Cannot run SSH command: Host "down" is not running\n')
+
+
+def test_ssh_hands_over_all_words_and_gives_back_the_remote_exit_code(dm, add_generic, bin_folder):
+    path = bin_folder(ssh=SHOW % 7)
+    with listening(lambda connection: None) as port:
+        machine = add_generic("web", port, "me", "/keys/id 1%")
+        ended = dm("ssh", "web", "-L", "80:x:80", "-t", "ls", "-l", "a  b", "--help", "--", "$HOME", PATH=path)
+    words = words_of(ended)
+    assert (ended.code, ended.err) == (7, "")
+    place = words.index("127.0.0.1")
+    assert words[place + 1:] == ["-L", "80:x:80", "-t", "ls", "-l", "a  b", "--help", "--", "$HOME"]
+    options = dict(word.partition("=")[::2] for flag, word in zip(words[:place], words[1:place]) if flag == "-o")
+    assert {"StrictHostKeyChecking": "accept-new", "PasswordAuthentication": "no", "IdentitiesOnly": "yes",
+            "IdentityFile": '"/keys/id 1%%"', "UserKnownHostsFile": os.path.join(machine.folder, "known_hosts")
+            }.items() <= options.items()
+    assert "me" in words[:place] and str(port) in words[:place] and "-F" not in words
+
+
+def test_ssh_passes_stdin_and_without_words_means_default(dm, add_generic, bin_folder):
+    path = bin_folder("cat", ssh="cat")
+    with listening(lambda connection: None) as port:
+        add_generic("default", port)
+        assert dm("ssh", stdin="to the host\n", PATH=path) == (0, "to the host\n", "")
+
+
+@pytest.mark.parametrize("words, tail", [
+    (["a b", "web:/x y"], ["--", "a b", "root@127.0.0.1:/x y"]),
+    (["web:x", "y"], ["--", "root@127.0.0.1:x", "y"]),
+    (["me@web:x", "-r", "y"], ["-r", "--", "me@127.0.0.1:x", "y"]),
+    (["-q", "-r", "x", "web:"], ["-r", "-q", "--", "x", "root@127.0.0.1:"]),
+    (["localhost:a:b", "web:x"], ["--", "./a:b", "root@127.0.0.1:x"]),
+    (["localhost:/a:b", "c"], ["--", "/a:b", "c"]),
+    (["six:x", "y"], ["--", "root@[2001:db8::1]:x", "y"]),
+])
+def test_scp_keeps_source_and_destination_and_gives_back_the_exit_code(dm, add_generic, bin_folder, words, tail):
+    add_generic("web", 2222)
+    add_generic("six", address="2001:db8::1")
+    ended = dm("scp", *words, PATH=bin_folder(scp=SHOW % 5))
+    assert (ended.code, ended.err, words_of(ended)[-len(tail):]) == (5, "", tail)
+    assert ("web" not in str(words)) or ("2222" in ended.out)
+
+
+def test_scp_between_two_machines_goes_by_way_of_this_computer_with_each_ones_own_port(dm, add_generic, bin_folder):
+    add_generic("a", 2222, "one")
+    add_generic("b", 3333, "two")
+    path = bin_folder("cat", scp='cat "$2"; shift 2; ' + SHOW % 0)
+    ended = dm("scp", "-r", "a:x", "b:y", PATH=path)
+    assert ended.code == 0 and ended.out.endswith("[-3]\n[-r]\n[--]\n[one@a:x]\n[two@b:y]\n")
+    first, second = ended.out.split("Host b\n")
+    assert "Port 2222" in first and "Port 3333" in second and "Host a\n" in first and "HostName 127.0.0.1" in second
+
+
+@pytest.mark.skipif(not shutil.which("rsync"), reason="rsync is not installed")
+def test_scp_delta_calls_rsync_with_an_ssh_that_rsync_understands(dm, add_generic, bin_folder):
+    add_generic("web", 2222, key="/keys/it's 1")
+    path = bin_folder("rsync", ssh="{ %s; } >&2" % (SHOW % 9))
+    ended = dm("scp", "-d", "-q", "web:x", "y", PATH=path)
+    said = [line[1:-1] for line in ended.err.splitlines()]
+    assert ended.code != 0 and "2222" in said and "root" in said and "/keys/it's 1" in said
+
+
+@pytest.mark.parametrize("words, missing", [(["scp", "a", "b"], "scp"), (["scp", "-d", "a", "b"], "rsync"),
+                                            (["ssh", "web", "true"], "ssh")])
+def test_a_missing_copy_program_is_told(dm, add_generic, bin_folder, words, missing):
+    with listening(lambda connection: None) as port:
+        add_generic("web", port)
+        ended = dm(*words, PATH=bin_folder(apt_get=""))
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.startswith('The program "%s" was not found on this computer.\nInstall it: sudo apt' % missing)
 
 
 # --- what create refuses without a host

@@ -1,0 +1,169 @@
+"""Where an engine comes from if the host has none."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.testbed import Host, Testbed
+
+from .conftest import HostFactory
+from .program import Program
+
+pytest_plugins = (f"{__package__}.fixtures",)
+
+PROGRAMS = "dockerd docker docker-init docker-proxy containerd containerd-shim* ctr runc tini-static"
+
+
+def fetch(bed: Testbed, host: Host, path: str, target: Path) -> Path:
+    bed.docker("cp", f"{host.name}:{path}", str(target))
+    return target
+
+
+def offline(host: Host) -> Host:
+    """A host that has no way to its package mirror."""
+    host.run("rm -r /etc/apt/sources.list* && mkdir /etc/apt/sources.list.d")
+    return host
+
+
+@pytest.fixture(scope="module")
+def static(bed: Testbed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An archive in the shape of Docker's own with static binaries, made from Debian's (which
+    find their libraries on a bare host)."""
+    host = bed.host("engine")
+    copy = f"for name in {PROGRAMS}; do cp -a /usr/bin/$name /usr/sbin/$name /root/docker; done"
+    host.run(f"mkdir /root/docker; {copy}; tar -C /root -czf /root/docker.tgz docker", check=False)
+    yield fetch(bed, host, "/root/docker.tgz", tmp_path_factory.mktemp("static") / "docker 1.tgz")
+    host.remove()
+
+
+@pytest.fixture(scope="module")
+def packages(bed: Testbed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An archive of the distribution's packages."""
+    host = bed.host("bare")
+    apt = "apt-get install --download-only -qq --no-install-recommends docker.io iptables"
+    host.run(f"apt-get update -qq && {apt}", check=False)
+    host.run("tar -C /var/cache/apt/archives -cf /root/engine.tar --exclude=partial .")
+    yield fetch(bed, host, "/root/engine.tar", tmp_path_factory.mktemp("debs") / "engine.tar")
+    host.remove()
+
+
+def test_a_bundle_of_static_binaries(host: HostFactory, program: Program, static: Path) -> None:
+    machine = offline(host("bare"))
+    packages = machine.run("dpkg-query --list")
+
+    words = ("--engine-install-url", f"file://{static}", "--engine-opt", "iptables=false")
+    done = program.create(machine, *words, user="ops")
+
+    assert f"Copying {static.name} to the host..." in done.stdout
+    assert program.info()["Name"] == "web"
+    assert machine.run("dpkg-query --list") == packages
+    assert machine.run("ls /var/tmp") == ""
+    assert machine.run("systemctl is-enabled docker.service") == "enabled"
+    machine.run_container("steady", "--network", "none")
+    assert machine.run("docker inspect --format '{{.State.Running}}' steady") == "true"
+    pid = machine.engine_pid()
+    assert "Everything is in place" in program("provision", "web").stdout
+    assert machine.engine_pid() == pid
+    machine.reboot()
+    assert machine.run("docker info --format '{{.Name}}'") == "web"
+
+
+def test_a_bundle_of_packages(host: HostFactory, program: Program, packages: Path) -> None:
+    machine = offline(host("bare"))
+
+    program.create(machine, "--engine-install-url", f"file://{packages}")
+
+    assert program.info()["Name"] == "web"
+    assert "docker.io" in machine.run("dpkg-query --show docker.io")
+    assert machine.run("ls /var/tmp") == ""
+
+
+def test_a_bundle_that_is_a_script(host: HostFactory, program: Program, tmp_path: Path) -> None:
+    script = tmp_path / "install.sh"
+    script.write_text("#!/bin/sh\necho no luck today >&2\nexit 3\n")
+    machine = offline(host("bare"))
+
+    done = program.create(machine, "--engine-install-url", f"file://{script}", code=1)
+
+    assert "The bundle could not be installed." in done.stderr
+    assert "no luck today" in done.stderr
+    assert "provision web" in done.stderr
+    assert machine.run("ls /var/tmp") == ""
+
+
+@pytest.mark.parametrize("content", [b"", b"not an archive", b"\x1f\x8b\x08\x00broken"])
+def test_a_bundle_that_is_none(bare: Host, program: Program, tmp_path: Path, content: bytes) -> None:
+    bundle = tmp_path / "docker.tgz"
+    bundle.write_bytes(content)
+
+    done = program.create(bare, "--engine-install-url", f"file://{bundle}", code=1)
+
+    assert "The bundle could not be installed." in done.stderr
+    assert bare.run("ls /var/tmp") == ""
+
+
+@pytest.fixture(scope="module")
+def bare(bed: Testbed) -> Iterator[Host]:
+    """A bare host on which no installation succeeds."""
+    host = bed.host("bare")
+    yield offline(host)
+    host.remove()
+
+
+def test_an_unreachable_mirror_is_told(bare: Host, program: Program) -> None:
+    done = program.create(bare, "--engine-install-url", "package", code=1)
+
+    assert "docker.io" in done.stderr and "Unable to locate package" in done.stderr
+    assert "provision web" in done.stderr
+
+
+@pytest.fixture
+def web(bed: Testbed, tmp_path: Path) -> Iterator[str]:
+    """A web server that the hosts reach; what it serves is in tmp_path."""
+    gateway = "{{(index .IPAM.Config 0).Gateway}}"
+    address = bed.docker("network", "inspect", "--format", gateway, "bridge")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer((address, 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://{address}:{server.server_port}"
+        server.shutdown()
+
+
+def test_a_script_of_ones_own(
+    host: HostFactory, program: Program, web: str, static: Path, tmp_path: Path
+) -> None:
+    machine = host("bare")
+    subprocess.run(["cp", str(static), str(tmp_path / "docker.tgz")], check=True)
+    (tmp_path / "install.sh").write_text(
+        f"set -e; curl -fsS {web}/docker.tgz | tar -xz --strip-components=1 -C /usr/local/bin\n"
+        'groupadd -f docker; printf %s "$https_proxy $SECRET" > /root/environment\n'
+    )
+
+    program.create(
+        machine,
+        *("--engine-install-url", f"{web}/install.sh", "--engine-opt", "iptables=false"),
+        *("--engine-env", "https_proxy=http://proxy.example:3128", "--engine-env", "SECRET=no"),
+    )
+
+    assert program.info()["Name"] == "web"
+    assert machine.run("cat /root/environment") == "http://proxy.example:3128 "
+
+
+def test_a_script_that_fails_is_told(host: HostFactory, program: Program, web: str) -> None:
+    machine = host("bare")
+
+    done = program.create(machine, "--engine-install-url", f"{web}/nothing.sh", code=1)
+
+    assert f"could not be installed from {web}/nothing.sh" in done.stderr
+    assert "404" in done.stderr
+    new = {"InstallURL": "package"}
+    program.edit(lambda config: config["HostOptions"]["EngineOptions"].update(new))
+    program("provision", "web")
+    assert program.info()["Name"] == "web"
