@@ -3306,7 +3306,7 @@ def command_env(context, options, words):
     out.progress_to_stderr = True
     names = ["DOCKER_TLS_VERIFY", "DOCKER_HOST", "DOCKER_CERT_PATH", "DOCKER_MACHINE_NAME"]
     command = " ".join('"%s"' % word if " " in word or "\\" in word else word
-                       for word in context.typed)
+                       for word in context.typed).replace("\n", " ")  # it stays one comment line
     if options["unset"]:
         if words:
             raise UsageError("Error: Expected no machine name when the -u flag is present")

@@ -67,6 +67,7 @@ def call(dm, capsys, monkeypatch):
     """As `dm`, but by main() in this very process: 20 times as fast, for the tables of many command lines."""
     def run(*words, stdin="", **env):
         with monkeypatch.context() as patch:
+            patch.chdir(str(dm.home))
             for name in list(os.environ):
                 patch.delenv(name)
             for name, value in dict(dm.env, **env).items():
