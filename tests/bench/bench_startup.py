@@ -48,7 +48,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         command = install(Path(name))
         copied = shutil.copy(ROOT / "docker_machine.py", name)
-        commands = {
+        commands: dict = {
             "bare": [sys.executable, "-c", "pass"],
             "copied": [sys.executable, copied, "--version"],
             # The environment's own Python does nothing, too: it reads pyvenv.cfg and more paths.

@@ -69,11 +69,9 @@ class Kill(NamedTuple):
 
 
 KILLS = [
-    *(Kill("engine", "", seconds) for seconds in (0.05, 0.2, 0.4, 0.6, 0.9, 1.3)),
+    *(Kill("engine", "", seconds) for seconds in (0.1, 0.3, 0.6, 1.0)),
     Kill("engine", "Creating CA", 0),
-    Kill("engine", "Creating client certificate", 0),
     Kill("engine", "Creating machine...", 0),
-    Kill("engine", "Importing SSH key...", 0),
     Kill("engine", "Copying certs to the local machine directory...", 0),
     Kill("engine", "Copying certs to the remote machine...", 0),
     Kill("engine", "Copying certs to the remote machine...", 0, True),
@@ -121,7 +119,7 @@ def kill_children(program: Program) -> None:
 
 @pytest.fixture(scope="module")
 def killed(bed: Testbed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Kill, Future]]:
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(3) as pool:
         yield {
             kill: pool.submit(run_and_kill, kill, bed, tmp_path_factory.mktemp("kill"))
             for kill in KILLS
