@@ -184,6 +184,7 @@ def listening(handle, host="127.0.0.1"):
     def serve_one(connection):
         with connection, contextlib.suppress(OSError):
             connection.settimeout(10)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # answers in pieces at once
             handle(connection)
 
     def serve():

@@ -177,7 +177,8 @@ def test_an_expired_ca_is_replaced_together_with_its_client(folder, capsys):
     assert not [name for name in after if after[name] == before[name]]
     assert core.pair_problem(pair(folder), str(folder / "ca.pem")) == ""
     said = capsys.readouterr()
-    assert said.out.startswith("CA certificate is outdated and needs to be regenerated\nCreating CA: %s" % folder)
+    assert said.out == ("CA certificate is outdated and needs to be regenerated\nCreating CA: %s\n"
+                        "Creating client certificate: %s\n" % (folder / "ca.pem", folder / "cert.pem"))
     assert "regenerate-certs" in said.err
 
 

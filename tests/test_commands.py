@@ -495,11 +495,12 @@ def create(dm, program, port, key, *words, **env):
 @pytest.mark.parametrize("case, sentence, hint", [
     ("missing", "SSH key does not exist: {key}", "Check the path"), ("folder", "Cannot read the SSH key {key}", ""),
     ("0644", "permissions 0644 for '{key}' are too open", "chmod 600 {key}"),
+    ("0640", "permissions 0640 for '{key}' are too open", "chmod 600 {key}"),
     ("public", "{key} is the public half of a key", "Give the private one"),
     ("putty", "{key} is a PuTTY key", "puttygen"),
 ])
 def test_a_key_that_ssh_would_not_take_is_refused_with_the_mend(dm, call, key, closed_port, case, sentence, hint):
-    key.chmod(0o644 if case == "0644" else 0o600)
+    key.chmod(int(case, 8) if case.isdigit() else 0o600)
     texts = {"public": key.with_name("id_test.pub").read_text(), "putty": "PuTTY-User-Key-File-3: ssh-ed25519"}
     if case in texts:
         key.write_text(texts[case])

@@ -10,6 +10,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -382,14 +383,26 @@ def test_locks_are_each_machines_own(tmp_path, hold):
     assert store.load("v3-none")  # and reading needs none
 
 
-def test_the_next_in_line_for_the_lock_of_a_removed_machine_gets_a_lock_that_others_see(tmp_path):
-    path = str(tmp_path / "web")
-    with core.Lock(path, "x", 1) as first:
-        waiting = open(path, "a+")
-        first.remove()
-    with waiting, core.Lock(path, "x", 1):
-        with pytest.raises(MachineError), core.Lock(path, "x", 0.1):
-            pass
+def test_two_never_hold_a_lock_that_is_removed_each_time_it_is_held(tmp_path):
+    """Who opened the file before it was removed would lock what nobody else sees."""
+    path, end, inside, most = str(tmp_path / "web"), time.monotonic() + 0.2, [], []
+
+    def work(number):
+        while time.monotonic() < end:
+            with core.Lock(path, "The thing", 5) as lock:
+                inside.append(number)
+                most.append(len(inside))
+                time.sleep(0.0005)
+                inside.remove(number)
+                lock.remove()
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        assert core.each(work, range(16)) == [None] * 16
+    finally:
+        sys.setswitchinterval(interval)
+    assert len(most) > 16 and set(most) == {1}
 
 
 def test_rm_leaves_neither_entry_nor_lock(dm, call, add):

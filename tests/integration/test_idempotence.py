@@ -69,9 +69,9 @@ def test_a_changed_label_is_applied(web: Machine) -> None:
         web.provision()
 
     change("a=1")
-    assert web.program.info()["Labels"] == ["a=1", "provider=generic"]
+    assert sorted(web.program.info()["Labels"]) == ["a=1", "provider=generic"]
     change("a=2")
-    assert web.program.info()["Labels"] == ["a=2", "provider=generic"]
+    assert sorted(web.program.info()["Labels"]) == ["a=2", "provider=generic"]
 
 
 def test_a_stopped_engine_is_started(web: Machine) -> None:

@@ -44,10 +44,14 @@ class Made:
 def made(bed: Testbed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future]]:
     """All machines, made side by side, since most of the time goes into waiting for packages."""
     with ThreadPoolExecutor(3) as pool:
-        yield {
+        futures = {
             image: pool.submit(Made, bed, tmp_path_factory.mktemp(image), image, user)
             for image, user in HOSTS.items()
         }
+    yield futures
+    for future in futures.values():
+        if not future.exception():
+            future.result().host.remove()
 
 
 @pytest.mark.parametrize("image", HOSTS)
@@ -68,7 +72,6 @@ def test_a_second_provision_of_it_does_nothing(made: dict[str, Future], image: s
 
     assert "Everything is in place" in program("provision", "web").stdout
     assert machine.engine_pid() == pid
-    machine.remove()
 
 
 class Watch:
@@ -127,13 +130,21 @@ def test_create_needs_two_ssh_connections_at_most(web: Created) -> None:
     assert 1 <= web.connections <= 2
 
 
-def test_docker_answers_to_the_flags_of_config(host: HostFactory, program: Program) -> None:
-    program.create(host("engine"))
+def test_docker_answers_to_the_flags_of_config(made: dict[str, Future]) -> None:
+    program = made["engine"].result().program
 
     config = shlex.join(program.argv("config", "web"))
     done = program.outside("sh", "-c", f"docker $({config}) info --format '{{{{.Name}}}}'")
 
     assert done.stdout == "web\n"
+
+
+def test_docker_answers_from_a_copy_of_the_store(web: Created, tmp_path: Path) -> None:
+    copy = web.program.copy(tmp_path)
+
+    assert str(copy.store) in copy("config", "web").stdout
+    assert copy.info()["Name"] == "web"
+    assert "Everything is in place" in copy("provision", "web").stdout
 
 
 def test_docker_answers_after_eval_of_env(web: Created) -> None:

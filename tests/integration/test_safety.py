@@ -154,8 +154,9 @@ def test_creates_at_once_on_an_empty_store_share_one_ca(
         copies = program.store.glob(f"*/*/{file}")
         originals = [path.read_bytes() for path in (*copies, program.store / "certs" / file)]
         assert len(originals) == 14 and len(set(originals)) == 1
-    for name in hosts:
-        assert program.info(name)["Name"] == name
+    for command in (["provision"], ["regenerate-certs", "--force"]):
+        program(*command, *hosts)
+        assert [program.info(name)["Name"] for name in hosts] == list(hosts)
 
 
 def test_two_creates_of_one_name_make_one_machine(machine: Host, program: Program) -> None:

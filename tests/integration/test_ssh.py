@@ -1,4 +1,4 @@
-"""`ssh` and `scp` are the real ones, aimed at a machine."""
+"""`ssh` and `scp` are the real ones, aimed at a machine, with the user's own settings of ssh."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from tests.testbed import Host, Testbed
 
+from .conftest import HostFactory
 from .program import Program
 
 pytest_plugins = (f"{__package__}.fixtures",)
@@ -155,3 +156,57 @@ def test_scp_refuses_an_unknown_machine(program: Program, tmp_path: Path) -> Non
     done = program("scp", "tow:/root/x", str(tmp_path), code=1)
 
     assert 'Docker machine "tow" does not exist' in done.stderr and "two" in done.stderr
+
+
+# --- the user's own settings
+
+
+def test_without_a_key_the_agent_is_asked(host: HostFactory, tmp_path: Path) -> None:
+    machine, program = host("engine"), Program(tmp_path)
+    line = f"ssh-add -q {machine.key} && exec \"$@\""
+    where = ("create", "--driver", "generic", "--generic-ip-address", machine.ip, "web")
+
+    program.outside("ssh-agent", "sh", "-ec", line, "sh", *program.argv(*where))
+    program.outside("ssh-agent", "sh", "-ec", line, "sh", *program.argv("provision", "web"))
+
+    assert program.info()["Name"] == "web"
+    assert "PRIVATE KEY" not in "".join(
+        path.read_text() for path in program.folder().iterdir() if "key" not in path.name
+    )
+
+
+def test_a_host_behind_a_jump_host(host: HostFactory, tmp_path: Path) -> None:
+    machine, jump, program = host("engine"), host("bare"), Program(tmp_path)
+    own = f"-s $(ip -4 -o addr show eth0 | awk '{{print $4}}' | sed 's/[.][0-9]*[/].*/.1/')"
+    machine.run(f"iptables -A INPUT -p tcp --dport 22 {own} -j DROP")
+    (tmp_path / "ssh").mkdir(mode=0o700)
+    options = "IdentitiesOnly yes\nStrictHostKeyChecking no\nUserKnownHostsFile /dev/null\n"
+    (tmp_path / "ssh" / "config").write_text(
+        f"Host {machine.ip}\nProxyJump root@{jump.ip}\n"
+        f"Host {jump.ip}\nIdentityFile {jump.key}\nLogLevel ERROR\n{options}"
+    )
+    # ssh looks for its files in the home folder that the system knows, whatever HOME says.
+    line = f'mount --bind {tmp_path}/ssh ~root/.ssh && exec "$@"'
+    inside = ("unshare", "--mount", "sh", "-ec", line, "sh")
+
+    program.outside(*inside, *program.argv(*program.create_words(machine)))
+
+    assert program.info()["Name"] == "web"
+    status = program.outside(*inside, *program.argv("status", "web"))
+    assert status.stdout == "Running\n"
+    there = program.outside(*inside, *program.argv("ssh", "web", "hostname"))
+    assert there.stdout == "web\n"
+    assert jump.ssh_connections() >= 3
+
+
+def test_a_host_that_is_gone_can_be_removed(host: HostFactory, tmp_path: Path) -> None:
+    machine, program = host("engine"), Program(tmp_path)
+    program.create(machine)
+    machine.remove()
+
+    assert program("status", "web").stdout == "Stopped\n"
+    assert "Stopped" in program("ls").stdout
+    assert "provision" not in program("provision", "web", code=1).stdout
+    program("rm", "-y", "web")
+
+    assert program.names() == []
