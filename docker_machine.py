@@ -1663,6 +1663,14 @@ unpack_bundle() { # FILE
     fi
 }
 
+put_json() { # the merged daemon.json; the first one is kept
+    [ -n "$JSON" ] || return 0
+    json=$(readlink -f "$ROOT/etc/docker/daemon.json")
+    old_json=$(cat "$json")
+    [ -e "$json.before-docker-machine" ] || cp -p "$json" "$json.before-docker-machine"
+    put "$json" "$(stat -c %a "$json")" "$JSON" "$CONFIGURING"
+}
+
 # --- systemd
 
 write_unit() { # for an engine that came without a unit, as static binaries do
@@ -1724,12 +1732,7 @@ configure_systemd() {
     put "$DROPIN" 644 "[Service]
 ExecStart=
 ExecStart=$dockerd -H $TCP -H $listen$containerd $ARGUMENTS$ENVIRONMENT" "$CONFIGURING"
-    if [ -n "$JSON" ]; then
-        json=$(readlink -f "$ROOT/etc/docker/daemon.json")
-        old_json=$(cat "$json")
-        [ -e "$json.before-docker-machine" ] || cp -p "$json" "$json.before-docker-machine"
-        put "$json" "$(stat -c %a "$json")" "$JSON" "$CONFIGURING"
-    fi
+    put_json
     [ -z "$changed" ] || systemctl daemon-reload
     systemctl is-enabled -q docker.service || quietly systemctl enable docker.service ||
         warn "The engine is not enabled at boot: $(tail -n 1 "$TROUBLE")"
@@ -1768,6 +1771,7 @@ report_engine() {
 
 configure_boot2docker() {
     put "$ROOT/var/lib/boot2docker/profile" 644 "$PROFILE" "$CONFIGURING"
+    put_json
 }
 
 restart_boot2docker() {
@@ -1921,8 +1925,7 @@ def check_host(facts, host, engine):
                            "Remove it there: sudo snap remove docker")
     _check_source(row, facts, host, engine)
     _check_version(facts, host, engine)
-    if row.style == "systemd":
-        plan_daemon(facts, engine, "driver")
+    plan_daemon(facts, engine, "driver", row.folder)
     skew = int(facts["skew"])
     if abs(skew) > 300:
         out.warn("the clock of %s is %s (%d s) %s this computer's; certificates may be refused. "
@@ -2185,8 +2188,7 @@ def provision_script(row, facts, machine, certificates, bundle=""):
     """PROVISION_SH with its variables in front. `machine` gives name, driver_name, url and engine
     options; `certificates` the PEM texts CA, CERT, KEY."""
     engine = machine["engine"]
-    flags, json_file = plan_daemon(facts if row.style == "systemd" else {}, engine,
-                                   machine["driver_name"], row.folder)
+    flags, json_file = plan_daemon(facts, engine, machine["driver_name"], row.folder)
     host, port = split_url(machine["url"])
     tcp = "tcp://%s:%d" % ("[::]" if ":" in host else "0.0.0.0", port)
     install, fallback = install_plan(row, engine, bundle)

@@ -177,7 +177,7 @@ def test_without_a_key_the_agent_is_asked(host: HostFactory, tmp_path: Path) -> 
 
 def test_a_host_behind_a_jump_host(host: HostFactory, tmp_path: Path) -> None:
     machine, jump, program = host("engine"), host("bare"), Program(tmp_path)
-    own = f"-s $(ip -4 -o addr show eth0 | awk '{{print $4}}' | sed 's/[.][0-9]*[/].*/.1/')"
+    own = "-s $(ip -4 -o addr show eth0 | awk '{print $4}' | sed 's/[.][0-9]*[/].*/.1/')"
     machine.run(f"iptables -A INPUT -p tcp --dport 22 {own} -j DROP")
     (tmp_path / "ssh").mkdir(mode=0o700)
     options = "IdentitiesOnly yes\nStrictHostKeyChecking no\nUserKnownHostsFile /dev/null\n"
