@@ -13,7 +13,7 @@ from conftest import ROOT, VERSION, listening
 
 import docker_machine as core
 
-SHELLS = [shell for shell in ("sh", "bash", "dash", "zsh", "ksh", "busybox") if shutil.which(shell)]
+SHELLS = [shell for shell in ("sh", "bash", "dash", "zsh", "ksh", "busybox", "fish", "tcsh") if shutil.which(shell)]
 REMOVING = "About to remove web\nWARNING: This action will delete both local reference and remote instance.\n"
 
 
@@ -227,38 +227,51 @@ def test_provision_refreshes_the_copies_of_the_client_certificates(dm, call, add
 
 # --- env
 
-NAMES = ("DOCKER_TLS_VERIFY", "DOCKER_HOST", "DOCKER_CERT_PATH", "DOCKER_MACHINE_NAME")
+DIALECTS = {  # shell -> how one runs a script in it, and what the hint says to do with the output of `env`
+    "fish": (["fish"], "eval (cat %s)"), "tcsh": (["tcsh", "-f"], "eval `cat %s`"),
+    "busybox": (["busybox", "sh"], "eval $(cat %s)"),
+}
+SHOW_VARIABLES = ("sh -c 'printf \"%s\\0\" \"$DOCKER_TLS_VERIFY\" \"$DOCKER_HOST\" \"$DOCKER_CERT_PATH\" "
+                  "\"$DOCKER_MACHINE_NAME\"'")
 
 
-def variables(shell, texts, **env):
-    """The DOCKER_ variables, as a child sees them, after a real shell's `eval` of each of the texts in turn."""
-    script = "for text in \"$@\"; do eval \"$text\"; sh -c 'printf \"%s\\0\" \"$DOCKER_TLS_VERIFY\" \"$DOCKER_HOST\" " \
-             "\"$DOCKER_CERT_PATH\" \"$DOCKER_MACHINE_NAME\"'; done"
-    argv = ["busybox", "sh"] if shell == "busybox" else [shell]
-    ended = subprocess.run(argv + ["-c", script, shell] + texts, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                           env=dict(env, PATH=os.environ["PATH"]), check=True)
+def variables(folder, shell, texts, quoted=False, **env):
+    """The DOCKER_ variables, as a child sees them, after a real shell's eval of each of the texts in turn."""
+    argv, line = DIALECTS.get(shell, ([shell], 'eval "$(cat %s)"' if quoted else "eval $(cat %s)"))
+    script = folder / "script"
+    with script.open("w") as file:
+        for number, text in enumerate(texts):
+            (folder / str(number)).write_text(text, encoding="utf-8")
+            file.write("%s\n%s\n" % (line % (folder / str(number)), SHOW_VARIABLES))
+    ended = subprocess.run(argv + [str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=True,
+                           env=dict(env, PATH=os.environ["PATH"], HOME=str(folder), LC_ALL="C.UTF-8"))
     assert ended.stderr == b""
     values = ended.stdout.decode().split("\0")[:-1]
-    return [tuple(values[start:start + len(NAMES)]) for start in range(0, len(values), len(NAMES))]
-
-
-PATHS = ["plain", "with blank", "two  blanks", "quote'", 'quote"', "$HOME", "`id`", "$(id)", "back\\slash", "a!b",
-         "Köln", "a;b&c", "new\nline"]
+    return [tuple(values[start:start + 4]) for start in range(0, len(values), 4)]
 
 
 def test_env_sets_the_variables_in_real_shells_whatever_is_in_the_paths(certs, engine_port, tmp_path, call):
     url = "tcp://127.0.0.1:%d" % engine_port
-    expected, texts = [], []
-    for path in PATHS:
+    paths = ["plain", "with blank", "quote'", 'quote"', "$HOME", "`id`", "$(id)", "back\\slash", "a!b", "Köln", "a;b&c", "*#",
+             "two  blanks", "new\nline"]  # the last two need an eval "$(...)"
+    expected = []
+    for path in paths:
         shutil.copytree(str(certs), str(tmp_path / path / "certs"))
         store = core.Store(str(tmp_path / path))
         machine = store.new("web", core.NoneDriver)
         machine.driver.set_config_from_flags({"url": url})
         store.add(machine)
-        texts.append(call("-s", store.path, "env", "web", SHELL="/bin/sh").out)
         expected.append(("1", url, machine.folder, "web"))
+
+    def texts(shell):
+        return [call("-s", str(tmp_path / path), "env", "web", SHELL="/bin/" + shell).out for path in paths]
+
+    posix = texts("sh")
     for shell in SHELLS:
-        assert variables(shell, texts) == expected, shell
+        own = posix if shell not in ("fish", "tcsh") else texts(shell)
+        assert variables(tmp_path, shell, own[:-2]) == expected[:-2], shell
+        if shell not in DIALECTS:
+            assert variables(tmp_path, shell, own, quoted=True) == expected, shell
 
 
 def test_env_prints_docker_machines_lines_in_its_order(dm, add, engine_port):
@@ -272,10 +285,10 @@ def test_env_prints_docker_machines_lines_in_its_order(dm, add, engine_port):
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_env_unset_clears_the_variables_in_a_real_shell(call, shell):
+def test_env_unset_clears_the_variables_in_a_real_shell(call, tmp_path, shell):
     ended = call("env", "-u", "--shell", shell)
     assert ended.code == 0
-    assert variables(shell, [ended.out], DOCKER_HOST="x", DOCKER_CERT_PATH="y") == [("", "", "", "")]
+    assert variables(tmp_path, shell, [ended.out], DOCKER_HOST="x", DOCKER_CERT_PATH="y") == [("", "", "", "")]
 
 
 def test_env_unset_needs_no_store_and_no_machine(dm, call):
