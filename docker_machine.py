@@ -338,7 +338,8 @@ def dial_tls(host, port, context, seconds):
     Raises Unreachable, ssl.SSLError or ssl.CertificateError.
     """
     import ssl
-    raw = dial(host, port, seconds)
+    raw = dial(host, port, min(seconds, 10))
+    raw.settimeout(seconds)
     try:
         return context.wrap_socket(raw, server_hostname=host)
     except BaseException as error:
@@ -2902,6 +2903,8 @@ class Shell:
         return self.set_line % (name, value)
 
     def hint(self, command):
+        if ("!", "\\!") in self.escape:  # tcsh expands it in comments too
+            command = command.replace("!", "\\!")
         return ("%s Run this command to configure your shell: \n%s %s" % (
             self.comment, self.comment, self.usage % command)).splitlines()
 

@@ -252,8 +252,8 @@ def variables(folder, shell, texts, quoted=False, **env):
 
 def test_env_sets_the_variables_in_real_shells_whatever_is_in_the_paths(certs, engine_port, tmp_path, call):
     url = "tcp://127.0.0.1:%d" % engine_port
-    paths = ["plain", "with blank", "quote'", 'quote"', "$HOME", "`id`", "$(id)", "back\\slash", "a!b", "Köln", "a;b&c", "*#",
-             "two  blanks", "new\nline"]  # the last two need an eval "$(...)"
+    paths = ["plain", "with blank", "quote'", 'quote"', "$HOME", "`id`", "$(id)", "back\\slash", "a!b", "Köln", "a;b&c",
+             "*#", "two  blanks", "new\nline"]  # the last two need an eval "$(...)"
     expected = []
     for path in paths:
         shutil.copytree(str(certs), str(tmp_path / path / "certs"))

@@ -10,7 +10,10 @@ from .program import ROOT
 
 @pytest.mark.parametrize(
     ("python", "words"),
-    [(sys.executable, ["bench_create.py", "--rounds", "3"]), ("/usr/bin/python3", ["bench_startup.py"])],
+    [
+        (sys.executable, ["bench_create.py", "--rounds", "3"]),
+        ("/usr/bin/python3", ["bench_startup.py"]),
+    ],
     ids=["create", "startup"],
 )
 def test_a_promise_of_speed(python: str, words: list[str]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -180,7 +179,7 @@ def test_without_a_key_the_agent_is_asked(host: HostFactory, tmp_path: Path) -> 
 def test_a_host_behind_a_jump_host(host: HostFactory, tmp_path: Path) -> None:
     machine, jump, program = host("engine"), host("bare"), Program(tmp_path)
     gateway = machine.run("ip route show default").split()[2]
-    machine.run(f"iptables -A INPUT -p tcp --dport 22 -s {gateway} -j DROP")
+    machine.run(f"iptables -A INPUT -p tcp --dport 22 -s {gateway} -j REJECT")
     # ssh looks for its settings in the home folder that the system knows, whatever HOME says.
     (tmp_path / "config").write_text(
         f"Host {machine.ip}\nProxyJump root@{jump.ip}\n"
@@ -204,14 +203,12 @@ def test_a_host_behind_a_jump_host(host: HostFactory, tmp_path: Path) -> None:
 def test_a_host_that_is_gone_is_told_and_can_be_removed(host: HostFactory, tmp_path: Path) -> None:
     machine, program = host("engine"), Program(tmp_path)
     program.create(machine)
-    machine.run("ip link set eth0 down")
-    started = time.monotonic()
+    machine.run("iptables -I INPUT -j REJECT --reject-with icmp-host-unreachable")
 
     assert program("status", "web").stdout == "Stopped\n"
     assert "Stopped" in program("ls").stdout
     done = program("provision", "web", code=1)
     program("rm", "-y", "web")
 
-    assert time.monotonic() - started < 30
-    assert "no route to" in done.stderr or "does not answer" in done.stderr
+    assert f"there is no route to {machine.ip}" in done.stderr
     assert program.names() == []
