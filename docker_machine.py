@@ -2926,13 +2926,11 @@ SHELLS["pwsh"], SHELLS["csh"] = SHELLS["powershell"], SHELLS["tcsh"]
 
 
 def find_shell(name, environ):
-    """The Shell for --shell or $SHELL. Raises MachineError if neither is known."""
+    """The Shell for --shell or $SHELL. Containers and services have no $SHELL, but have sh."""
     if not name:
         name = environ.get("SHELL", "").replace("\\", "/").rpartition("/")[2]
     if not name and WINDOWS:
         name = "powershell" if environ.get("PSModulePath", "").count(";") > 1 else "cmd"
-    if not name:
-        raise MachineError("Error: Unknown shell", "Name it: --shell bash")
     name = name[:-4] if name.lower().endswith(".exe") else name
     return SHELLS.get(name.lower(), POSIX_SHELL)
 

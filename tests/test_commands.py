@@ -330,10 +330,10 @@ def test_env_warns_of_certificates_in_docker_machines_words(call, add, closed_po
     assert (ended.code, ended.out) == (1, "") and ended.err.startswith("Error checking TLS connection: ")
 
 
-def test_env_without_a_shell_asks_for_one(call, add, engine_port):
+def test_env_without_a_shell_is_for_sh(call, add, engine_port):
     add("web", "tcp://127.0.0.1:%d" % engine_port)
     ended = call("env", "web", SHELL=None)
-    assert (ended.code, ended.out) == (1, "") and ended.err.startswith("Error: Unknown shell\n")
+    assert (ended.code, ended.out) == (0, call("env", "web", SHELL="/bin/sh").out)
 
 
 # --- streams that end
