@@ -1758,7 +1758,7 @@ restart_systemd() {
     report_engine
     roll_back
     systemctl reset-failed docker.service 2>/dev/null
-    [ "$was_active" != active ] || systemctl --no-block restart docker.service
+    [ "$was_active" != active ] || quietly timeout 10 systemctl restart docker.service
     rm -f "$PENDING"
     fail "The Docker Engine does not start with this configuration; the one before was put back."
 }
