@@ -655,7 +655,7 @@ def test_a_download_works_without_curl(make, tool):
         assert "apt-get -q -y install --no-install-recommends curl ca-certificates" in run.calls
 
 
-MADISON = " docker.io | %s | http://deb.debian.org/debian bookworm/main amd64 Packages"
+MADISON = " docker.io | %s | http://mirror.example/debian bookworm/main amd64 Packages"
 
 
 @pytest.mark.parametrize("wanted, exact", [

@@ -314,7 +314,6 @@ def _digest(image: str) -> str:
 def _debootstrap(image: str) -> list[str]:
     """The command that writes the root file system of a Debian suite to its standard output."""
     suite = image.partition(":")[2]
-    mirror = "http://deb.debian.org"
     return [
         "mmdebstrap",
         "--quiet",
@@ -323,11 +322,8 @@ def _debootstrap(image: str) -> list[str]:
         "--dpkgopt=force-unsafe-io",
         *(f"--aptopt={option}" for option in _apt_options()),
         *(f"--dpkgopt=path-exclude=/usr/share/{junk}/*" for junk in ("doc", "locale", "man")),
-        suite,
+        suite,  # and no mirror: Debian's own, with the updates and security fixes
         "-",
-        f"deb {mirror}/debian {suite} main",
-        f"deb {mirror}/debian {suite}-updates main",
-        f"deb {mirror}/debian-security {suite}-security main",
     ]
 
 

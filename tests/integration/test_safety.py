@@ -133,6 +133,21 @@ def test_a_killed_create_can_be_removed_and_completed(
     killed[kill].result()
 
 
+@pytest.mark.parametrize("seconds", [0.3, 0.6, 0.9])
+def test_killed_renewals_are_completed(machine: Host, program: Program, seconds: float) -> None:
+    program.create(machine)
+    program.edit(lambda config: config["HostOptions"]["EngineOptions"].update(Labels=["a=1"]))
+    renewal = program.start("regenerate-certs", "--force", "--client-certs", "web")
+    time.sleep(seconds)
+    renewal.kill()
+    kill_children(program)
+
+    program("provision", "web")
+
+    assert "a=1" in program.info()["Labels"]
+    assert "Everything is in place" in program("provision", "web").stdout
+
+
 # --- several at once
 
 
