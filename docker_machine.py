@@ -2421,10 +2421,12 @@ SWARM_OPTIONS = (
 )  # type: tuple
 
 
-def go_json(value):
-    """JSON as Go's encoder writes it: four blanks, and <, >, & and line separators escaped."""
+def go_json(value, indent=4, sort=False):
+    """JSON as Go's encoder writes it: <, >, & and line separators escaped, and no blanks without
+    `indent`."""
     import json
-    text = json.dumps(value, indent=4, ensure_ascii=False)
+    text = json.dumps(value, indent=indent, ensure_ascii=False, sort_keys=sort,
+                      separators=None if indent else (",", ":"))
     for char in "<>&\u2028\u2029":
         text = text.replace(char, "\\u%04x" % ord(char))
     return text
@@ -2935,57 +2937,6 @@ def find_shell(name, environ):
     return SHELLS.get(name.lower(), POSIX_SHELL)
 
 
-def go_text(value):
-    """A value as Go's templates print it, except that whole numbers stay whole."""
-    if value is None:
-        return "<nil>"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, dict):
-        return "map[%s]" % " ".join("%s:%s" % (key, go_text(value[key])) for key in sorted(value))
-    if isinstance(value, list):
-        return "[%s]" % " ".join(go_text(item) for item in value)
-    return str(value)
-
-
-def render(template, value, any_case=False):
-    """A template of {{.Field.Field}}, {{json .Field}} and {{prettyjson .Field}} filled in.
-
-    Raises MachineError for anything else of Go's template language.
-    """
-    parts = template.split("{{")
-    text = parts[0]
-    for part in parts[1:]:
-        action, closed, rest = part.partition("}}")
-        if not closed:
-            raise MachineError("template parsing error: template: :1: unclosed action")
-        if action.startswith("- "):
-            text, action = text.rstrip(), action[2:]
-        if action.endswith(" -"):
-            rest, action = rest.lstrip(), action[:-2]
-        text += _render_action(action.strip(), value, any_case) + rest
-    return text
-
-
-def _render_action(action, value, any_case):
-    words = action.split()
-    function = words.pop(0) if words and words[0] in ("json", "prettyjson") else ""
-    if len(words) != 1 or not words[0].startswith("."):
-        raise MachineError('template parsing error: template: :1: "{{%s}}" is not supported'
-                           % action, "Use {{.Field}}, {{json .Field}} or {{prettyjson .Field}}.")
-    found, there = value, True
-    for name in filter(None, words[0].split(".")):
-        if any_case and isinstance(found, dict):
-            name = {key.lower(): key for key in found}.get(name.lower(), name)
-        there = isinstance(found, dict) and name in found
-        found = found[name] if there else None
-    if function == "json":
-        return json_text(found)
-    if function == "prettyjson":
-        return go_json(found)
-    return go_text(found) if there and (found is not None or any_case) else "<no value>"
-
-
 def table(rows, gap=3, least=5):
     """Rows of cells as aligned lines, in Docker Machine's layout: the last cell is not padded."""
     widths = [max(least, max(len(row[i]) for row in rows) + gap) for i in range(len(rows[0]) - 1)]
@@ -3003,6 +2954,716 @@ def natural_key(name):
         parts[-1] += char
     return [(0, int(part), "") if "0" <= part[0] <= "9" else (1, 0, part)
             for part in parts if part]
+
+
+# --- templates: Go's text/template for --format, after pkg.go.dev/text/template and pkg.go.dev/fmt
+
+ACTION = r"""(?xs)\{\{ (?P<left>-(?=\s))?
+    (?: /\*.*?\*/ | (?P<code>(?: "(?:\\.|[^"\\\n])*" | `[^`]*` | '(?:\\.|[^'\\\n])*'
+                             | (?!\s-\}\}|\}\})[^"`'] )*) )
+    (?P<right>\s-)? \}\}"""
+TOKEN = r"""(?x) (?P<string> "(?:\\.|[^"\\])*" | `[^`]*` ) | (?P<char> '(?:\\.|[^'\\])*' )
+    | (?P<number> [+-]?\.?\d[\w.]*(?:(?<=[eE])[+-]\d+)? ) | (?P<variable> \$\w* )
+    | (?P<field> \.[^\W\d]\w* ) | (?P<dot> \. ) | (?P<word> \w+ ) | (?P<sign> :=|\S )"""
+KEYWORDS = ("if", "else", "end", "range", "with", "break", "continue", "define", "template",
+            "block")
+OPERANDS = ("string", "char", "number", "variable", "field", "dot", "word")
+
+
+class Struct(dict):
+    """Template data with fixed fields, found in any case; another field is an error, as in Go."""
+
+    go_type = "commands.HostListItem"
+
+    def __missing__(self, name):
+        return {key.lower(): value for key, value in self.items()}[name.lower()]
+
+
+class Node:
+    """A token of a template, or an operand made of some: its kind, its text as it is written, and
+    where that starts and ends."""
+
+    def __init__(self, kind, text, start, value=None):
+        self.kind, self.text, self.start, self.value = kind, text, start, value
+        self.end = start + len(text)
+
+    def __str__(self):
+        if self.kind == "dot" or self.kind == "word" and self.text in KEYWORDS + ("nil",):
+            return "<%s>" % self.text
+        return go_quote(self.text[:10]) + ("..." if len(self.text) > 10 else "")
+
+
+class Template:
+    """A parsed template: `parts` are texts, pipelines, and (keyword, pipeline, parts, else parts).
+
+    A pipeline is a Node whose value is (variables, sign, commands), a command a list of operands.
+    Raises MachineError in the words of Go's own parser.
+    """
+
+    def __init__(self, source):
+        self.source = source
+        self.pieces = self._split()
+        self.tokens = []  # type: list
+        self.at = 0  # where the last token taken starts
+        self.variables = ["$"]
+        self.loops = 0
+        self.parts, keyword = self._parts()
+        if keyword:
+            self._fail("unexpected {{%s}}" % keyword)
+
+    def render(self, data):
+        """The template filled in with data as JSON has it."""
+        rendering = Rendering(self, data)
+        rendering.walk(self.parts, data)
+        return "".join(rendering.written)
+
+    # --- from text to tokens
+
+    def _fail(self, message):
+        raise MachineError("template: :%d: %s" % (self.source.count("\n", 0, self.at) + 1, message))
+
+    def _split(self):
+        """The texts of the template, and the tokens of each action as a list."""
+        import re
+        position, trim, action = 0, False, re.compile(ACTION)
+        while True:
+            start = self.source.find("{{", position)
+            text = self.source[position:start if start >= 0 else None]
+            text = text.lstrip(" \t\r\n") if trim else text
+            found = action.match(self.source, start) if start >= 0 else None
+            yield text.rstrip(" \t\r\n") if found and found.group("left") else text
+            if start < 0:
+                return
+            self.at = start
+            if not found:
+                return self._unclosed(start)
+            if found.group("code") is not None:
+                yield [Node(token.lastgroup, token.group(), token.start()) for token in
+                       re.compile(TOKEN).finditer(self.source, *found.span("code"))]
+            position, trim = found.end(), bool(found.group("right"))
+
+    def _unclosed(self, start):
+        import re
+        rest = re.sub(r'"(?:\\.|[^"\\\n])*"|`[^`]*`|\'(?:\\.|[^\'\\\n])*\'', "",
+                      self.source[start:].partition("}}")[0])
+        if rest.startswith(("{{/*", "{{- /*")):
+            self._fail("comment ends before closing delimiter" if "*/" in rest
+                       else "unclosed comment")
+        for mark, what in (('"', "quoted string"), ("`", "raw quoted string"),
+                           ("'", "character constant")):
+            if mark in rest:
+                self._fail("unterminated " + what)
+        self.at = len(self.source)
+        self._fail("unclosed action" + (" started at :%d" % (self.source.count("\n", 0, start) + 1)
+                                        if "\n" in self.source[start:] else ""))
+
+    def _peek(self):
+        return self.tokens[0] if self.tokens else Node("end", "}}", self.at)
+
+    def _take(self):
+        token = self._peek()
+        self.tokens[:1] = []
+        self.at = token.start
+        return token
+
+    # --- from tokens to parts
+
+    def _parts(self):
+        """Parts up to an {{end}}, an {{else}} or the end of the text: (parts, that keyword)."""
+        parts = []  # type: list
+        for piece in self.pieces:
+            if isinstance(piece, str):
+                parts.append(piece)
+                continue
+            self.tokens = piece
+            token = self._peek()
+            keyword = token.text if token.kind == "word" else ""
+            if keyword not in KEYWORDS:
+                parts.append(self._pipeline("command"))
+                continue
+            self._take()
+            if keyword in ("if", "with", "range"):
+                parts.append(self._control(keyword))
+            elif keyword == "else" and self._peek().text in ("if", "with"):
+                return parts, keyword
+            elif keyword in ("define", "template", "block"):
+                self._fail("{{%s}} is not supported" % keyword)
+            elif self.tokens:
+                self._fail("unexpected %s in %s" % (self._peek(), keyword if keyword in (
+                    "end", "else") else "{{%s}}" % keyword))
+            elif keyword in ("end", "else"):
+                return parts, keyword
+            elif not self.loops:
+                self._fail("{{%s}} outside {{range}}" % keyword)
+            else:
+                parts.append((keyword,))
+        return parts, ""
+
+    def _control(self, keyword):
+        scope, loop = len(self.variables), keyword == "range"
+        pipeline, otherwise = self._pipeline(keyword), []  # type: typing.Any
+        self.loops += loop
+        parts, ended = self._parts()
+        self.loops -= loop
+        if ended == "else" and self.tokens:
+            if loop:
+                self._fail("unexpected %s in else" % self._peek())
+            otherwise, ended = [self._control(self._take().text)], "end"
+        elif ended == "else":
+            otherwise, ended = self._parts()
+            if ended == "else":
+                self._fail("expected end; found {{else}}")
+        if not ended:
+            self.at = len(self.source)
+            self._fail("unexpected EOF")
+        del self.variables[scope:]
+        return keyword, pipeline, parts, otherwise
+
+    def _pipeline(self, context, end=""):
+        """A pipeline up to `end`, which is taken: a Node."""
+        start = self._peek().start
+        variables, sign = self._declaration(context)
+        commands = []  # type: list
+        while self._peek().text != end and self._peek().kind != "end":
+            token = self._peek()
+            if token.kind not in OPERANDS and token.text != "(":
+                self._fail("unexpected %s in %s" % (token, context))
+            commands.append(self._command())
+        if end and self._take().kind == "end":
+            self._fail("unclosed left paren")
+        if not commands:
+            self._fail("missing value for " + context)
+        for number, command in enumerate(commands[1:], 2):
+            if command[0].kind in ("literal", "dot"):
+                self._fail("non executable command in pipeline stage %d" % number)
+        text = " | ".join(_command_text(command) for command in commands)
+        return Node("pipeline", text, start, (variables, sign, commands))
+
+    def _declaration(self, context):
+        """`$x :=`, `$x =` or, for a range, `$i, $x :=` at the start of a pipeline."""
+        names, rest = [], list(self.tokens)
+        while rest and rest[0].kind == "variable" and len(rest) > 1 and (
+                rest[1].text in (":=", "=", ",")):
+            names.append(rest[0].text)
+            sign = rest[1].text
+            del rest[:2]
+            if sign == ",":
+                if context != "range" or len(names) > 1:
+                    self._fail("too many declarations in " + context)
+                continue
+            self.tokens = rest
+            self.variables += names
+            return names, sign
+        if names and rest and rest[0].kind != "variable":
+            self._fail("range can only initialize variables")
+        return [], ""
+
+    def _command(self):
+        """Operands up to the end of the pipeline or a |, which is taken."""
+        operands = []
+        while True:
+            operands.append(self._operand())
+            after, end = self._peek(), self.at_end
+            if after.kind == "end" or after.text == ")":
+                return operands
+            if after.text == "|":
+                self._take()
+                if self._peek().kind == "end" or self._peek().text == ")":
+                    self._fail("missing value for command")
+                return operands
+            if after.start == end or after.kind not in OPERANDS and after.text != "(":
+                self._fail("unexpected %s in operand" % after)
+
+    def _operand(self):
+        token = self._take()
+        if token.text == "(":
+            inner = self._pipeline("parenthesized pipeline", ")")
+            node, end = Node("pipeline", inner.text, inner.start, inner.value), self.at + 1
+        else:
+            node, end = self._term(token), token.end
+        names = []
+        while self._peek().kind == "field" and self._peek().start == end:
+            names.append(self._take().text[1:])
+            end += len(names[-1]) + 1
+        self.at_end = end
+        if not names:
+            return node
+        if node.kind in ("literal", "dot"):
+            self._fail("unexpected . after term " + go_quote(node.text))
+        text = ("(%s)" if node.kind == "pipeline" else "%s") % node.text
+        return Node("chain", text + "".join("." + name for name in names), node.start,
+                    (node, names))
+
+    def _term(self, token):
+        kind, text, start = token.kind, token.text, token.start
+        if kind == "field":
+            return Node("chain", text, start, (Node("dot", ".", start), [text[1:]]))
+        if kind == "variable" and text not in self.variables:
+            self._fail("undefined variable " + go_quote(text))
+        if kind in ("dot", "variable"):
+            return Node(kind, text, start)
+        if kind == "word" and text not in ("true", "false", "nil"):
+            if text not in TEMPLATE_FUNCTIONS:
+                self._fail("function %s not defined" % go_quote(text))
+            return Node("function", text, start)
+        if kind not in OPERANDS:
+            self._fail("unexpected %s in operand" % token)
+        try:
+            return Node("literal", text, start, _go_literal(kind, text))
+        except ValueError as error:
+            return self._fail(str(error))
+
+
+def _command_text(command):
+    return " ".join("(%s)" % node.text if node.kind == "pipeline" else node.text
+                    for node in command)
+
+
+def _go_literal(kind, text):
+    """The value of a string, character, number, true, false or nil. Raises ValueError."""
+    if kind == "word":
+        return {"true": True, "false": False, "nil": None}[text]
+    if kind == "number":
+        for convert in (lambda: int(text, 0), lambda: int(text, 8), lambda: float(text)):
+            try:
+                return convert()
+            except ValueError:
+                pass
+        raise ValueError("bad number syntax: " + go_quote(text))
+    if text[0] == "`":
+        return text[1:-1].replace("\r", "")
+    value = _unescape(text[1:-1], text[0])
+    if kind == "char" and len(value) != 1:
+        raise ValueError("malformed character constant: " + text)
+    return value if kind == "string" else ord(value)
+
+
+def _unescape(text, mark):
+    """The text that Go's escapes stand for. Raises ValueError for one that Go does not know."""
+    import re
+    simple = dict(zip("abfnrtv\\" + mark, "\a\b\f\n\r\t\v\\" + mark))
+
+    def one(found):
+        escape = found.group(1)
+        if escape in simple:
+            return simple[escape]
+        if len(escape) < 3:
+            raise ValueError("invalid syntax")
+        return chr(int(escape, 8) if escape.isdigit() else int(escape[1:], 16))
+
+    return re.sub(r"(?s)\\(x[\da-fA-F]{2}|u[\da-fA-F]{4}|U00[\da-fA-F]{6}|[0-3][0-7]{2}|.)", one,
+                  text)
+
+
+class Rendering:
+    """One run of a Template over some data. Raises MachineError as Go words it."""
+
+    def __init__(self, template, data):
+        self.template = template
+        self.variables = [["$", data]]
+        self.written = []  # type: list
+        self.node = None  # type: typing.Any
+
+    def fail(self, message, node=None):
+        node = node or self.node
+        before = self.template.source[:node.start]
+        text = node.text if len(node.text) <= 20 else node.text[:20] + "..."
+        raise MachineError('template: :%d:%d: executing "" at <%s>: %s' % (
+            before.count("\n") + 1, len(before.rpartition("\n")[2].encode("utf-8", "replace")),
+            text, message))
+
+    def walk(self, parts, dot):
+        """Write `parts`; "break" or "continue" if one of those was met."""
+        for part in parts:
+            if isinstance(part, str):
+                self.written.append(part)
+            elif isinstance(part, Node):
+                value = self.pipeline(part, dot)
+                if not part.value[0]:
+                    self.written.append("<no value>" if value is None else go_text(value))
+            elif len(part) == 1:
+                return part[0]
+            else:
+                scope = len(self.variables)
+                control = {"if": self.walk_if, "with": self.walk_with, "range": self.walk_range}
+                jump = control[part[0]](part[1], part[2], part[3], dot)
+                del self.variables[scope:]
+                if jump:
+                    return jump
+        return ""
+
+    def walk_if(self, pipeline, parts, otherwise, dot):
+        return self.walk(parts if self.pipeline(pipeline, dot) else otherwise, dot)
+
+    def walk_with(self, pipeline, parts, otherwise, dot):
+        value = self.pipeline(pipeline, dot)
+        return self.walk(parts, value) if value else self.walk(otherwise, dot)
+
+    def walk_range(self, pipeline, parts, otherwise, dot):
+        value = self.pipeline(pipeline, dot, declare=False)
+        names, sign, _ = pipeline.value
+        if isinstance(value, dict):
+            items = [(key, value[key]) for key in sorted(value)]
+        elif isinstance(value, list):
+            items = list(enumerate(value))
+        elif isinstance(value, int) and not isinstance(value, bool):
+            items = [(number, number) for number in range(value)]
+        elif value is None:
+            items = []
+        else:
+            self.fail("range can't iterate over " + go_text(value), pipeline)
+        scope = len(self.variables)
+        for pair in items:
+            del self.variables[scope:]
+            for name, item in zip(names, pair if len(names) == 2 else pair[1:]):
+                self.set(name, sign, item)
+            if self.walk(parts, pair[1]) == "break":
+                break
+        return "" if items else self.walk(otherwise, dot)
+
+    def set(self, name, sign, value):
+        if sign == ":=":
+            self.variables.append([name, value])
+        else:
+            next(entry for entry in reversed(self.variables) if entry[0] == name)[1] = value
+
+    def pipeline(self, pipeline, dot, declare=True):
+        names, sign, commands = pipeline.value
+        final = []  # type: list
+        for command in commands:
+            final = [self.command(command, dot, final)]
+        for name in names if declare else ():
+            self.set(name, sign, final[0])
+        return final[0]
+
+    def command(self, command, dot, final):
+        first = command[0]
+        if first.kind == "function":
+            return self.call(first, command, dot, final)
+        self.node = first
+        if first.kind == "literal" and first.text == "nil":
+            self.fail("nil is not a command")
+        if first.kind == "chain" and (command[1:] or final):
+            value = self.operand(first, dot)
+            self.fail("%s is not a method but has arguments" % first.text.rpartition(".")[2])
+        value = self.operand(first, dot)
+        if command[1:] or final:
+            self.fail("can't give argument to non-function " + first.text)
+        return value
+
+    def operand(self, node, dot):
+        self.node = node
+        if node.kind == "literal":
+            return node.value
+        if node.kind == "dot":
+            return dot
+        if node.kind == "variable":
+            return next(value for name, value in reversed(self.variables) if name == node.text)
+        if node.kind == "pipeline":
+            return self.pipeline(node, dot)
+        if node.kind == "function":
+            return self.call(node, [node], dot, [])
+        value = self.operand(node.value[0], dot)
+        self.node = node
+        for name in node.value[1]:
+            value = self.field(value, name)
+        return value
+
+    def field(self, value, name):
+        if isinstance(value, Struct):
+            try:
+                return value[name]
+            except KeyError:
+                pass
+        elif isinstance(value, dict):
+            return value.get(name)
+        elif value is None:
+            return None
+        return self.fail("can't evaluate field %s in type %s" % (name, go_type(value)))
+
+    def call(self, node, command, dot, final):
+        """A function's result; its arguments are those of the command, then the piped value."""
+        self.node = node
+        name = node.text
+        least, most, function = TEMPLATE_FUNCTIONS[name]
+        count = len(command) - 1 + len(final)
+        if count < least or most is not None and count > most:
+            self.fail("wrong number of args for %s: want %s%d got %d" % (
+                name, "at least " if most is None else "", least,
+                count - len(final) if most is None else count))
+        arguments = []  # type: list
+        for operand in command[1:]:
+            arguments.append(self.operand(operand, dot))
+            if name in ("and", "or") and bool(arguments[-1]) == (name == "or"):
+                return arguments[-1]
+        arguments += final
+        for place in TEXT_ARGUMENTS.get(name, ()):
+            if not isinstance(arguments[place], str):
+                self.fail("invalid value; expected string" if arguments[place] is None else
+                          "wrong type for value; expected string; got "
+                          + go_type(arguments[place]))
+        try:
+            return function(*arguments)
+        except (ValueError, TypeError, OverflowError) as error:
+            whole = Node("pipeline", _command_text(command), node.start)
+            return self.fail("error calling %s: %s" % (name, error), whole)
+
+
+def render(template, data):
+    """A template of Go's text/template filled in with data as JSON has it. Raises MachineError."""
+    return Template(template).render(data)
+
+
+# What the functions of templates do; errors are ValueErrors in Go's words.
+
+def go_type(value):
+    types = {bool: "bool", int: "int", float: "float64", str: "string", list: "[]interface {}",
+             dict: "map[string]interface {}", type(None): "<nil>"}
+    return getattr(value, "go_type", None) or types[type(value)]
+
+
+def go_quote(text):
+    """`text` as Go's %q prints it."""
+    escapes = dict(zip('\a\b\f\n\r\t\v\\"', 'abfnrtv\\"'))
+    return '"%s"' % "".join(
+        "\\" + escapes[c] if c in escapes else c if c.isprintable()
+        else ("\\x%02x" if c < "\x80" else "\\u%04x" if c < "\U00010000" else "\\U%08x") % ord(c)
+        for c in text)
+
+
+def go_text(value):
+    """A value as Go's %v prints it, except that whole numbers stay whole."""
+    if value is None:
+        return "<nil>"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return _go_float(value)
+    if isinstance(value, Struct):
+        return "{%s}" % " ".join(go_text(item) for item in value.values())
+    if isinstance(value, dict):
+        return "map[%s]" % " ".join("%s:%s" % (key, go_text(value[key])) for key in sorted(value))
+    if isinstance(value, list):
+        return "[%s]" % " ".join(go_text(item) for item in value)
+    return str(value)
+
+
+def _go_float(value):
+    digits, _, exponent = ("%r" % value).partition("e")
+    digits = digits.strip("-").replace(".", "").strip("0")
+    power = int(("%e" % value).partition("e")[2] or 0) if value - value == 0 else 0
+    if power < -4 or power >= 21:
+        return "%.*e" % (max(len(digits) - 1, 0), value)
+    return ("%r" % value)[:-2] if float(value).is_integer() else "%r" % value
+
+
+def _index(item, *keys):
+    for key in keys:
+        if item is None:
+            raise ValueError("index of untyped nil")
+        if isinstance(item, dict):
+            if not isinstance(key, str):
+                raise ValueError("value has type %s; should be string" % go_type(key))
+            item = item.get(key)
+            continue
+        if not isinstance(item, (list, str)):
+            raise ValueError("can't index item of type " + go_type(item))
+        place = _position(key, len(item), "index out of range: %d")
+        item = ord(item[place]) if isinstance(item, str) else item[place]
+    return item
+
+
+def _position(key, size, words):
+    if isinstance(key, bool) or not isinstance(key, int):
+        raise ValueError("cannot index slice/array with " + (
+            "nil" if key is None else "type " + go_type(key)))
+    if not 0 <= key < size:
+        raise ValueError(words % key)
+    return key
+
+
+def _slice(item, *places):
+    if not isinstance(item, (list, str)):
+        raise ValueError("slice of untyped nil" if item is None
+                         else "can't slice item of type " + go_type(item))
+    if len(places) > 2:
+        raise ValueError("too many slice indexes: %d" % len(places))
+    ends = [_position(place, len(item) + 1, "index out of range: %d") for place in places]
+    ends += [0, len(item)][len(places):]
+    if ends[0] > ends[1]:
+        raise ValueError("invalid slice index: %d > %d" % (ends[0], ends[1]))
+    return item[ends[0]:ends[1]]
+
+
+def _length(item):
+    if not isinstance(item, (str, dict, list)):
+        raise ValueError("len of nil pointer" if item is None else "len of type " + go_type(item))
+    return len(item.encode("utf-8", "surrogateescape")) if isinstance(item, str) else len(item)
+
+
+def _equal(first, *others):
+    if not others:
+        raise ValueError("missing argument for comparison")
+    for other in others:
+        if isinstance(first, (list, dict)):
+            raise ValueError("non-comparable type %s: %s" % (go_text(first), go_type(first)))
+        if type(first) is not type(other) and None not in (first, other):
+            raise ValueError("incompatible types for comparison")
+    return first in others
+
+
+def _less(first, other):
+    if type(first) is not type(other):
+        raise ValueError("incompatible types for comparison")
+    if not isinstance(first, (int, float, str)) or isinstance(first, bool):
+        raise ValueError("invalid type for comparison")
+    return first < other
+
+
+def _sprint(*values):
+    """Go's Sprint: blanks between operands of which neither is a string."""
+    text = ""
+    for number, value in enumerate(values):
+        if number and not isinstance(value, str) and not isinstance(values[number - 1], str):
+            text += " "
+        text += go_text(value)
+    return text
+
+
+def _all_text(values):
+    return values[0] if len(values) == 1 and isinstance(values[0], str) else _sprint(*values)
+
+
+def _html(*values):
+    pairs = dict(zip("&'<>\"\0", ("&amp;", "&#39;", "&lt;", "&gt;", "&#34;", "\ufffd")))
+    return "".join(pairs.get(char, char) for char in _all_text(values))
+
+
+def _js(*values):
+    plain = {"\\": "\\\\", "'": "\\'", '"': '\\"', "<": "\\u003C", ">": "\\u003E",
+             "&": "\\u0026", "=": "\\u003D"}
+    return "".join(plain.get(char) or (char if char.isprintable() else "\\u%04X" % ord(char))
+                   for char in _all_text(values))
+
+
+def _urlquery(*values):
+    from urllib.parse import quote_plus
+    return quote_plus(_all_text(values), safe="~")
+
+
+def go_format(layout, *values):
+    """Go's Sprintf."""
+    import re
+    rest, given = list(values), len(values)
+
+    def one(found):
+        flags, width, dot, precision, verb = found.groups()
+        if verb == "%":
+            return "%"
+        if not verb:
+            return "%!(NOVERB)"
+        sizes = []
+        for text in (width, precision):
+            star = text == "*" and (rest.pop(0) if rest else 0)
+            sizes.append(star if text == "*" else int(text) if text else None)
+        if not rest:
+            return "%%!%s(MISSING)" % verb
+        if dot and sizes[1] is None:
+            sizes[1] = 0
+        return _format_one(rest.pop(0), flags, sizes[0], sizes[1], verb)
+
+    text = re.sub(r"(?s)%([-+# 0]*)(\*|\d+)?(?:(\.)(\*|\d+)?)?(.?)", one, layout)
+    if rest and given:
+        text += "%%!(EXTRA %s)" % ", ".join(
+            "<nil>" if value is None else "%s=%s" % (go_type(value), go_text(value))
+            for value in rest)
+    return text
+
+
+def _format_one(value, flags, width, precision, verb):
+    if isinstance(value, (list, dict)) and verb not in "vT":
+        text = _format_many(value, flags, width, precision, verb)
+        return text
+    text = _format_plain(value, flags, precision, verb)
+    if width is None:
+        return text
+    if "-" in flags:
+        return text.ljust(width)
+    if "0" in flags and text[:1] in ("+", "-") and not isinstance(value, str):
+        return text[0] + text[1:].rjust(width - 1, "0")
+    return text.rjust(width, "0" if "0" in flags else " ")
+
+
+def _format_many(value, flags, width, precision, verb):
+    one = lambda item: _format_one(item, flags, width, precision, verb)  # noqa: E731
+    if isinstance(value, dict):
+        return "map[%s]" % " ".join(one(key) + ":" + one(value[key]) for key in sorted(value))
+    return "[%s]" % " ".join(one(item) for item in value)
+
+
+def _format_plain(value, flags, precision, verb):
+    """A single value by a verb of Go's fmt, without padding."""
+    sign = "+" if "+" in flags else " " if " " in flags else ""
+    kind = go_type(value)
+    if verb == "T":
+        return kind
+    if verb == "v":
+        if kind in ("string", "float64") and precision is not None:
+            return value[:precision] if kind == "string" else "%.*g" % (precision, value)
+        return _go_syntax(value) if "#" in flags else go_text(value)
+    if kind == "bool" and verb == "t":
+        return go_text(value)
+    if kind == "int" and verb in "dboOxXcqU":
+        bases = {"d": "d", "b": "b", "o": "o", "O": "o", "x": "x", "X": "X"}
+        if verb in "cqU":
+            char = chr(value) if 0 <= value < 0x110000 else "\ufffd"
+            return {"c": char, "q": "'%s'" % go_quote(char)[1:-1].replace("'", "\\'"),
+                    "U": "U+%04X" % value}[verb]
+        prefix = {"b": "0b", "o": "0", "x": "0x", "X": "0X"}.get(verb, "") if "#" in flags else ""
+        digits = format(abs(value), bases[verb]).rjust(precision or 0, "0")
+        return ("-" if value < 0 else sign) + ("0o" if verb == "O" else prefix) + digits
+    if kind == "float64" and verb in "eEfFgG":
+        if precision is None and verb in "gG":
+            return ("" if value < 0 else sign) + go_text(value)
+        return ("" if value < 0 else sign) + "%.*{}".format(verb) % (
+            6 if precision is None else precision, value)
+    if kind == "string" and verb in "sqxX":
+        text = value if precision is None else value[:precision]
+        if verb in "xX":
+            digits = text.encode("utf-8", "surrogateescape").hex()
+            return digits.upper() if verb == "X" else digits
+        return go_quote(text) if verb == "q" else text
+    return "%%!%s(%s)" % (verb, "<nil>" if value is None else "%s=%s" % (kind, go_text(value)))
+
+
+def _go_syntax(value):
+    """A value as Go source, for %#v."""
+    if isinstance(value, dict):
+        return go_type(value) + "{%s}" % ", ".join(
+            "%s:%s" % (go_quote(key), _go_syntax(value[key])) for key in sorted(value))
+    if isinstance(value, list):
+        return go_type(value) + "{%s}" % ", ".join(_go_syntax(item) for item in value)
+    return go_quote(value) if isinstance(value, str) else go_text(value)
+
+
+TEMPLATE_FUNCTIONS = {  # name -> least and most arguments, function
+    "and": (1, None, lambda *values: values[-1]), "or": (1, None, lambda *values: values[-1]),
+    "not": (1, 1, lambda value: not value), "len": (1, 1, _length),
+    "index": (1, None, _index), "slice": (1, None, _slice), "eq": (1, None, _equal),
+    "ne": (2, 2, lambda a, b: not _equal(a, b)), "lt": (2, 2, _less),
+    "le": (2, 2, lambda a, b: not _less(b, a)), "gt": (2, 2, lambda a, b: _less(b, a)),
+    "ge": (2, 2, lambda a, b: not _less(a, b)), "print": (0, None, _sprint),
+    "println": (0, None, lambda *values: " ".join(map(go_text, values)) + "\n"),
+    "printf": (1, None, go_format), "html": (0, None, _html), "js": (0, None, _js),
+    "urlquery": (0, None, _urlquery), "json": (1, 1, lambda value: go_json(value, None, True)),
+    "prettyjson": (1, 1, lambda value: go_json(value, 4, True)),
+    "upper": (1, 1, lambda text: text.upper()),
+    "lower": (1, 1, lambda text: text.lower()), "title": (1, 1, lambda text: text.title()),
+    "split": (2, 2, lambda text, mark: text.split(mark) if mark else list(text)),
+    "join": (2, 2, lambda items, mark: mark.join(map(go_text, items))),
+}  # type: dict
+TEXT_ARGUMENTS = {"printf": (0,), "upper": (0,), "lower": (0,), "title": (0,), "split": (0, 1),
+                  "join": (1,)}
 
 
 # === 14. Commands =================================================================================
@@ -3346,7 +4007,9 @@ def no_proxy_value(address):
 def command_inspect(context, options, words):
     machine = context.machine(words)
     if options["format"]:
-        out.answer(render(options["format"], machine.config))
+        with stage("template parsing error: "):
+            template = Template(options["format"])
+        out.answer(template.render(machine.config))
     else:
         out.answer(go_json(machine.config))
     return 0
@@ -3431,7 +4094,8 @@ def show_formatted(rows, template):
     template = template.strip().replace("\\t", "\t").replace("\\n", "\n")
     in_table = template.startswith("table")
     template = template[len("table"):].strip() if in_table else template
-    lines = [render(template, row, any_case=True)
+    parsed = Template(template + "\n")
+    lines = [parsed.render(Struct(row))[:-1]
              for row in ([LS_HEADERS] if in_table else []) + rows]
     if in_table:
         lines = table([line.split("\t") for line in lines])

@@ -101,33 +101,6 @@ def test_json_is_written_as_go_writes_it(value, text):
     assert core.go_json(value) == text
 
 
-DATA = {"Name": "web", "N": 2 ** 53 + 1, "On": True, "Off": False, "Nil": None, "L": ["a", "b"],
-        "Driver": {"IP": "192.0.2.1", "Deep": {"b": 1, "a": "x"}}}
-
-
-@pytest.mark.parametrize("template, text", [
-    ("{{.Name}}", "web"), ("{{ .Name }}!", "web!"), ("plain", "plain"), ("", ""), ("{{.N}}", "9007199254740993"),
-    ("{{.On}} {{.Off}}", "true false"), ("{{.Nil}}", "<no value>"), ("{{.L}}", "[a b]"),
-    ("{{.Driver.IP}}:{{.Driver.Deep.b}}", "192.0.2.1:1"), ("{{.Driver.Deep}}", "map[a:x b:1]"),
-    ("{{.Nope}}", "<no value>"), ("{{.Nope.Deeper}}", "<no value>"), ("{{.Name.Deeper}}", "<no value>"),
-    ("{{json .Name}}", '"web"'), ("{{json .L}}", '["a","b"]'), ("{{json .Nope}}", "null"),
-    ("{{prettyjson .Driver.Deep}}", '{\n    "b": 1,\n    "a": "x"\n}'),
-])
-def test_a_template_gives_what_the_fields_hold(template, text):
-    assert core.render(template, DATA) == text
-
-
-@pytest.mark.parametrize("template", ["{{.Name", "{{}}", "{{Name}}", "{{range .L}}{{.}}{{end}}", "{{.Name | upper}}"])
-def test_a_template_that_cannot_be_filled_in_is_refused_in_one_sentence(template):
-    with pytest.raises(MachineError, match="template parsing error: template: "):
-        core.render(template, DATA)
-
-
-def test_fields_of_ls_are_found_in_any_case():
-    assert core.render("{{.NAME}} {{.name}}", DATA, any_case=True) == "web web"
-    assert core.render("{{.NAME}}", DATA) == "<no value>"
-
-
 # --- shells
 
 HARD = """a  b "c" 'd' $HOME `id` $(id) \\ \\n ! * é ~ ; # % & | < >"""
