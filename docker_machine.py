@@ -2979,6 +2979,16 @@ class Struct(dict):
         return {key.lower(): value for key, value in self.items()}[name.lower()]
 
 
+class Missing:
+    """The value of a key that a map lacks: nil, but with fields that are missing too."""
+
+    def __bool__(self):
+        return False
+
+
+MISSING = Missing()
+
+
 class Node:
     """A token of a template, or an operand made of some: its kind, its text as it is written, and
     where that starts and ends."""
@@ -3136,6 +3146,7 @@ class Template:
         for number, command in enumerate(commands[1:], 2):
             if command[0].kind in ("literal", "dot"):
                 self._fail("non executable command in pipeline stage %d" % number)
+        self.variables += variables
         text = " | ".join(_command_text(command) for command in commands)
         return Node("pipeline", text, start, (variables, sign, commands))
 
@@ -3152,7 +3163,8 @@ class Template:
                     self._fail("too many declarations in " + context)
                 continue
             self.tokens = rest
-            self.variables += names
+            for name in names if sign == "=" else ():
+                self._known(name)
             return names, sign
         if names and rest and rest[0].kind != "variable":
             self._fail("range can only initialize variables")
@@ -3181,7 +3193,7 @@ class Template:
             node, end = Node("pipeline", inner.text, inner.start, inner.value), self.at + 1
         else:
             node, end = self._term(token), token.end
-        names = []
+        names, start = [], end  # Go says that a chain of fields starts at its second link
         while self._peek().kind == "field" and self._peek().start == end:
             names.append(self._take().text[1:])
             end += len(names[-1]) + 1
@@ -3191,15 +3203,14 @@ class Template:
         if node.kind in ("literal", "dot"):
             self._fail("unexpected . after term " + go_quote(node.text))
         text = ("(%s)" if node.kind == "pipeline" else "%s") % node.text
-        return Node("chain", text + "".join("." + name for name in names), node.start,
-                    (node, names))
+        return Node("chain", text + "".join("." + name for name in names), start, (node, names))
 
     def _term(self, token):
         kind, text, start = token.kind, token.text, token.start
         if kind == "field":
             return Node("chain", text, start, (Node("dot", ".", start), [text[1:]]))
-        if kind == "variable" and text not in self.variables:
-            self._fail("undefined variable " + go_quote(text))
+        if kind == "variable":
+            self._known(text)
         if kind in ("dot", "variable"):
             return Node(kind, text, start)
         if kind == "word" and text not in ("true", "false", "nil"):
@@ -3214,6 +3225,11 @@ class Template:
             return self._fail(str(error))
 
 
+    def _known(self, variable):
+        if variable not in self.variables:
+            self._fail("undefined variable " + go_quote(variable))
+
+
 def _command_text(command):
     return " ".join("(%s)" % node.text if node.kind == "pipeline" else node.text
                     for node in command)
@@ -3226,9 +3242,11 @@ def _go_literal(kind, text):
     if kind == "number":
         for convert in (lambda: int(text, 0), lambda: int(text, 8), lambda: float(text)):
             try:
-                return convert()
+                value = convert()
             except ValueError:
-                pass
+                continue
+            if value - value == 0:  # else it is infinite
+                return value
         raise ValueError("bad number syntax: " + go_quote(text))
     if text[0] == "`":
         return text[1:-1].replace("\r", "")
@@ -3267,10 +3285,9 @@ class Rendering:
     def fail(self, message, node=None):
         node = node or self.node
         before = self.template.source[:node.start]
-        text = node.text if len(node.text) <= 20 else node.text[:20] + "..."
         raise MachineError('template: :%d:%d: executing "" at <%s>: %s' % (
             before.count("\n") + 1, len(before.rpartition("\n")[2].encode("utf-8", "replace")),
-            text, message))
+            node.text, message))
 
     def walk(self, parts, dot):
         """Write `parts`; "break" or "continue" if one of those was met."""
@@ -3280,7 +3297,8 @@ class Rendering:
             elif isinstance(part, Node):
                 value = self.pipeline(part, dot)
                 if not part.value[0]:
-                    self.written.append("<no value>" if value is None else go_text(value))
+                    self.written.append("<no value>" if value in (None, MISSING)
+                                        else go_text(value))
             elif len(part) == 1:
                 return part[0]
             else:
@@ -3308,7 +3326,7 @@ class Rendering:
             items = list(enumerate(value))
         elif isinstance(value, int) and not isinstance(value, bool):
             items = [(number, number) for number in range(value)]
-        elif value is None:
+        elif value in (None, MISSING):
             items = []
         else:
             self.fail("range can't iterate over " + go_text(value), pipeline)
@@ -3364,7 +3382,7 @@ class Rendering:
         if node.kind == "function":
             return self.call(node, [node], dot, [])
         value = self.operand(node.value[0], dot)
-        self.node = node
+        self.node = self.node if node.value[0].kind == "pipeline" else node
         for name in node.value[1]:
             value = self.field(value, name)
         return value
@@ -3376,10 +3394,11 @@ class Rendering:
             except KeyError:
                 pass
         elif isinstance(value, dict):
-            return value.get(name)
-        elif value is None:
-            return None
-        return self.fail("can't evaluate field %s in type %s" % (name, go_type(value)))
+            return value.get(name, MISSING)
+        elif value in (None, MISSING):
+            return MISSING
+        return self.fail("can't evaluate field %s in type %s" % (
+            name, getattr(value, "go_type", "interface {}")))
 
     def call(self, node, command, dot, final):
         """A function's result; its arguments are those of the command, then the piped value."""
@@ -3394,19 +3413,28 @@ class Rendering:
         arguments = []  # type: list
         for operand in command[1:]:
             arguments.append(self.operand(operand, dot))
+            self.check_argument(name, arguments, operand)
             if name in ("and", "or") and bool(arguments[-1]) == (name == "or"):
                 return arguments[-1]
         arguments += final
-        for place in TEXT_ARGUMENTS.get(name, ()):
-            if not isinstance(arguments[place], str):
-                self.fail("invalid value; expected string" if arguments[place] is None else
-                          "wrong type for value; expected string; got "
-                          + go_type(arguments[place]))
+        self.check_argument(name, arguments)
+        arguments = [None if value is MISSING else value for value in arguments]
         try:
             return function(*arguments)
         except (ValueError, TypeError, OverflowError) as error:
             whole = Node("pipeline", _command_text(command), node.start)
             return self.fail("error calling %s: %s" % (name, error), whole)
+
+
+    def check_argument(self, function, arguments, operand=None):
+        """Refuse the last argument of a function if that has to be a text."""
+        place = len(arguments) - 1
+        if place not in TEXT_ARGUMENTS.get(function, ()) or isinstance(arguments[place], str):
+            return
+        if operand and operand.kind == "literal":
+            self.fail("expected string; found " + operand.text)
+        self.fail("wrong type for value; expected string; got " + (
+            "interface {}" if arguments[place] in (None, MISSING) else go_type(arguments[place])))
 
 
 def render(template, data):
@@ -3452,7 +3480,7 @@ def _go_float(value):
     digits, _, exponent = ("%r" % value).partition("e")
     digits = digits.strip("-").replace(".", "").strip("0")
     power = int(("%e" % value).partition("e")[2] or 0) if value - value == 0 else 0
-    if power < -4 or power >= 21:
+    if power < -4 or power >= 6:
         return "%.*e" % (max(len(digits) - 1, 0), value)
     return ("%r" % value)[:-2] if float(value).is_integer() else "%r" % value
 
@@ -3466,10 +3494,11 @@ def _index(item, *keys):
                 raise ValueError("value has type %s; should be string" % go_type(key))
             item = item.get(key)
             continue
-        if not isinstance(item, (list, str)):
+        item = item.encode("utf-8", "surrogateescape") if isinstance(item, str) else item
+        if not isinstance(item, (list, bytes)):
             raise ValueError("can't index item of type " + go_type(item))
         place = _position(key, len(item), "index out of range: %d")
-        item = ord(item[place]) if isinstance(item, str) else item[place]
+        item = item[place]
     return item
 
 
@@ -3488,11 +3517,13 @@ def _slice(item, *places):
                          else "can't slice item of type " + go_type(item))
     if len(places) > 2:
         raise ValueError("too many slice indexes: %d" % len(places))
-    ends = [_position(place, len(item) + 1, "index out of range: %d") for place in places]
-    ends += [0, len(item)][len(places):]
+    whole = item.encode("utf-8", "surrogateescape") if isinstance(item, str) else item
+    ends = [_position(place, len(whole) + 1, "index out of range: %d") for place in places]
+    ends += [0, len(whole)][len(places):]
     if ends[0] > ends[1]:
         raise ValueError("invalid slice index: %d > %d" % (ends[0], ends[1]))
-    return item[ends[0]:ends[1]]
+    part = whole[ends[0]:ends[1]]
+    return part.decode("utf-8", "surrogateescape") if isinstance(item, str) else part
 
 
 def _length(item):
@@ -3505,18 +3536,21 @@ def _equal(first, *others):
     if not others:
         raise ValueError("missing argument for comparison")
     for other in others:
-        if isinstance(first, (list, dict)):
-            raise ValueError("non-comparable type %s: %s" % (go_text(first), go_type(first)))
-        if type(first) is not type(other) and None not in (first, other):
+        if type(first) is not type(other) and first is not None and other is not None:
             raise ValueError("incompatible types for comparison")
-    return first in others
+        if isinstance(first, (list, dict)) and other is not None:
+            raise ValueError("non-comparable type %s: %s" % (go_text(first), go_type(first)))
+        if first == other:
+            return True
+    return False
 
 
 def _less(first, other):
+    for value in (first, other):
+        if not isinstance(value, (int, float, str)) or isinstance(value, bool):
+            raise ValueError("invalid type for comparison")
     if type(first) is not type(other):
         raise ValueError("incompatible types for comparison")
-    if not isinstance(first, (int, float, str)) or isinstance(first, bool):
-        raise ValueError("invalid type for comparison")
     return first < other
 
 
@@ -3531,6 +3565,7 @@ def _sprint(*values):
 
 
 def _all_text(values):
+    values = ["<no value>" if value is None else value for value in values]
     return values[0] if len(values) == 1 and isinstance(values[0], str) else _sprint(*values)
 
 
@@ -3546,56 +3581,67 @@ def _js(*values):
                    for char in _all_text(values))
 
 
+def _title(text):
+    import re
+    return re.sub(r"(?<!\w)\w", lambda found: found.group().upper(), text)
+
+
 def _urlquery(*values):
     from urllib.parse import quote_plus
     return quote_plus(_all_text(values), safe="~")
 
 
 def go_format(layout, *values):
-    """Go's Sprintf."""
+    """Go's Sprintf, without the rarer forms (%#v, % x, %+q, [n] before a *)."""
     import re
-    rest, given = list(values), len(values)
+    state = {"next": 0, "indexed": False}
+
+    def take():
+        state["next"] += 1
+        return values[state["next"] - 1] if 0 < state["next"] <= len(values) else MISSING
 
     def one(found):
-        flags, width, dot, precision, verb = found.groups()
-        if verb == "%":
-            return "%"
-        if not verb:
-            return "%!(NOVERB)"
-        sizes = []
-        for text in (width, precision):
-            star = text == "*" and (rest.pop(0) if rest else 0)
-            sizes.append(star if text == "*" else int(text) if text else None)
-        if not rest:
-            return "%%!%s(MISSING)" % verb
+        flags, width, dot, precision, index, verb = found.groups()
+        if verb in ("", "%"):
+            return verb or "%!(NOVERB)"
+        sizes = [take() if size == "*" else int(size) if size else None
+                 for size in (width, precision)]
+        if index:
+            state.update(next=int(index[1:-1]) - 1, indexed=True)
+        value = take()
+        if value is MISSING:
+            return "%%!%s(%s)" % (verb, "BADINDEX" if index else "MISSING")
         if dot and sizes[1] is None:
             sizes[1] = 0
-        return _format_one(rest.pop(0), flags, sizes[0], sizes[1], verb)
+        bad = ["%!(BAD" + name + ")" for name, size in zip(("WIDTH", "PREC"), sizes)
+               if size is not None and type(size) is not int]
+        sizes = [size if type(size) is int else None for size in sizes]
+        return "".join(bad) + _format_one(value, flags, sizes[0], sizes[1], verb)
 
-    text = re.sub(r"(?s)%([-+# 0]*)(\*|\d+)?(?:(\.)(\*|\d+)?)?(.?)", one, layout)
-    if rest and given:
-        text += "%%!(EXTRA %s)" % ", ".join(
-            "<nil>" if value is None else "%s=%s" % (go_type(value), go_text(value))
-            for value in rest)
-    return text
+    text = re.sub(r"(?s)%([-+# 0]*)(\*|\d+)?(?:(\.)(\*|\d+)?)?(\[\d+\])?(.?)", one, layout)
+    rest = values[state["next"]:] if not state["indexed"] else ()
+    return text + ("%%!(EXTRA %s)" % ", ".join(
+        "<nil>" if value is None else "%s=%s" % (go_type(value), go_text(value))
+        for value in rest) if rest else "")
 
 
 def _format_one(value, flags, width, precision, verb):
-    if isinstance(value, (list, dict)) and verb not in "vT":
-        text = _format_many(value, flags, width, precision, verb)
-        return text
+    if isinstance(value, (list, dict)) and verb != "T" and not isinstance(value, Struct):
+        return _format_many(value, flags, width, precision, verb)
     text = _format_plain(value, flags, precision, verb)
     if width is None:
         return text
-    if "-" in flags:
-        return text.ljust(width)
+    if "-" in flags or width < 0:
+        return text.ljust(abs(width))
     if "0" in flags and text[:1] in ("+", "-") and not isinstance(value, str):
         return text[0] + text[1:].rjust(width - 1, "0")
     return text.rjust(width, "0" if "0" in flags else " ")
 
 
 def _format_many(value, flags, width, precision, verb):
-    one = lambda item: _format_one(item, flags, width, precision, verb)  # noqa: E731
+    def one(item):
+        return "<nil>" if item is None else _format_one(item, flags, width, precision, verb)
+
     if isinstance(value, dict):
         return "map[%s]" % " ".join(one(key) + ":" + one(value[key]) for key in sorted(value))
     return "[%s]" % " ".join(one(item) for item in value)
@@ -3607,43 +3653,31 @@ def _format_plain(value, flags, precision, verb):
     kind = go_type(value)
     if verb == "T":
         return kind
-    if verb == "v":
-        if kind in ("string", "float64") and precision is not None:
-            return value[:precision] if kind == "string" else "%.*g" % (precision, value)
-        return _go_syntax(value) if "#" in flags else go_text(value)
-    if kind == "bool" and verb == "t":
-        return go_text(value)
-    if kind == "int" and verb in "dboOxXcqU":
-        bases = {"d": "d", "b": "b", "o": "o", "O": "o", "x": "x", "X": "X"}
-        if verb in "cqU":
-            char = chr(value) if 0 <= value < 0x110000 else "\ufffd"
-            return {"c": char, "q": "'%s'" % go_quote(char)[1:-1].replace("'", "\\'"),
-                    "U": "U+%04X" % value}[verb]
-        prefix = {"b": "0b", "o": "0", "x": "0x", "X": "0X"}.get(verb, "") if "#" in flags else ""
-        digits = format(abs(value), bases[verb]).rjust(precision or 0, "0")
-        return ("-" if value < 0 else sign) + ("0o" if verb == "O" else prefix) + digits
-    if kind == "float64" and verb in "eEfFgG":
-        if precision is None and verb in "gG":
-            return ("" if value < 0 else sign) + go_text(value)
-        return ("" if value < 0 else sign) + "%.*{}".format(verb) % (
-            6 if precision is None else precision, value)
-    if kind == "string" and verb in "sqxX":
+    if kind == "int" and verb in "dvboOxXcqU":
+        return _format_int(value, flags, sign, precision, "d" if verb == "v" else verb)
+    if kind == "float64" and verb in "eEfFgGv":
+        text = go_text(value) if precision is None and verb in "gGv" else "%.*{}".format(
+            verb.replace("v", "g")) % (6 if precision is None else precision, value)
+        return ("" if value < 0 else sign) + (text.upper() if verb == "G" else text)
+    if kind == "string" and verb in "sqxXv":
         text = value if precision is None else value[:precision]
         if verb in "xX":
-            digits = text.encode("utf-8", "surrogateescape").hex()
-            return digits.upper() if verb == "X" else digits
+            text = ("0x" if "#" in flags else "") + text.encode("utf-8", "surrogateescape").hex()
+            return text.upper() if verb == "X" else text
         return go_quote(text) if verb == "q" else text
+    if verb == "v" or kind == "bool" and verb == "t":
+        return go_text(value)
     return "%%!%s(%s)" % (verb, "<nil>" if value is None else "%s=%s" % (kind, go_text(value)))
 
 
-def _go_syntax(value):
-    """A value as Go source, for %#v."""
-    if isinstance(value, dict):
-        return go_type(value) + "{%s}" % ", ".join(
-            "%s:%s" % (go_quote(key), _go_syntax(value[key])) for key in sorted(value))
-    if isinstance(value, list):
-        return go_type(value) + "{%s}" % ", ".join(_go_syntax(item) for item in value)
-    return go_quote(value) if isinstance(value, str) else go_text(value)
+def _format_int(value, flags, sign, precision, verb):
+    if verb in "cqU":
+        char = chr(value) if 0 <= value < 0x110000 else "\ufffd"
+        return {"c": char, "q": "'%s'" % go_quote(char)[1:-1].replace("'", "\\'").replace(
+            '\\"', '"'), "U": "U+%04X" % value}[verb]
+    prefix = {"b": "0b", "o": "0", "x": "0x", "X": "0X"}.get(verb, "") if "#" in flags else ""
+    digits = format(abs(value), verb.replace("O", "o")).rjust(precision or 0, "0")
+    return ("-" if value < 0 else sign) + ("0o" if verb == "O" else prefix) + digits
 
 
 TEMPLATE_FUNCTIONS = {  # name -> least and most arguments, function
@@ -3658,7 +3692,7 @@ TEMPLATE_FUNCTIONS = {  # name -> least and most arguments, function
     "urlquery": (0, None, _urlquery), "json": (1, 1, lambda value: go_json(value, None, True)),
     "prettyjson": (1, 1, lambda value: go_json(value, 4, True)),
     "upper": (1, 1, lambda text: text.upper()),
-    "lower": (1, 1, lambda text: text.lower()), "title": (1, 1, lambda text: text.title()),
+    "lower": (1, 1, lambda text: text.lower()), "title": (1, 1, _title),
     "split": (2, 2, lambda text, mark: text.split(mark) if mark else list(text)),
     "join": (2, 2, lambda items, mark: mark.join(map(go_text, items))),
 }  # type: dict
