@@ -2958,7 +2958,7 @@ def natural_key(name):
 
 # --- templates: Go's text/template for --format, after pkg.go.dev/text/template and pkg.go.dev/fmt
 
-ACTION = r"""(?xs)\{\{ (?P<left>-(?=\s))?
+ACTION = r"""(?xs)\{\{ (?P<left>-\s)?
     (?: /\*.*?\*/ | (?P<code>(?: "(?:\\.|[^"\\\n])*" | `[^`]*` | '(?:\\.|[^'\\\n])*'
                              | (?!\s-\}\}|\}\})[^"`'] )*) )
     (?P<right>\s-)? \}\}"""
@@ -3056,9 +3056,6 @@ class Template:
         import re
         rest = re.sub(r'"(?:\\.|[^"\\\n])*"|`[^`]*`|\'(?:\\.|[^\'\\\n])*\'', "",
                       self.source[start:].partition("}}")[0])
-        if rest.startswith(("{{/*", "{{- /*")):
-            self._fail("comment ends before closing delimiter" if "*/" in rest
-                       else "unclosed comment")
         for mark, what in (('"', "quoted string"), ("`", "raw quoted string"),
                            ("'", "character constant")):
             if mark in rest:
@@ -3183,6 +3180,8 @@ class Template:
                 if self._peek().kind == "end" or self._peek().text == ")":
                     self._fail("missing value for command")
                 return operands
+            if after.start == end and operands[-1].kind in ("chain", "variable", "function"):
+                self._fail("bad character U+%04X '%s'" % (ord(after.text[0]), after.text[0]))
             if after.start == end or after.kind not in OPERANDS and after.text != "(":
                 self._fail("unexpected %s in operand" % after)
 
