@@ -82,6 +82,10 @@ class Unreachable(MachineError):
     """Nothing answered at the other end (refused, no route, timeout)."""
 
 
+class Silent(Unreachable):
+    """The other end did not answer in time."""
+
+
 class stage:
     """Name the step in which a MachineError happened: `with stage("Error creating machine: "):`."""
 
@@ -94,6 +98,8 @@ class stage:
     def __exit__(self, kind, error, trace):
         if isinstance(error, MachineError):
             error.message = self.words + error.message
+        elif error is not None:  # for the crash report
+            error.stage = self.words + getattr(error, "stage", "")
 
 
 class Result:
@@ -122,6 +128,7 @@ class Output:
         self.debugging = False
         self.progress_to_stderr = False
         self.secrets = set()
+        self.machines = {}  # thread -> the machine that it works on, where there are several
 
     def mask(self, text):
         """`text` with every registered secret replaced."""
@@ -145,11 +152,25 @@ class Output:
     def answer(self, text):
         self._write(sys.stdout, text)
 
+    def work_on(self, machine):
+        """Let progress and warnings of this thread, and of those that it starts, say the name."""
+        import _thread
+        self.machines[_thread.get_ident()] = machine
+
+    def machine(self):
+        import _thread
+        return self.machines.get(_thread.get_ident()) if self.machines else None
+
+    def _named(self, text):
+        name = self.machine()
+        return text if not name or '"%s"' % name in text or text.startswith("(%s)" % name) \
+            else "(%s) %s" % (name, text)
+
     def say(self, text):
-        self._write(sys.stderr if self.progress_to_stderr else sys.stdout, text)
+        self._write(sys.stderr if self.progress_to_stderr else sys.stdout, self._named(text))
 
     def warn(self, text):
-        self._write(sys.stderr, "Warning: " + text)
+        self._write(sys.stderr, "Warning: " + self._named(text))
 
     def error(self, text):
         self._write(sys.stderr, text)
@@ -177,9 +198,11 @@ PACKAGES = {  # program -> package, by package manager where the name differs
 }
 PACKAGES["scp"] = PACKAGES["ssh"]
 PACKAGES["rsync"] = {"": "rsync"}
+PACKAGES["sshfs"] = {"": "sshfs", "dnf": "fuse-sshfs", "yum": "fuse-sshfs"}
+PACKAGES["fusermount"] = {"": "fuse3"}
 
 
-def missing_program(name):
+def missing_program(name, use=""):
     """The error for a program that is not on PATH, naming the package that has it."""
     import shutil
     hint = "Install it and see that it is on the PATH."
@@ -190,15 +213,17 @@ def missing_program(name):
             package = PACKAGES[name].get(manager, PACKAGES[name][""])
             hint = "Install it: %s %s" % (command, package)
             break
+    if use:
+        return MachineError("You must have a copy of the %s binary locally to use the %s" % (
+            name, use), hint)
     return MachineError('The program "%s" was not found on this computer.' % name, hint)
 
 
-def need(*programs):
+def need(name, use=""):
     """Refuse early if a program is not on PATH. Raises MachineError naming its package."""
     import shutil
-    for name in programs:
-        if not shutil.which(name):
-            raise missing_program(name)
+    if not shutil.which(name):
+        raise missing_program(name, use)
 
 
 def quote(word):
@@ -255,7 +280,14 @@ def _start(argv, stdin, errors, cwd):
 
 def _in_thread(function, *arguments):
     import threading
-    thread = threading.Thread(target=function, args=arguments)
+    machine = out.machine()
+
+    def work():
+        if machine:
+            out.work_on(machine)
+        function(*arguments)
+
+    thread = threading.Thread(target=work)
     thread.daemon = True  # ^C must not wait for it
     thread.start()
     return thread
@@ -303,13 +335,21 @@ def dial(host, port, seconds):
     """A connected TCP socket. Raises Unreachable with the reason."""
     import socket
     try:
-        return socket.create_connection((host, port), seconds)
+        return socket.create_connection((_plain(host), port), seconds)
     except (socket.gaierror, UnicodeError):
         raise Unreachable('The address "%s" cannot be resolved.' % host)
     except socket.timeout:
-        raise Unreachable("%s gave no answer on port %s within %g s." % (host, port, seconds))
+        raise Silent("%s gave no answer on port %s within %g s." % (host, port, seconds))
     except (OSError, OverflowError) as error:
         raise Unreachable("%s port %s: %s" % (host, port, getattr(error, "strerror", "") or error))
+
+
+def _plain(host):
+    """A host name as bytes where it is ASCII: a str makes Python load its IDNA tables, 1 ms."""
+    try:
+        return host.encode("ascii") if sys.version_info >= (3, 7) else host
+    except UnicodeError:
+        return host
 
 
 def tls_context(ca, cert, key):
@@ -341,7 +381,7 @@ def dial_tls(host, port, context, seconds):
     raw = dial(host, port, min(seconds, 10))
     raw.settimeout(seconds)
     try:
-        return context.wrap_socket(raw, server_hostname=host)
+        return context.wrap_socket(raw, server_hostname=_plain(host))
     except BaseException as error:
         raw.close()
         if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionError)) \
@@ -350,14 +390,32 @@ def dial_tls(host, port, context, seconds):
         raise
 
 
-def each(function, items, workers=64):
+def post_json(url, data, headers, seconds=10):
+    """Send `data` to an https URL, certificate verified. Raises MachineError."""
+    import json
+    import urllib.request
+    if not url.startswith("https://"):
+        raise MachineError("%s is not an https URL." % url)
+    body = json.dumps(data).encode()
+    request = urllib.request.Request(url, body, dict(headers, **{
+        "Content-Type": "application/json", "User-Agent": "docker_machine.py/" + __version__}))
+    try:
+        urllib.request.urlopen(request, timeout=seconds).close()
+    except (OSError, ValueError) as error:  # URLError is an OSError
+        raise MachineError("%s: %s" % (url, getattr(error, "reason", None) or error))
+
+
+def each(function, items, workers=64, seconds=None):
     """function(item) for all items, in parallel and bounded; the results in the items' order.
 
-    An exception is a result too: the caller decides what one failure means for the others.
+    An exception is a result too: the caller decides what one failure means for the others. What
+    has not ended after `seconds` is an Unreachable.
     """
     import threading
+    import time
     items = list(items)
-    results = [None] * len(items)  # type: list
+    late = Unreachable("There was no answer within %g s." % seconds) if seconds else None
+    results = [late] * len(items)  # type: list
     todo = iter(range(len(items)))
     lock = threading.Lock()
 
@@ -372,9 +430,10 @@ def each(function, items, workers=64):
             except Exception as error:
                 results[number] = error
 
+    deadline = time.monotonic() + (seconds or 0)
     for thread in [_in_thread(work) for _ in range(min(workers, len(items)))]:
-        thread.join()
-    return results
+        thread.join(max(deadline - time.monotonic(), 0.01) if seconds else None)
+    return list(results)
 
 
 def wait_for(check, seconds, sentence, longest_pause=1.0):
@@ -860,8 +919,9 @@ def _canonical(name):
         return name
 
 
-def bootstrap_certificates(folder, ca, client, renew_client=False):
-    """See to it that the store has a CA and a client pair that fit each other.
+def bootstrap_certificates(folder, ca, client, renew=False):
+    """See to it that the store has a CA and a client pair that fit each other; with `renew` both
+    get new certificates. The CA keeps its key, so that what it signed stays valid.
 
     One process at a time, so that machines created at once on an empty store share one CA.
     Files outside `folder` are the user's own: they are checked, never replaced.
@@ -871,15 +931,15 @@ def bootstrap_certificates(folder, ca, client, renew_client=False):
     make_folder(folder)
     with Lock(os.path.join(folder, ".lock"), "The certificate folder", 60), \
             stage("Error generating certificates: "):
-        fresh = _bootstrap_ca(folder, ca)
-        _bootstrap_client(folder, ca, client, fresh or renew_client)
+        fresh = _bootstrap_ca(folder, ca, renew)
+        _bootstrap_client(folder, ca, client, fresh or renew)
 
 
 def _is_own(folder, path):
     return os.path.dirname(os.path.abspath(path)) == os.path.abspath(folder)
 
 
-def _bootstrap_ca(folder, ca):
+def _bootstrap_ca(folder, ca, renew):
     """Make the CA if there is none or if it has expired; tell whether a new one was made."""
     if os.path.exists(ca.cert):
         if not os.path.exists(ca.key):
@@ -887,6 +947,9 @@ def _bootstrap_ca(folder, ca):
                                "back, or move ca.pem away to start a new CA for all machines.")
         problem = pair_problem(ca, ca.cert)
         if not problem:
+            if renew and _is_own(folder, ca.cert):
+                out.say("Creating CA: " + ca.cert)
+                issue_ca(ca)
             return False
         if "expired" not in problem or not _is_own(folder, ca.cert):
             raise MachineError("the CA certificate %s cannot be used: %s." % (ca.cert, problem))
@@ -1301,6 +1364,8 @@ def engine_get(url, auth, path, seconds, name="[name]"):
     except (IndexError, ValueError):
         raise MachineError("What answers at %s is not a Docker Engine." % url)
     except OSError as error:
+        if type(error).__name__ in ("timeout", "TimeoutError"):  # one class since Python 3.10
+            raise Silent("%s gave no answer on port %s within %g s." % (host, port, seconds))
         raise Unreachable("%s port %s: %s" % (host, port, error.strerror or error))
 
 
@@ -1477,6 +1542,7 @@ put() { # FILE MODE TEXT STEP: install a file if it differs; the engine must res
     if [ -f "$1" ] && [ "$(cat "$1")" = "$3" ] && [ "$(stat -c %a "$1")" = "$2" ]; then return; fi
     step "$4"
     changed=yes
+    [ "$4" = "$COPYING" ] || reconfigured=yes
     trouble=$(touch "$PENDING" 2>&1 && mkdir -p "${1%/*}" 2>&1 &&
         { printf '%s\n' "$3" | (umask 077 && cat >"$1.new") 2>&1; } &&
         chmod "$2" "$1.new" 2>&1 && mv -f "$1.new" "$1" 2>&1) && return
@@ -1552,6 +1618,10 @@ patiently() { # COMMAND...: waits for other users of the package database
 }
 
 apt() {
+    case $1 in install) # a file that was changed by hand stays, without a question
+        shift
+        set -- install -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "$@" ;;
+    esac
     patiently apt-get -q -y "$@"
 }
 
@@ -1615,15 +1685,8 @@ install_package() {
     [ -n "$PACKAGE" ] || fail "This distribution has no Docker Engine package of its own."
     engine=$PACKAGE
     if [ "$PACKAGER" = apt ]; then
-        apt update || { tail -n 15 "$TROUBLE" | note; fail "apt-get update failed."; }
-        updated=yes
-        if [ -n "$VERSION" ]; then
-            exact=$(apt-cache madison "$PACKAGE" |
-                awk -v v="$VERSION" 'index($3, v) == 1 {
-                    if (substr($3, length(v) + 1) ~ /^($|[.+~-])/) { print $3; exit } }')
-            [ -n "$exact" ] || fail "There is no package $PACKAGE of version $VERSION."
-            engine=$PACKAGE=$exact
-        fi
+        refresh_apt
+        pin_apt
         case $(cat "$ROOT/sys/module/apparmor/parameters/enabled" 2>/dev/null) in
             Y) engine="$engine apparmor" ;; # without its parser containers do not start
         esac
@@ -1636,6 +1699,56 @@ install_package() {
         tail -n 15 "$TROUBLE" | note
         fail "The package $PACKAGE could not be installed."
     }
+}
+
+refresh_apt() {
+    apt update || { tail -n 15 "$TROUBLE" | note; fail "apt-get update failed."; }
+    updated=yes
+}
+
+pin_apt() { # the newest package "engine" of the version that is asked for
+    [ -n "$VERSION" ] || return 0
+    exact=$(apt-cache madison "$engine" | awk -v v="$VERSION" '
+        { plain = $3; sub(/^[0-9]+:/, "", plain); rest = substr(plain, length(v) + 1) }
+        index(plain, v) == 1 && rest ~ /^($|[.+~-])/ { print $3; exit }')
+    [ -n "$exact" ] || fail "There is no package $engine of version $VERSION."
+    engine=$engine=$exact
+}
+
+upgrade_engine() { # by the package that dockerd came from
+    file=$(readlink -f "$ROOT$dockerd")
+    case $PACKAGER in
+        apt) engine=$(dpkg -S "$file" 2>/dev/null | sed 's/[:,].*//;q') ;;
+        pacman) engine=$(pacman -Qqo "$file" 2>/dev/null) ;;
+        *) engine=$(rpm -qf --qf '%{NAME}' "$file" 2>/dev/null) || engine='' ;;
+    esac
+    [ -n "$engine" ] || fail "$dockerd on the host belongs to no package; upgrade it by hand."
+    step "Upgrading docker..."
+    before=$("$ROOT$dockerd" --version)
+    companions=''
+    case $engine in docker-ce) companions="docker-ce-cli containerd.io" ;; esac
+    if [ "$PACKAGER" = apt ]; then
+        refresh_apt
+        pin_apt
+    elif [ -n "$VERSION" ]; then
+        engine="$engine-$VERSION*"
+    fi
+    # shellcheck disable=SC2086 # words
+    case $PACKAGER in
+        apt) apt install --only-upgrade --no-install-recommends $engine $companions ;;
+        zypper) quietly zypper --non-interactive update $engine ;;
+        pacman) quietly pacman -Sy --noconfirm --noprogressbar --needed $engine ;;
+        *) dnf_upgrade $engine $companions ;;
+    esac || { tail -n 15 "$TROUBLE" | note; fail "The package $engine could not be upgraded."; }
+    dockerd=$(dockerd_path)
+    [ "$("$ROOT$dockerd" --version)" != "$before" ] || return 0
+    step "Restarting docker..."
+    changed=yes reconfigured=yes
+}
+
+dnf_upgrade() {
+    for tool in dnf yum; do command -v "$tool" >/dev/null && break; done
+    quietly "$tool" -y upgrade --refresh "$@" || quietly "$tool" -y upgrade "$@"
 }
 
 install_bundle() { # FILE: a script, a package, or an archive of packages or static binaries
@@ -1750,11 +1863,38 @@ is_active() {
     systemctl is-active -q docker.service
 }
 
+reload_with() { # TEXT: let the engine read this daemon.json; "" for none
+    if [ -n "$1" ]; then printf '%s\n' "$1" >"$ROOT/etc/docker/daemon.json"
+    else rm -f "$ROOT/etc/docker/daemon.json"; fi
+    reloaded=$(date +%s) tries=0
+    systemctl kill -s HUP --kill-who=main docker.service 2>/dev/null || return
+    until journalctl -u docker.service -o cat --since "@$reloaded" 2>/dev/null |
+        grep -q 'Reloaded configuration'; do
+        tries=$((tries + 1))
+        [ "$tries" -lt 25 ] || return
+        sleep 0.2
+    done
+}
+
+spare_containers() { # if only certificates changed, containers outlive the restart
+    [ -n "$SPARED" ] && [ -z "$reconfigured" ] && is_active || return 0
+    spared_from=$(cat "$ROOT/etc/docker/daemon.json" 2>/dev/null)
+    trap 'unspare; rm -rf "$SCRATCH" "$bundle"' EXIT
+    sparing=yes
+    reload_with "$SPARED"
+}
+
+unspare() {
+    [ -z "${sparing-}" ] || reload_with "$spared_from"
+    sparing=''
+}
+
 restart_systemd() {
+    spare_containers
     since=$(date +%s)
     was_active=$(systemctl is-active docker.service)
     systemctl reset-failed docker.service 2>/dev/null
-    quietly timeout 120 systemctl restart docker.service && is_active && return
+    quietly timeout 120 systemctl restart docker.service && is_active && { unspare; return; }
     report_engine
     roll_back
     systemctl reset-failed docker.service 2>/dev/null
@@ -1793,7 +1933,7 @@ main() {
     case $INSTALL in bundle:*) bundle=${INSTALL#*:} ;; *) bundle=$SCRATCH ;; esac
     trap 'rm -rf "$SCRATCH" "$bundle"' EXIT
     mkdir -p "$ROOT/run"
-    TROUBLE=$SCRATCH/trouble changed='' last_step=''
+    TROUBLE=$SCRATCH/trouble changed='' reconfigured='' last_step=''
     NEWLINE='
 '
     wait_for_turn
@@ -1803,6 +1943,7 @@ main() {
     [ -n "$(dockerd_path)" ] || install_engine
     dockerd=$(dockerd_path)
     [ -n "$dockerd" ] || fail "There is still no dockerd on the host after the installation."
+    [ -z "$UPGRADE" ] || upgrade_engine
     set_hostname
     put "$ROOT$FOLDER/ca.pem" 644 "$CA" "$COPYING"
     put "$ROOT$FOLDER/server.pem" 644 "$CERT" "$COPYING"
@@ -2200,6 +2341,7 @@ def provision_script(row, facts, machine, certificates, bundle=""):
         "PACKAGE": row.package, "VERSION": engine.get("Version") or "", "JSON": json_file,
         "ARGUMENTS": systemd_arguments(flags),
         "ENVIRONMENT": systemd_environment(engine.get("Env")),
+        "UPGRADE": "yes" if machine.get("upgrade") else "", "SPARED": spared_json(facts, engine),
         "PROFILE": boot2docker_profile(flags, tcp, engine.get("Env"))
         if row.style == "boot2docker" else "",
     }
@@ -2210,6 +2352,17 @@ def provision_script(row, facts, machine, certificates, bundle=""):
     lines += ["export " + quote(text) for text in engine.get("Env") or ()  # for the installation
               if text.partition("=")[0].lower().endswith("_proxy")]
     return "\n".join(lines) + "\n" + PROVISION_SH
+
+
+def spared_json(facts, engine):
+    """daemon.json with live-restore on, for a restart that containers are to survive; "" if the
+    option is set already, or if a flag sets it, which the file must not contradict."""
+    import json
+    file = json.loads(facts.get("json", "").strip() or "{}")
+    flags = [option.partition("=")[0] for option in engine.get("ArbitraryFlags") or ()]
+    if "live-restore" in file or "live-restore" in flags:
+        return ""
+    return json.dumps(dict(file, **{"live-restore": True}), indent=4, ensure_ascii=False)
 
 
 def host_name(machine_name):
@@ -2383,6 +2536,22 @@ class GenericDriver(Driver):
         except MachineError:
             return False
 
+    def restart(self):
+        """Reboot the host; comes back when ssh answers from a later boot than before."""
+        facts, before = probe(self.ssh()), self._boot()
+        run_as_root(self.ssh(), facts, "shutdown -r now && echo '::done yes'\n", 60)
+        self.close()
+        wait_for(lambda: self._boot() not in ("", before), 300, "%s did not come back within 300 s "
+                 "of its reboot." % self.get_ssh_hostname())
+
+    def _boot(self):
+        """What differs from boot to boot of the host, in a container too; "" while it is down."""
+        try:
+            return self.ssh().run("cat /proc/sys/kernel/random/boot_id; cut -d ' ' -f 22 "
+                                  "/proc/1/stat", seconds=20).stdout
+        except MachineError:
+            return ""
+
     def engine_port(self):
         return self.get("EnginePort", ENGINE_PORT)
 
@@ -2449,6 +2618,12 @@ def check_new_name(name):
                            "Choose another name.")
 
 
+def hide_secrets(flags, options):
+    """Let the values of secret flags never be printed; short ones would hide too much."""
+    out.secrets.update(options[flag.name] for flag in flags
+                       if flag.secret and len(options.get(flag.name) or "") > 5)
+
+
 class Machine:
     """One machine: its config.json, its driver, and what is done with both."""
 
@@ -2471,6 +2646,8 @@ class Machine:
             settings["MachineName"] = settings["MachineName"] or self.name
             self.config["Driver"] = settings
             self._driver = load_driver(self.driver_name)(settings, self.folder)
+            hide_secrets(self._driver.flags, {flag.name: settings.get(flag.field)
+                                              for flag in self._driver.flags})
         return self._driver
 
     def _options(self, key, defaults=()):
@@ -2496,6 +2673,11 @@ class Machine:
         return auth
 
     # --- what it is now
+
+    def engine_question(self):
+        """What makes two machines ask one engine the same thing: its URL and our certificates."""
+        return (self.driver.engine_url(),) + tuple(
+            self.auth[key] for key in ("CaCertPath", "ClientCertPath", "ClientKeyPath"))
 
     def engine_version(self, seconds=20):
         """The version of the running engine, asked over TLS. Raises MachineError: "Host is not
@@ -2547,10 +2729,10 @@ class Machine:
             check_host(facts, self.driver.get_ssh_hostname(), self.engine)
             facts["checked"] = "yes"
 
-    def bootstrap_certificates(self, renew_client=False):
+    def bootstrap_certificates(self, renew=False):
         auth = self.auth
         bootstrap_certificates(self.store.certs, Pair(auth["CaCertPath"], auth["CaPrivateKeyPath"]),
-                               Pair(auth["ClientCertPath"], auth["ClientKeyPath"]), renew_client)
+                               Pair(auth["ClientCertPath"], auth["ClientKeyPath"]), renew)
 
     def create(self):
         """Make the machine where the driver makes machines, then provision it.
@@ -2580,35 +2762,104 @@ class Machine:
                 self.save()
         self.mark("provision")
 
-    def provision(self, renew_server=False, renew_client=False):
+    def provision(self, renew_server=False, upgrade=False):
         """Bring the host to the stored options; do nothing there if it is so already."""
         provisions = self.driver.provisions
-        self.bootstrap_certificates(renew_client)
+        self.bootstrap_certificates()
         if self.unfinished() == "create":
             self._create_by_driver()
         if provisions:
-            self._provision(renew_server)
+            self._provision(renew_server, upgrade)
         self.copy_client_certificates()
         self.save()
         self.mark("")
 
-    def _provision(self, renew_server=False):
-        driver = self.driver
-        with stage("Error detecting OS: "):
-            out.say("Waiting for SSH to be available...")
-            facts = probe(driver.ssh(), driver.boot_seconds)
-            out.say("Detecting the provisioner...")
-            row = find_provisioner(facts)
+    def _provision(self, renew_server=False, upgrade=False):
+        facts, row = self._detect(self.driver.boot_seconds)
         with stage("Error running provisioning: "):
             self._check_host(facts)
             out.say("Provisioning with %s..." % row.name)
             out.say("Copying certs to the local machine directory...")
             self.copy_client_certificates()
-            report = self._run_provision_script(row, facts, self._server_certificates(renew_server))
+            report = self._run_provision_script(
+                row, facts, self._server_certificates(renew_server), upgrade)
         if not report.changed:
             out.say("(%s) Everything is in place; the engine was not restarted." % self.name)
         with stage("Error checking the host: "):
             self._check_connection()
+
+    def _detect(self, seconds):
+        """Wait until ssh answers and find out what the host is: (facts, Provisioner)."""
+        with stage("Error detecting OS: "):
+            out.say("Waiting for SSH to be available...")
+            facts = probe(self.driver.ssh(), seconds)
+            out.say("Detecting the provisioner...")
+            return facts, find_provisioner(facts)
+
+    # --- start, stop and what follows
+
+    def start(self):
+        """Raises MachineError, also if the machine runs already."""
+        if self.driver.get_state() == RUNNING:
+            raise MachineError('Machine "%s" is already running.' % self.name)
+        out.say('Starting "%s"...' % self.name)
+        self.driver.start()
+        self._reach(RUNNING)
+        out.say('Machine "%s" was started.' % self.name)
+        self._after_boot()
+
+    def stop(self, kill=False):
+        """Raises MachineError, also if the machine is stopped already."""
+        if self.driver.get_state() == STOPPED:
+            raise MachineError('Machine "%s" is already stopped.' % self.name)
+        out.say('%s "%s"...' % ("Killing" if kill else "Stopping", self.name))
+        (self.driver.kill if kill else self.driver.stop)()
+        self._reach(STOPPED)
+        out.say('Machine "%s" was %s.' % (self.name, "killed" if kill else "stopped"))
+        self.save()
+
+    def restart(self):
+        out.say('Restarting "%s"...' % self.name)
+        state = self.driver.get_state()
+        if state == STOPPED:
+            return self.start()
+        if state == RUNNING:
+            self.driver.restart()
+        self._reach(RUNNING)
+        self._after_boot()
+
+    def upgrade(self):
+        """Bring the engine to the newest release that its package source and the pinned
+        --engine-version allow."""
+        if not self.driver.provisions:
+            raise MachineError("hosts without a driver cannot be upgraded")
+        if self.driver.get_state() != RUNNING:
+            out.say("Starting machine so machine can be upgraded...")
+            self.start()
+        before = self.engine_version()
+        self.provision(upgrade=True)
+        after = self.engine_version()
+        out.say("(%s) " % self.name + (
+            "Docker Engine %s is the newest there is." % after if before == after
+            else "Docker Engine %s was upgraded to %s." % (before, after)))
+
+    def _reach(self, state):
+        wait_for(lambda: self.driver.get_state() == state, 180,
+                 'Machine "%s" did not come to the state %s within 180 s.' % (self.name, state))
+
+    def _after_boot(self):
+        """Wait for ssh and the engine; the certificate follows an address that changed."""
+        self.save()
+        if not self.driver.provisions:
+            return
+        self._detect(max(self.driver.boot_seconds, 60))
+        ca = Pair(self.auth["CaCertPath"], self.auth["CaPrivateKeyPath"])
+        server = Pair(self.auth["ServerCertPath"], self.auth["ServerKeyPath"])
+        if server_pair_fits(server, ca.cert, self.server_names(), bool(self.swarm.get("Master"))):
+            return self._check_connection(90)
+        out.say("(%s) Its certificate does not fit any more (another address, or near its end)."
+                % self.name)
+        self.provision()
 
     def copy_client_certificates(self):
         """Refresh what `env` points the docker client to. Files that are equal stay."""
@@ -2639,18 +2890,18 @@ class Machine:
         return {"CA": read_text(ca.cert), "CERT": read_text(server.cert),
                 "KEY": read_text(server.key)}
 
-    def _run_provision_script(self, row, facts, certificates):
+    def _run_provision_script(self, row, facts, certificates, upgrade=False):
         ssh = self.driver.ssh()
         url = self.engine.get("InstallURL") or ""
         bundle = ""
         if url.startswith("file://") and not facts.get("engine"):
             bundle = upload_bundle(ssh, url[len("file://"):])
         described = {"name": self.name, "driver_name": self.driver_name, "engine": self.engine,
-                     "url": self.driver.engine_url()}
+                     "url": self.driver.engine_url(), "upgrade": upgrade}
         script = provision_script(row, facts, described, certificates, bundle)
         return run_as_root(ssh, facts, script, PROVISION_SECONDS)
 
-    def _check_connection(self):
+    def _check_connection(self, seconds=10):
         """See that the engine answers over TLS from here; else tell a firewall from a crash."""
         out.say("Checking connection to Docker...")
         url, failures = self.driver.engine_url(), []
@@ -2662,7 +2913,7 @@ class Machine:
                 failures.append(error)
 
         try:
-            wait_for(answers, 10, "")
+            wait_for(answers, seconds, "")
         except MachineError as error:
             if error.message:
                 raise
@@ -2682,9 +2933,13 @@ class Machine:
         return MachineError(message + "\n" + state, "Look into the engine's log: docker-machine "
                             "ssh %s sudo journalctl -u docker" % self.name)
 
-    def remove(self):
-        """Delete the machine at its driver's. Raises MachineError if that fails."""
-        self.driver.remove()
+    def swarm_url(self):
+        """Where the manager of a standalone Swarm listens on this machine. Raises MachineError."""
+        if not self.swarm.get("Master"):
+            raise MachineError('"%s" is not a swarm master. The --swarm flag is intended for use '
+                               "with swarm masters" % self.name)
+        return join_url(split_url(self.driver.engine_url())[0],
+                        split_url(self.swarm.get("Host") or SWARM_OPTIONS[5][1])[1])
 
     def close(self):
         if self._driver:
@@ -2893,48 +3148,98 @@ def migrate(config, version, store, name):
 # === 13. Shells and formats =======================================================================
 
 class Shell:
-    """How a shell sets and unsets a variable, and how it runs what `env` prints."""
+    """How a shell sets and unsets a variable, and how it runs what `env` prints.
 
-    def __init__(self, set_line, unset_line, comment, usage, escape):
-        self.set_line, self.unset_line = set_line, unset_line
-        self.comment, self.usage, self.escape = comment, usage, escape
+    `escape` are pairs to replace in a value, in this order; `frames` are the lines around those
+    that set and around those that unset; `before_path` goes before a variable named ...PATH.
+    """
+
+    def __init__(self, set_line, unset_line, comment, usage, escape=(), unset_usage="",
+                 frames=((), ()), before_path=""):
+        self.set_line, self.unset_line, self.comment = set_line, unset_line, comment
+        self.usage, self.unset_usage = usage, unset_usage or usage
+        self.escape, self.frames, self.before_path = escape, frames, before_path
+
+    def lines(self, values):
+        """The lines that set {name: value}, or that unset where all values are None."""
+        unset = None in values.values()
+        lines = [self.unset_line.replace("%s", name) if unset else self.set(name, value)
+                 for name, value in values.items()]
+        frame = self.frames[unset]
+        return list(frame[:1]) + lines + list(frame[1:])
 
     def set(self, name, value):
         for char, escaped in self.escape:
             value = value.replace(char, escaped)
-        return self.set_line % (name, value)
+        line = self.set_line % (name, value)
+        return self.before_path + line if name.endswith("PATH") else line
 
-    def hint(self, command):
+    def hint(self, command, unset=False):
         if ("!", "\\!") in self.escape:  # tcsh expands it in comments too
             command = command.replace("!", "\\!")
         return ("%s Run this command to configure your shell: \n%s %s" % (
-            self.comment, self.comment, self.usage % command)).splitlines()
+            self.comment, self.comment, (self.unset_usage if unset else self.usage) % command)
+        ).splitlines()
 
 
 BACKSLASH = ("\\", "\\\\"), ('"', '\\"')
-POSIX_SHELL = Shell('export %s="%s"', "unset %s", "#", "eval $(%s)",
-                    BACKSLASH + (("$", "\\$"), ("`", "\\`")))
+POSIX_SHELL = Shell('export %s="%s"', "unset %s", "#", "eval $(%s)", BACKSLASH + (
+    ("$", "\\$"), ("`", "\\`"),
+    # What an eval without quotes would expand or join stands outside the quotes, or between two.
+    ("  ", ' "" '), ("  ", ' "" '), ("*", '"*"'), ("?", '"?"'), ("[", '"["')))
 SHELLS = {
     "fish": Shell('set -gx %s "%s";', "set -e %s;", "#", "eval (%s)", BACKSLASH + (("$", "\\$"),)),
     "powershell": Shell('$Env:%s = "%s"', "Remove-Item Env:\\\\%s", "#", "& %s | Invoke-Expression",
-                        (("`", "``"), ('"', '`"'), ("$", "`$"))),
-    "cmd": Shell("SET %s=%s", "SET %s=", "REM", "\t@FOR /f \"tokens=*\" %%i IN ('%s') DO @%%i", ()),
+                        (("`", "``"), ('"', '`"'), ("$", "`$"), ("\u201c", "`\u201c"),
+                         ("\u201d", "`\u201d"), ("\u201e", "`\u201e"))),
+    "cmd": Shell("SET %s=%s", "SET %s=", "REM", "\t@FOR /f \"tokens=*\" %%i IN ('%s') DO @%%i"),
     "tcsh": Shell('setenv %s "%s";', "unsetenv %s;", ":", "eval `%s`",
                   (('"', '"\\""'), ("$", '"\\$"'), ("`", '"\\`"'), ("!", "\\!"))),
     "emacs": Shell('(setenv "%s" "%s")', '(setenv "%s" nil)', ";;", "(with-temp-buffer "
                    '(shell-command "%s" (current-buffer)) (eval-buffer))', BACKSLASH),
+    # xonsh expands $ in the variables that it takes for paths, unless they are declared as text.
+    "xonsh": Shell('$%s = "%s"', 'if "%s" in ${...}: del $%s', "#", "execx($(%s))", BACKSLASH,
+                   before_path='${...}.register("DOCKER_CERT_PATH", type="str"); '),
+    # nushell evaluates no text, but loads data.
+    "nu": Shell('  "%s": "%s"', '  "%s"', "#", "%s | from nuon | load-env", BACKSLASH,
+                "hide-env -i ...(%s | from nuon)", (("{", "}"), ("[", "]"))),
 }
-SHELLS["pwsh"], SHELLS["csh"] = SHELLS["powershell"], SHELLS["tcsh"]
+SHELLS.update(pwsh=SHELLS["powershell"], csh=SHELLS["tcsh"], nushell=SHELLS["nu"])
+POSIX_SHELLS = ("sh", "bash", "zsh", "dash", "ksh", "ash", "busybox", "mksh", "ksh93", "yash")
 
 
 def find_shell(name, environ):
-    """The Shell for --shell or $SHELL. Containers and services have no $SHELL, but have sh."""
-    if not name:
-        name = environ.get("SHELL", "").replace("\\", "/").rpartition("/")[2]
+    """The Shell for --shell, for the program that runs this one, or for $SHELL. Containers and
+    services have no $SHELL, but have sh."""
+    name = plain_shell_name(name) or parent_shell() or plain_shell_name(environ.get("SHELL", ""))
     if not name and WINDOWS:
         name = "powershell" if environ.get("PSModulePath", "").count(";") > 1 else "cmd"
-    name = name[:-4] if name.lower().endswith(".exe") else name
-    return SHELLS.get(name.lower(), POSIX_SHELL)
+    return SHELLS.get(name, POSIX_SHELL)
+
+
+def plain_shell_name(path):
+    """The name of a shell from its path: -bash, /bin/bash and bash.exe are all bash."""
+    words = path.replace("\\", "/").rpartition("/")[2].lower().split() or [""]
+    name = words[0].lstrip("-")
+    return name[:-4] if name.endswith(".exe") else name
+
+
+def parent_shell():
+    """The shell that started this program, "" if it was something else (ps(1), or /proc)."""
+    if WINDOWS:
+        return ""
+    parent = os.getppid()
+    try:
+        words = read_text("/proc/%d/cmdline" % parent).split("\0")
+    except OSError:
+        try:
+            words = run(["ps", "-o", "args=", "-p", str(parent)], seconds=5).stdout.split()
+        except MachineError:
+            return ""
+    first = plain_shell_name(words[0].split(" ")[0])  # xonsh makes one word of its command line
+    if first.startswith("python") and len(words) > 1:
+        first = plain_shell_name(words[1])
+    return first if first in SHELLS or first in POSIX_SHELLS else ""
 
 
 def table(rows, gap=3, least=5):
@@ -3108,7 +3413,8 @@ class Template:
 
     def _control(self, keyword):
         scope, loop = len(self.variables), keyword == "range"
-        pipeline, otherwise = self._pipeline(keyword), []  # type: typing.Any
+        pipeline = self._pipeline(keyword)
+        otherwise = []  # type: list
         self.loops += loop
         parts, ended = self._parts()
         self.loops -= loop
@@ -3522,7 +3828,7 @@ def _slice(item, *places):
     if ends[0] > ends[1]:
         raise ValueError("invalid slice index: %d > %d" % (ends[0], ends[1]))
     part = whole[ends[0]:ends[1]]
-    return part.decode("utf-8", "surrogateescape") if isinstance(item, str) else part
+    return part.decode("utf-8", "surrogateescape") if isinstance(part, bytes) else part
 
 
 def _length(item):
@@ -3702,7 +4008,7 @@ TEXT_ARGUMENTS = {"printf": (0,), "upper": (0,), "lower": (0,), "title": (0,), "
 # === 14. Commands =================================================================================
 
 GLOBAL_FLAGS = (
-    Flag("debug", False, "Enable debug mode", "MACHINE_DEBUG", "D"),
+    Flag("debug", False, "Enable debug mode", short="D"),
     Flag("storage-path", os.path.join("~", ".docker", "machine"), "Configures storage path",
          "MACHINE_STORAGE_PATH", "s"),
     Flag("tls-ca-cert", "", "CA to verify remotes against", "MACHINE_TLS_CA_CERT"),
@@ -3713,8 +4019,8 @@ GLOBAL_FLAGS = (
          "MACHINE_GITHUB_API_TOKEN", secret=True),
     Flag("native-ssh", False, "Accepted for compatibility; the system's ssh is always used",
          "MACHINE_NATIVE_SSH"),
-    Flag("bugsnag-api-token", "", "Accepted for compatibility; nothing is ever sent",
-         "MACHINE_BUGSNAG_API_TOKEN", secret=True),
+    Flag("bugsnag-api-token", "", 'Bugsnag key to send crash reports with; none are sent without, '
+         'or with "no-report"', "MACHINE_BUGSNAG_API_TOKEN", secret=True),
     Flag("help", False, "show help", short="h"),
     Flag("version", False, "print the version", short="v"),
 )
@@ -3812,6 +4118,8 @@ def on_each(context, names, action):
     def work(name):
         if not context.store.exists(name):
             raise context.store.no_such(name)
+        if len(names) > 1:
+            out.work_on(name)
         with context.store.lock(name):
             machine = context.store.load(name)
             try:
@@ -3822,9 +4130,16 @@ def on_each(context, names, action):
     return report_each(names, each(work, names))
 
 
-def report_each(names, results):
-    """Print the answers and errors of several machines; the exit code."""
+def report_each(names, results, layout="", default=""):
+    """Print the answers (objects for --format) and the errors of several machines; the exit
+    code."""
     code = 0
+    answers = [result for result in results if isinstance(result, dict)]
+    if layout == "json":
+        out.answer(go_json(answers, None))
+    else:
+        for data in answers:
+            out.answer(render(layout or default, data))
     for name, result in zip(names, results):
         if isinstance(result, MachineError):
             said = result.message if '"%s"' % name in result.message else "%s: %s" % (
@@ -3833,8 +4148,6 @@ def report_each(names, results):
             code = max(code, result.code)
         elif isinstance(result, Exception):
             raise result
-        elif result is not None:
-            out.answer(result)
     return code
 
 
@@ -3875,6 +4188,7 @@ def command_create(context, words):
     if wants_help:
         return show_command_help(COMMANDS["create"], flags)
     options, names = parse_flags(flags, words)
+    hide_secrets(flags, options)
     machine = new_machine(context, driver_class, options, names)
     try:
         out.say("Running pre-create checks...")
@@ -3927,9 +4241,9 @@ def new_machine(context, driver_class, options, names):
     if not names:
         raise UsageError("Error: No machine name specified", "See: docker-machine create --help")
     check_new_name(names[0])
-    refuse_existing(context, names[0])
     machine = context.store.new(names[0], driver_class)
     fill_host_options(machine, options, context.options)
+    refuse_existing(context, names[0])
     with stage("Error setting machine configuration from flags provided: "):
         check_engine_options(machine.engine)
         for name in machine.auth["ServerCertSANs"]:
@@ -3970,22 +4284,34 @@ def fill_host_options(machine, options, global_options):
 
 # --- queries
 
+FORMAT_FLAG = Flag("format", "", 'Answer as "json", or in the given Go template', short="f")
+
+
+def answer(options, data, text):
+    """Print the answer to a query: `text`, or `data` by --format."""
+    layout = options["format"]
+    out.answer(go_json(data, None) if layout == "json" else render(layout, data) if layout
+               else text)
+    return 0
+
+
 def command_active(context, options, words):
     if words:
         raise UsageError("Error: Too many arguments given")
-    machines = [row for row in list_rows(context.store, context.store.names(), options["timeout"])
-                if row["ActiveHost"]]
-    if not machines:
-        raise MachineError("No active host found", 'Choose one: eval "$(docker-machine env NAME)"')
-    out.answer(machines[0]["Name"])
-    return 0
+    rows = list_rows(context.store, context.store.names(), options["timeout"], only_active=True)
+    active = [row["Name"] for row in rows if row["ActiveHost"] or row["ActiveSwarm"]]
+    if active:
+        return answer(options, {"Name": active[0]}, active[0])
+    if any(row["State"] == TIMEOUT for row in rows):
+        raise MachineError("Error getting active host: timeout", "Give it longer: --timeout 30")
+    raise MachineError("No active host found", 'Choose one: eval "$(docker-machine env NAME)"')
 
 
 def command_config(context, options, words):
     out.progress_to_stderr = True
     machine = context.machine(words[:1])
     with stage("Error running connection boilerplate: "):
-        url = checked_url(machine)
+        url = checked_url(machine, options["swarm"])
     files = [os.path.join(machine.folder, name) for name in ("ca.pem", "cert.pem", "key.pem")]
     out.answer("\n".join(["--tlsverify"] + [
         "--%s=%s" % (flag, json_text(path))
@@ -3993,37 +4319,59 @@ def command_config(context, options, words):
     return 0
 
 
-def checked_url(machine):
-    """The URL of a machine whose engine has just answered over TLS. Raises MachineError."""
-    machine.engine_version()
-    return machine.driver.engine_url()
+def checked_url(machine, swarm=False):
+    """The URL of a machine whose engine (or Swarm manager) has just answered over TLS. Raises
+    MachineError."""
+    url = machine.swarm_url() if swarm else machine.driver.engine_url()
+    try:
+        if swarm:
+            engine_get(url, machine.auth, "/version", 20, machine.name)
+        else:
+            machine.engine_version()
+    except Unreachable:
+        if swarm:
+            machine.engine_version()
+            raise MachineError("Connection to Swarm cannot be checked but the certs are valid. "
+                               "Maybe swarm is not started")
+        raise
+    return url
 
 
 def command_env(context, options, words):
     out.progress_to_stderr = True
-    names = ["DOCKER_TLS_VERIFY", "DOCKER_HOST", "DOCKER_CERT_PATH", "DOCKER_MACHINE_NAME"]
+    if options["unset"] and words:
+        raise UsageError("Error: Expected no machine name when the -u flag is present")
+    values = no_variables(options) if options["unset"] else variables(context, options, words)
+    if options["format"]:
+        return answer(options, values, "")
+    shell = find_shell(options["shell"], os.environ)
     command = " ".join('"%s"' % word if " " in word or "\\" in word else word
                        for word in context.typed).replace("\n", " ")  # it stays one comment line
-    if options["unset"]:
-        if words:
-            raise UsageError("Error: Expected no machine name when the -u flag is present")
-        shell = find_shell(options["shell"], os.environ)
-        names += [no_proxy_variable()] if options["no-proxy"] else []
-        lines = [shell.unset_line % name for name in names]
-    else:
-        machine = context.machine(words)
-        with stage("Error checking TLS connection: "):
-            url = checked_url(machine)
-        shell = find_shell(options["shell"], os.environ)
-        values = list(zip(names, ("1", url, machine.folder, machine.name)))
-        if WINDOWS:
-            values.append(("COMPOSE_CONVERT_WINDOWS_PATHS", "true"))
-        if options["no-proxy"]:
-            values.append((no_proxy_variable(), no_proxy_value(machine.driver.get_ip())))
-        lines = [shell.set(name, value) for name, value in values]
-    for line in lines + shell.hint(command):
+    for line in shell.lines(values) + shell.hint(command, options["unset"]):
         out.answer(line)
     return 0
+
+
+DOCKER_VARIABLES = ("DOCKER_TLS_VERIFY", "DOCKER_HOST", "DOCKER_CERT_PATH", "DOCKER_MACHINE_NAME")
+
+
+def no_variables(options):
+    names = DOCKER_VARIABLES + ((no_proxy_variable(),) if options["no-proxy"] else ())
+    return dict.fromkeys(names)
+
+
+def variables(context, options, words):
+    """What `env` sets, {name: value}, after a look at the engine. Raises MachineError."""
+    machine = context.machine(words)
+    with stage("Error checking TLS connection: "):
+        url = checked_url(machine, options["swarm"])
+    values = dict(zip(DOCKER_VARIABLES, ("1", url, machine.folder, machine.name)))
+    if WINDOWS:
+        values["COMPOSE_CONVERT_WINDOWS_PATHS"] = "true"
+    if options["no-proxy"]:
+        with stage("Error getting host IP: "):
+            values[no_proxy_variable()] = no_proxy_value(machine.driver.get_ip())
+    return values
 
 
 def no_proxy_variable():
@@ -4039,45 +4387,44 @@ def no_proxy_value(address):
 
 def command_inspect(context, options, words):
     machine = context.machine(words)
-    if options["format"]:
+    if options["format"] not in ("", "json"):
         with stage("template parsing error: "):
-            template = Template(options["format"])
-        out.answer(template.render(machine.config))
-    else:
-        out.answer(go_json(machine.config))
-    return 0
+            Template(options["format"])
+    return answer(options, machine.config, go_json(machine.config))
 
 
 def command_ip(context, options, words):
     names = context.names(words)
 
     def address(name):
+        machine = context.store.load(name)
         with stage("Error getting IP address: "):
-            return context.store.load(name).driver.get_ip()
+            return {"Name": name, "IPAddress": machine.driver.get_ip()}
 
-    return report_each(names, each(address, names))
+    return report_each(names, each(address, names), options["format"], "{{.IPAddress}}")
 
 
 def command_url(context, options, words):
-    out.answer(context.machine(words).driver.get_url())
-    return 0
+    machine = context.machine(words)
+    url = machine.driver.get_url()
+    return answer(options, {"Name": machine.name, "URL": url}, url)
 
 
 def command_status(context, options, words):
     machine = context.machine(words)
     with stage("error getting state for host %s: " % machine.name):
-        out.answer(machine.driver.get_state())
-    return 0
+        state = machine.driver.get_state()
+    return answer(options, {"Name": machine.name, "State": state}, state)
 
 
 def command_version(context, options, words):
     if not words:
-        out.answer(version_line(context.program))
-        return 0
+        line = version_line(context.program)
+        return answer(options, {"Version": __version__, "Build": line.rpartition(" ")[2]}, line)
     machine = context.machine(words)
     with stage("Unable to query docker version: "):
-        out.answer(machine.engine_version())
-    return 0
+        version = machine.engine_version()
+    return answer(options, {"Name": machine.name, "DockerVersion": version}, version)
 
 
 def version_line(program):
@@ -4099,26 +4446,29 @@ LS_HEADERS = dict({field: header for header, field in LS_COLUMNS}, ActiveHost="A
 
 def command_ls(context, options, words):
     filters = parse_filters(options["filter"])
-    store = context.store
+    names = context.store.names()
+    if filters or options["quiet"]:
+        names = [name for name in names
+                 if keep_machine(context.store, name, filters, options["quiet"])]
     if options["quiet"] and "state" not in filters:
-        for name in store.names():
-            if keep_machine(store, name, filters, quiet=True):
-                out.answer(name)
-        return 0
-    names = [name for name in store.names() if keep_machine(store, name, filters, options["quiet"])]
-    rows = [row for row in list_rows(store, names, options["timeout"])
+        return show_lines(names)
+    rows = [row for row in list_rows(context.store, names, options["timeout"])
             if row["DriverName"] == "not found" and not options["quiet"]
             or row["State"].lower() in filters.get("state", [row["State"].lower()])]
     if options["quiet"]:
-        for name in sorted(row["Name"] for row in rows):
-            out.answer(name)
-    elif options["format"]:
-        show_formatted(rows, options["format"])
-    else:
-        cells = [[header for header, _ in LS_COLUMNS]]
-        cells += [[str(row[field]) for _, field in LS_COLUMNS] for row in rows]
-        for line in table(cells):
-            out.answer(line)
+        return show_lines(sorted(row["Name"] for row in rows))
+    if options["format"] == "json":
+        return show_lines([go_json(rows, None)])
+    if options["format"]:
+        return show_formatted(rows, options["format"])
+    cells = [[header for header, _ in LS_COLUMNS]]
+    return show_lines(table(cells + [[str(row[field]) for _, field in LS_COLUMNS]
+                                     for row in rows]))
+
+
+def show_lines(lines):
+    for line in lines:
+        out.answer(line)
     return 0
 
 
@@ -4132,8 +4482,7 @@ def show_formatted(rows, template):
              for row in ([LS_HEADERS] if in_table else []) + rows]
     if in_table:
         lines = table([line.split("\t") for line in lines])
-    for line in lines:
-        out.answer(line)
+    return show_lines(lines)
 
 
 def parse_filters(texts):
@@ -4191,54 +4540,97 @@ def swarm_master(store, machine):
     return ""
 
 
-def list_rows(store, names, seconds):
-    """The rows of `ls` as dicts, in natural order; machines are asked in parallel."""
-    rows = each(lambda name: list_row(store, name, seconds), names)
+def list_rows(store, names, seconds, only_active=False):
+    """The rows of `ls` as dicts, in natural order. Each engine is asked once, all in parallel, and
+    all together take `seconds`; `only_active` asks only those that DOCKER_HOST names."""
+    import time
+    start = time.monotonic()
+    listed = each(lambda name: list_row(store, name), names)
+    rows = [row for row, _ in listed]
+    questions = {}  # type: dict
+    for row, machine in listed:
+        if machine and not (only_active and os.environ.get("DOCKER_HOST") not in (
+                row["URL"], row["ActiveSwarm"])):
+            questions.setdefault(machine.engine_question(), []).append((row, machine))
+    left = max(seconds - (time.monotonic() - start), 0.001)
+    answers = each(lambda same: ask_engine(same, seconds / 2), questions.values(), 500, left)
+    silent = {"State": TIMEOUT, "Active": "", "DockerVersion": "",
+              "ResponseTime": go_duration(seconds)}
+    for same, found in zip(questions.values(), answers):
+        found = [silent] * len(same) if isinstance(found, Exception) else found
+        for (row, _), news in zip(same, found):
+            row.update(news)
     for row in rows:
-        if isinstance(row, Exception):
-            raise row
+        finish_row(row)
     fill_swarm_column(rows)
     return sorted(rows, key=lambda row: natural_key(row["Name"]))
 
 
-def list_row(store, name, seconds):
-    """One machine as a row; whatever is wrong with it is in "Error"."""
-    import time
+def list_row(store, name):
+    """(row, Machine) of one machine before its engine is asked; whatever is wrong with it is in
+    "Error", and there is no Machine then."""
     row = dict.fromkeys(LS_HEADERS, "")  # type: dict
-    row.update(Name=name, ActiveHost=False, ActiveSwarm=False, SwarmOptions=None,
-               EngineOptions=None, DriverName="not found", State=ERROR)
-    start = time.monotonic()
+    row.update(Name=name, ActiveHost=False, SwarmOptions=None, EngineOptions=None,
+               DriverName="not found", State=ERROR)
     try:
         machine = store.load(name)
         row.update(DriverName=machine.driver_name, Active="-", DockerVersion="Unknown",
                    SwarmOptions=machine.swarm, EngineOptions=machine.engine)
-        ask_machine(machine, row, seconds)
+        row.update(URL=machine.driver.engine_url())
+        if machine.swarm.get("Master"):
+            row["ActiveSwarm"] = machine.swarm_url()
+        return row, machine
     except MachineError as error:
         row["Error"] = " ".join(error.message.split())
     except Exception as error:  # a value of a wrong type must not hide the other machines
         row.update(State=ERROR, Error="config.json cannot be used: %s" % error)
-    row["ResponseTime"] = "%.3fs" % (time.monotonic() - start)
-    return row
+    return row, None
 
 
-def ask_machine(machine, row, seconds):
-    """Fill in what the machine says of itself: first its engine, and only if that is silent its
-    driver. Both together take `seconds` at most."""
-    driver = machine.driver
-    driver.patience = max(seconds / 2, 0.5)
+def ask_engine(same, seconds):
+    """News for the rows of machines that have one engine: by its answer, and by their drivers if
+    it is silent. Takes 2 * `seconds` at most."""
+    import time
+    start = time.monotonic()
     try:
-        row.update(State=RUNNING, URL=driver.engine_url())
-        row["DockerVersion"] = "v" + engine_version(row["URL"], machine.auth, driver.patience,
-                                                    machine.name)
+        row, machine = same[0]
+        version = "v" + engine_version(row["URL"], machine.auth, seconds, machine.name)
+        news = [{"State": RUNNING, "DockerVersion": version}] * len(same)
     except MachineError as error:
-        if isinstance(error, Unreachable):
-            row["State"] = driver.get_state()
-        if row["State"] == RUNNING:
-            row["Error"] = "Unable to query docker version: " + error.message.replace("\n", " ")
-        else:
-            row["URL"] = ""
-    if row["State"] == RUNNING and row["URL"] == os.environ.get("DOCKER_HOST"):
-        row.update(Active="*", ActiveHost=True)
+        news = [silent_engine(machine, error, seconds) for _, machine in same]
+    return [dict(one, ResponseTime=go_duration(time.monotonic() - start)) for one in news]
+
+
+def silent_engine(machine, error, seconds):
+    """News for the row of a machine whose engine gave no version."""
+    try:
+        machine.driver.patience = seconds
+        state = machine.driver.get_state() if isinstance(error, Unreachable) else RUNNING
+    except MachineError as failure:
+        return {"State": ERROR, "Error": " ".join(failure.message.split())}
+    said = "Unable to query docker version: " + " ".join(error.message.split())
+    if state == RUNNING and isinstance(error, Silent):
+        return {"State": TIMEOUT, "Active": "", "DockerVersion": "", "Error": said}
+    return {"State": state, "Error": said if state == RUNNING else ""}
+
+
+def finish_row(row):
+    """What follows from the state: only a running machine has a URL and can be active."""
+    there, swarm = os.environ.get("DOCKER_HOST"), row["ActiveSwarm"]
+    if row["State"] != RUNNING:
+        row["URL"] = ""
+    row["ActiveHost"] = bool(row["URL"]) and row["URL"] == there
+    row["ActiveSwarm"] = bool(row["URL"] and swarm) and swarm == there
+    if row["ActiveHost"] or row["ActiveSwarm"]:
+        row["Active"] = "* (swarm)" if row["ActiveSwarm"] else "*"
+
+
+def go_duration(seconds):
+    """A span of time as Go prints it, in whole milliseconds: 16ms, 3.053s, 1m2.5s."""
+    if seconds < 1:
+        return "%dms" % (seconds * 1000)
+    minutes, rest = divmod(round(seconds, 3), 60)
+    return ("%dm" % minutes if minutes else "") + ("%.3f" % rest).rstrip("0").rstrip(".") + "s"
 
 
 def fill_swarm_column(rows):
@@ -4257,6 +4649,34 @@ def command_provision(context, options, words):
     return on_each(context, context.names(words), lambda machine: machine.provision())
 
 
+def command_start(context, options, words):
+    code = on_each(context, context.names(words), lambda machine: machine.start())
+    return code or tell_of_addresses("Started")
+
+
+def command_restart(context, options, words):
+    code = on_each(context, context.names(words), lambda machine: machine.restart())
+    return code or tell_of_addresses("Restarted")
+
+
+def tell_of_addresses(what):
+    out.say(what + " machines may have new IP addresses. You may need to re-run the "
+            "`docker-machine env` command.")
+    return 0
+
+
+def command_stop(context, options, words):
+    return on_each(context, context.names(words), lambda machine: machine.stop())
+
+
+def command_kill(context, options, words):
+    return on_each(context, context.names(words), lambda machine: machine.stop(kill=True))
+
+
+def command_upgrade(context, options, words):
+    return on_each(context, context.names(words), lambda machine: machine.upgrade())
+
+
 def command_regenerate_certs(context, options, words):
     if not options["force"]:
         answer = ask("Regenerate TLS machine certs?  Warning: this is irreversible. (y/n): ")
@@ -4269,10 +4689,10 @@ def command_regenerate_certs(context, options, words):
     out.say("Regenerating TLS certificates")
     if options["client-certs"]:
         out.say("Regenerating local certificates")
-    # The shared client certificate is renewed once, before the machines get copies of it.
+    # The shared certificates are renewed once, before the machines get copies of them.
     first = options["client-certs"] and context.store.load(names[0])
     if first:
-        first.bootstrap_certificates(renew_client=True)
+        first.bootstrap_certificates(renew=True)
     return on_each(context, names, lambda machine: machine.provision(renew_server=True))
 
 
@@ -4289,34 +4709,48 @@ def command_rm(context, options, words):
     if not words:
         raise UsageError("Error: Expected to get one or more machine names as arguments",
                          "See: docker-machine rm --help")
-    names = list(dict.fromkeys(words))
+    names = list(dict.fromkeys(name for word in words for name in matching(context.store, word)))
     out.say("About to remove " + ", ".join(names))
     out.say("WARNING: This action will delete both local reference and remote instance.")
     if not options["force"] and not options["y"] and not ask(
             "Are you sure? (y/n): ").lower().startswith("y"):
         return 0
-    code = 0
-    for name in names:
-        try:
+
+    def remove(name):
+        with stage('Error removing host "%s": ' % name):
             remove_machine(context.store, name, options["force"])
-        except MachineError as error:
-            error.message = 'Error removing host "%s": %s' % (name, error.message)
-            show_error(error)
-            code = 1
-    return code
+
+    return report_each(names, each(remove, names))
+
+
+def matching(store, word):
+    """The machines that a word of `rm` names: itself, or those that a glob pattern matches.
+    Raises MachineError for a pattern of nothing but wildcards, and for one without a match."""
+    import fnmatch
+    if not set(word) & set("*?["):
+        if not is_plain_name(word):
+            raise UsageError('"%s" is not the name of a machine.' % word, "See: docker-machine ls")
+        return [word]
+    if not set(word) & set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"):
+        raise UsageError('The pattern "%s" would remove every machine.' % word, "Name them, or: "
+                         "docker-machine rm $(docker-machine ls -q)")
+    found = fnmatch.filter(store.names(), word)
+    if not found:
+        raise MachineError('No machine matches "%s".' % word, "See: docker-machine ls")
+    return found
 
 
 def remove_machine(store, name, force):
     """Remove a machine at its driver's and here. Raises MachineError and keeps the entry if the
     driver fails; with `force` that is only told."""
     if not store.exists(name):
-        if force and is_plain_name(name):
+        if force:
             return out.warn(store.no_such(name).message)
         raise store.no_such(name)
     with store.lock(name) as lock:
         try:
             if os.path.exists(os.path.join(store.folder(name), "config.json")):
-                store.load(name).remove()
+                store.load(name).driver.remove()
         except MachineError as error:
             if not force:
                 error.hint = error.hint or ("To forget it here without deleting it there: "
@@ -4343,7 +4777,7 @@ def command_ssh(context, words):
 def command_scp(context, options, words):
     if len(words) != 2:
         raise UsageError("Improper number of arguments", "See: docker-machine scp --help")
-    need("rsync" if options["delta"] else "scp")
+    need(*("rsync", "--delta option") if options["delta"] else ("scp", "scp feature"))
     places = [Place(context.store, word) for word in words]
     remote = [place for place in places if place.machine]
     if options["delta"] and len(remote) == 2:
@@ -4371,8 +4805,15 @@ def rsync_quote(word):
 
 
 def copy_between(options, places):
-    """scp by way of this computer; each machine's settings are in a file of ssh_config form,
-    since one command line can hold only one port."""
+    """scp by way of this computer."""
+    flags = ["-3"] + (["-r"] if options["recursive"] else []) + (["-q"] if options["quiet"] else [])
+    return run_with_config(["scp"], places, flags + ["--"] + [place.alias_text()
+                                                              for place in places])
+
+
+def run_with_config(program, places, words):
+    """A program of OpenSSH's family, with the machines' settings in a file of ssh_config form:
+    one command line can hold only one port. Its exit code."""
     import subprocess
     import tempfile
     with tempfile.TemporaryDirectory(prefix="docker-machine-") as folder:
@@ -4381,9 +4822,25 @@ def copy_between(options, places):
                            for place in places)
         write_atomic(path, blocks + "\nHost *\nInclude ~/.ssh/config\n"
                      "Include /etc/ssh/ssh_config\n")
-        argv = ["scp", "-F", path, "-3"] + (["-r"] if options["recursive"] else [])
-        argv += ["-q"] if options["quiet"] else []
-        return subprocess.call(argv + ["--"] + [place.alias_text() for place in places])
+        return subprocess.call(program + ["-F", path] + words)
+
+
+def command_mount(context, options, words):
+    if not 1 <= len(words) <= 2:
+        raise UsageError("Improper number of arguments", "See: docker-machine mount --help")
+    fusermount = "umount" if sys.platform == "darwin" else "fusermount"
+    if options["unmount"]:
+        need(fusermount, "unmount option")
+    else:
+        need("sshfs", "mount feature")
+    word = words[0] if ":" in words[0] else "%s:%s" % (context.names([])[0], words[0])
+    place = Place(context.store, word)
+    point = words[1] if len(words) > 1 else place.path
+    if options["unmount"]:
+        return hand_over([fusermount] + (["-u"] if fusermount != "umount" else []) + [point])
+    if not place.machine:
+        raise UsageError('"%s" is not on a machine.' % words[0], "Write NAME:PATH.")
+    return run_with_config(["sshfs"], [place], [place.alias_text(), point])
 
 
 class Place:
@@ -4414,6 +4871,133 @@ class Place:
 
     def alias_text(self):
         return "%s@%s:%s" % (self.login(), self.machine.name, self.path)
+
+
+# --- crash reports
+
+BUGSNAG = "https://notify.bugsnag.com/"
+CRASHING_COMMANDS = ("create", "upgrade")  # as in Docker Machine, the long ones
+
+
+def report_crash(context, command, error):
+    """Leave a report of an unexpected exception in the store, and send it where the user has set
+    a Bugsnag key. A file "no-error-report" in the store forbids both. Raises nothing."""
+    import platform
+    import time
+    import traceback
+    if os.path.exists(os.path.join(context.store.path, "no-error-report")):
+        return
+    report = {
+        "Version": __version__, "Python": platform.python_version(), "OS": platform.platform(),
+        "Shell": os.environ.get("SHELL", ""), "Command": command,
+        "Stage": getattr(error, "stage", "").strip(": "),
+        "Error": "%s: %s" % (type(error).__name__, error),
+        "Traceback": "".join(traceback.format_exception(type(error), error, error.__traceback__)),
+    }
+    report = {key: out.mask(text) for key, text in report.items()}
+    name = "%s-%d.json" % (time.strftime("%Y%m%d-%H%M%S"), os.getpid())
+    path = os.path.join(context.store.path, "crash-reports", name)
+    try:
+        make_folder(os.path.dirname(path))
+        write_atomic(path, go_json(report))
+        out.error("A report is in " + path)
+        token = context.options["bugsnag-api-token"]
+        if token not in ("", "no-report"):
+            send_crash_report(token, report, type(error).__name__, error)
+    except MachineError as failure:
+        out.warn("the crash report could not be saved or sent: %s" % failure)
+
+
+def send_crash_report(token, report, kind, error):
+    """POST a report in the form of Bugsnag's error reporting API, payload version 4."""
+    import traceback
+    frames = [{"file": os.path.basename(frame.filename), "lineNumber": frame.lineno,
+               "method": frame.name, "inProject": True}
+              for frame in reversed(traceback.extract_tb(error.__traceback__))]
+    event = {
+        "payloadVersion": "4", "severity": "error", "context": report["Command"],
+        "exceptions": [{"errorClass": kind, "message": report["Error"], "stacktrace": frames}],
+        "app": {"version": report["Version"], "releaseStage": "production"},
+        "device": {"osName": report["OS"], "runtimeVersions": {"python": report["Python"]}},
+        "metaData": {"machine": {key: report[key] for key in ("Stage", "Shell", "Traceback")}},
+    }
+    body = {"apiKey": token, "payloadVersion": "4", "events": [event], "notifier": {
+        "name": "docker_machine.py", "version": __version__, "url": "https://bugsnag.com"}}
+    url = os.environ.get("BUGSNAG_NOTIFY_ENDPOINT") or BUGSNAG
+    post_json(url, body, {"Bugsnag-Api-Key": token, "Bugsnag-Payload-Version": "4"})
+    out.error("It was sent to " + url)
+
+
+# --- completion
+
+COMPLETION_SCRIPTS = {  # each asks `completion SHELL WORDS...` what the last word can become
+    "bash": r"""_docker_machine() {
+    local line
+    COMPREPLY=()
+    while IFS= read -r line; do COMPREPLY+=("$line"); done < <(
+        docker-machine completion bash "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
+}
+complete -o default -F _docker_machine docker-machine""",
+    "zsh": r"""#compdef docker-machine
+_docker_machine() {
+    local -a found
+    found=(${(f)"$(docker-machine completion zsh "${(@)words[2,CURRENT]}" 2>/dev/null)"})
+    if (( $#found )); then compadd -a found; else _files; fi
+}
+compdef _docker_machine docker-machine""",
+    "fish": r"""function __docker_machine
+    set -l words (commandline -opc) (commandline -ct)
+    docker-machine completion fish $words[2..-1] 2>/dev/null
+end
+complete -c docker-machine -a '(__docker_machine)'""",
+    # PowerShell drops an empty argument, hence the sign before the last word.
+    "powershell": r"""Register-ArgumentCompleter -Native -CommandName docker-machine -ScriptBlock {
+    param($word, $ast, $position)
+    $words = @($ast.CommandElements | Select-Object -Skip 1 | ForEach-Object { "$_" })
+    if ($word) { $words = @($words | Select-Object -SkipLast 1) }
+    docker-machine completion powershell @words "+$word" | ForEach-Object {
+        [System.Management.Automation.CompletionResult]::new($_)
+    }
+}""",
+}
+
+
+def command_completion(context, words):
+    if words[:1] in (["-h"], ["-help"], ["--help"]):
+        return show_command_help(COMMANDS["completion"])
+    if not words or words[0] not in COMPLETION_SCRIPTS:
+        raise UsageError("Error: Expected one of the shells " + ", ".join(COMPLETION_SCRIPTS),
+                         'For example: eval "$(docker-machine completion bash)"')
+    if len(words) == 1:
+        return show_lines([COMPLETION_SCRIPTS[words[0]]])
+    typed = words[-1][1:] if words[0] == "powershell" else words[-1]
+    return show_lines(sorted(word for word in completions(context, words[1:-1], typed)
+                             if word.startswith(typed)))
+
+
+def completions(context, before, typed):
+    """What can stand after the words `before`; shells show only what begins with `typed`."""
+    _, rest = parse_flags(GLOBAL_FLAGS, [word for word in before if word not in ("-", "--")],
+                          interleaved=False)
+    command = COMMANDS.get(rest[0]) if rest else None
+    flags = GLOBAL_FLAGS if command is None else command.flags + (HELP_FLAG,)
+    if command and command.name == "create":
+        driver = DRIVERS.get(create_driver_name(rest + [""], os.environ), Driver)
+        flags = tuple(create_flags(driver)) + (HELP_FLAG,)
+    last = before[-1].lstrip("-") if before and before[-1].startswith("-") else ""
+    for flag in flags:
+        if last and last in (flag.name, flag.short) and not isinstance(flag.default, bool):
+            return {"driver": list(DRIVERS), "shell": ["bash"] + list(SHELLS)}.get(flag.name, [])
+    if typed.startswith("-"):
+        return ["--" + flag.name for flag in flags]
+    if command is None:
+        return [] if rest else list(COMMANDS)
+    if command.name in ("help", "completion"):
+        return list(COMMANDS if command.name == "help" else COMPLETION_SCRIPTS)
+    names = context.store.names() if "NAME" in command.usage and command.name != "create" else []
+    names += [name + ":" for name in context.store.names()] if command.name in ("scp", "mount") \
+        else []
+    return [name for name in names if name.isprintable()]
 
 
 # --- help
@@ -4457,30 +5041,36 @@ def show_command_help(command, flags=None):
     return 0
 
 
+SWARM_FLAG = Flag("swarm", False, "Use the address of the Swarm manager instead of the engine's")
 TIMEOUT_FLAG = Flag("timeout", 10, "Timeout in seconds", short="t")
 ONE, SOME = "[NAME]", "[NAME...]"
 COMMANDS = {command.name: command for command in (
-    Command("active", command_active, "", "Print which machine is active", (TIMEOUT_FLAG,)),
-    Command("config", command_config, ONE, "Print the connection config for machine"),
+    Command("active", command_active, "", "Print which machine is active",
+            (TIMEOUT_FLAG, FORMAT_FLAG)),
+    Command("config", command_config, ONE, "Print the connection config for machine",
+            (SWARM_FLAG,)),
     Command("create", command_create, "NAME", "Create a machine", raw=True),
     Command("env", command_env, ONE,
             "Display the commands to set up the environment for the Docker client", (
+                SWARM_FLAG, FORMAT_FLAG,
                 Flag("shell", "", "Force environment to be configured for a specified shell: "
-                     "[fish, cmd, powershell, tcsh, emacs], default is auto-detect"),
+                     "[%s], default is auto-detect" % ", ".join(["bash"] + sorted(SHELLS))),
                 Flag("unset", False, "Unset variables instead of setting them", short="u"),
                 Flag("no-proxy", False, "Add machine IP to NO_PROXY environment variable"))),
-    Command("inspect", command_inspect, ONE, "Inspect information about a machine", (
-        Flag("format", "", "Format the output using the given go template", short="f"),)),
-    Command("ip", command_ip, SOME, "Get the IP address of a machine"),
+    Command("inspect", command_inspect, ONE, "Inspect information about a machine",
+            (FORMAT_FLAG,)),
+    Command("ip", command_ip, SOME, "Get the IP address of a machine", (FORMAT_FLAG,)),
+    Command("kill", command_kill, SOME, "Kill a machine"),
     Command("ls", command_ls, "", "List machines", (
         Flag("quiet", False, "Enable quiet mode", short="q"),
         Flag("filter", [], "Filter output based on conditions provided"), TIMEOUT_FLAG,
-        Flag("format", "", "Pretty-print machines using a Go template", short="f"))),
+        FORMAT_FLAG)),
     Command("provision", command_provision, SOME, "Re-provision existing machines"),
     Command("regenerate-certs", command_regenerate_certs, SOME,
             "Regenerate TLS Certificates for a machine", (
                 Flag("force", False, "Force rebuild and do not prompt", short="f"),
                 Flag("client-certs", False, "Also regenerate client certificates and CA."))),
+    Command("restart", command_restart, SOME, "Restart a machine"),
     Command("rm", command_rm, "NAME...", "Remove a machine", (
         FORCE_FLAG,
         Flag("y", False, "Assumes automatic yes to proceed with remove, without prompting "
@@ -4494,10 +5084,18 @@ COMMANDS = {command.name: command for command in (
              "differences (uses rsync)", short="d"),
         Flag("quiet", False, "Disables the progress meter as well as warning and diagnostic "
              "messages from ssh", short="q"))),
-    Command("status", command_status, ONE, "Get the status of a machine"),
-    Command("url", command_url, ONE, "Get the URL of a machine"),
+    Command("mount", command_mount, "[NAME:]PATH [MOUNTPOINT]",
+            "Mount or unmount a directory from a machine with SSHFS.", (
+                Flag("unmount", False, "Unmount instead of mount", short="u"),)),
+    Command("start", command_start, SOME, "Start a machine"),
+    Command("status", command_status, ONE, "Get the status of a machine", (FORMAT_FLAG,)),
+    Command("stop", command_stop, SOME, "Stop a machine"),
+    Command("upgrade", command_upgrade, SOME, "Upgrade a machine to the latest version of Docker"),
+    Command("url", command_url, ONE, "Get the URL of a machine", (FORMAT_FLAG,)),
     Command("version", command_version, ONE,
-            "Show the Docker Machine version or a machine docker version"),
+            "Show the Docker Machine version or a machine docker version", (FORMAT_FLAG,)),
+    Command("completion", command_completion, "SHELL",
+            "Print a completion script for bash, zsh, fish or powershell", raw=True),
     Command("help", command_help, "[COMMAND]", "Shows a list of commands or help for one command"),
 )}
 
@@ -4555,9 +5153,8 @@ def show_traceback():
 def dispatch(argv):
     """Find the command of a command line and run it; its exit code. Raises MachineError."""
     options, words = parse_flags(GLOBAL_FLAGS, argv[1:], interleaved=False)
-    out.debugging, out.progress_to_stderr = options["debug"], False
-    out.secrets.update(options[flag.name] for flag in GLOBAL_FLAGS
-                       if flag.secret and len(options[flag.name]) > 9)
+    out.debugging, out.progress_to_stderr = wants_debug(options["debug"]), False
+    hide_secrets(GLOBAL_FLAGS, options)
     context = Context(argv, options)
     if options["version"]:
         out.answer(version_line(context.program))
@@ -4568,7 +5165,27 @@ def dispatch(argv):
     name = "help" if name == "h" else name
     if name not in COMMANDS:
         raise unknown_command(context, name)
-    command = COMMANDS[name]
+    try:
+        return run_command(context, COMMANDS[name], words)
+    except (MachineError, OSError):
+        raise
+    except Exception as error:
+        if name in CRASHING_COMMANDS:
+            report_crash(context, name, error)
+        raise
+
+
+def wants_debug(flag):
+    """MACHINE_DEBUG beats --debug, both ways. Raises MachineError."""
+    text = os.environ.get("MACHINE_DEBUG", "")
+    try:
+        return parse_bool(text) if text else flag
+    except ValueError:
+        raise MachineError('Error parsing boolean value from MACHINE_DEBUG: "%s"' % text,
+                           "Set it to true or false.")
+
+
+def run_command(context, command, words):
     if command.raw:
         return command.function(context, words)
     options, words = parse_flags(command.flags + (HELP_FLAG,), words)

@@ -224,11 +224,15 @@ def test_a_client_of_another_ca_is_replaced(folder, other_ca):
     assert core.pair_problem(pair(folder), str(folder / "ca.pem")) == ""
 
 
-def test_renewing_the_client_keeps_the_ca(folder):
-    before = contents(folder)
-    bootstrap(folder, renew_client=True)
+def test_renewing_keeps_the_key_of_the_ca_so_that_what_it_signed_stays_valid(folder, tmp_path):
+    before, old = contents(folder), pair(tmp_path, "server")
+    core.issue_server(old, pair(folder, "ca"), "web", ["192.0.2.1"])
+    bootstrap(folder, renew=True)
     after = contents(folder)
-    assert [name for name in sorted(after) if after[name] == before[name]] == ["ca-key.pem", "ca.pem"]
+    assert [name for name in sorted(after) if after[name] == before[name]] == ["ca-key.pem"]
+    assert core.pair_problem(old, str(folder / "ca.pem")) == ""
+    (tmp_path / "old-ca.pem").write_bytes(before["ca.pem"])
+    assert core.pair_problem(pair(folder), str(tmp_path / "old-ca.pem")) == ""
 
 
 @pytest.mark.parametrize("damage", ["expired", "garbage", "wrong key"])
