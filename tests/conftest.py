@@ -19,7 +19,7 @@ import docker_machine as core
 
 ROOT = Path(core.__file__).resolve().parent
 VERSION = "26.1.5"  # what the engine of these tests says it is
-ANSWER = b"HTTP/1.0 200 OK\r\n\r\n", b'{"Version": "%s"}' % VERSION.encode()
+ANSWER = b"HTTP/1.0 200 OK\r\nServer: Docker/%s (linux)\r\n\r\n" % VERSION.encode(), b'{"Version": "%s"}' % VERSION.encode()
 Ended = collections.namedtuple("Ended", "code out err")
 
 
@@ -204,7 +204,7 @@ def listening(handle, host="127.0.0.1"):
 def engine(server, ca, answer=ANSWER, patient=True):
     """A handler for `listening`: a TLS server that wants a client certificate of `ca`, as dockerd does.
 
-    `answer` is what it sends for GET /version, in pieces.
+    `answer` is what it sends for GET /_ping and GET /version, in pieces.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(server.cert, server.key)
@@ -222,7 +222,7 @@ def engine(server, ca, answer=ANSWER, patient=True):
                         pass
                 return
             asked = tls.recv(4096)
-            for piece in answer if asked.startswith(b"GET /version ") else [b"HTTP/1.0 404 Not Found\r\n\r\n{}"]:
+            for piece in answer if asked.startswith((b"GET /_ping ", b"GET /version ")) else [b"HTTP/1.0 404 Not Found\r\n\r\n{}"]:
                 tls.sendall(piece)
             tls.unwrap()  # says that it ends, as dockerd does
     return handle

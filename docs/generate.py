@@ -1,0 +1,137 @@
+"""Write docs/reference.md and docs/docker-machine.1 from the program's own tables.
+
+    python3 docs/generate.py            write both
+    python3 docs/generate.py --check    exit 1 if one of them is not current
+"""
+
+import os
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.dirname(HERE))
+
+import docker_machine as core  # noqa: E402
+
+INTRODUCTION = """\
+# Reference
+
+Every command and flag, generated from the program's tables by `docs/generate.py`. Flags may stand
+before or after names, with one dash or two, as `--flag value` or `--flag=value`. Where a variable
+is named, it gives the flag's value if the flag is not used; a list is separated by commas there.
+"""
+EXIT_CODES = (
+    ("0", "success"), ("1", "an error, told on stderr"), ("2", "a wrong command line; nothing was done"),
+    ("3", "a create that was refused by its pre-create check"), ("130", "interrupted"),
+)
+VARIABLES = (
+    ("MACHINE_DEBUG", "true or false; beats --debug"),
+    ("DOCKER_HOST", "tells which machine is active"),
+    ("SHELL", "the shell for env, where the program's parent is none"),
+    ("BUGSNAG_NOTIFY_ENDPOINT", "where crash reports go, if they are sent at all"),
+)
+
+
+def flag_groups(command):
+    """[(heading, flags)] of a command; create has those of each driver too."""
+    if command.name != "create":
+        return [("", command.flags)] if command.flags else []
+    groups = [("Flags of every driver", core.CREATE_FLAGS)]
+    return groups + [("Flags of the driver `%s`" % name, driver.flags) for name, driver in core.DRIVERS.items()]
+
+
+def names_of(flag):
+    kind = {bool: "", int: " N", str: " TEXT", list: " TEXT"}[type(flag.default)]
+    return "--%s%s%s" % (flag.name, kind, ", -%s%s" % (flag.short, kind) if flag.short else "")
+
+
+def notes_of(flag):
+    """What there is to know of a flag beside its help text."""
+    notes = []
+    if flag.default and not isinstance(flag.default, list):
+        notes.append("default %s" % flag.default)
+    if isinstance(flag.default, list):
+        notes.append("repeatable")
+    if flag.required:
+        notes.append("required")
+    if flag.env:
+        notes.append("variable %s" % flag.env)
+    return notes
+
+
+# --- Markdown
+
+def table(flags):
+    lines = ["| flag | | default, variable |", "| --- | --- | --- |"]
+    for flag in sorted(flags, key=lambda flag: flag.name):
+        lines.append("| `%s` | %s | %s |" % (
+            names_of(flag), flag.help.replace("|", "\\|"), "; ".join(notes_of(flag))))
+    return "\n".join(lines)
+
+
+def markdown():
+    parts = [INTRODUCTION, "## Global flags\n\nBefore the command.\n\n" + table(core.GLOBAL_FLAGS)]
+    for command in core.COMMANDS.values():
+        parts.append("## %s\n\n`docker-machine %s`\n\n%s" % (
+            command.name, " ".join(filter(None, [command.name, "[OPTIONS]" if command.flags or command.name == "create"
+                                                 else "", command.usage])), command.summary))
+        for heading, flags in flag_groups(command):
+            if flags:
+                parts.append(("### %s\n\n" % heading if heading else "") + table(flags))
+    rows = "\n".join("| `%s` | %s |" % row for row in VARIABLES)
+    parts.append("## Other variables\n\n| variable | |\n| --- | --- |\n" + rows)
+    rows = "\n".join("| %s | %s |" % row for row in EXIT_CODES)
+    parts.append("## Exit codes\n\n`ssh` and `scp` exit with the code of what they ran.\n\n| code | |\n| --- | --- |\n"
+                 + rows)
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+# --- man page (man(7))
+
+def roff(text):
+    text = text.replace("\\", "\\e").replace("-", "\\-").replace("`", "")
+    return "\\&" + text if text.startswith((".", "'")) else text
+
+
+def items(flags):
+    lines = []
+    for flag in sorted(flags, key=lambda flag: flag.name):
+        notes = notes_of(flag)
+        lines += [".TP", ".B " + roff(names_of(flag)), roff(flag.help + (" (%s)" % "; ".join(notes) if notes else ""))]
+    return lines
+
+
+def man_page():
+    lines = ['.TH DOCKER\\-MACHINE 1 "" "docker_machine.py %s"' % core.__version__, ".SH NAME",
+             "docker\\-machine \\- " + roff(core.__doc__.splitlines()[0].rstrip(".")), ".SH SYNOPSIS",
+             ".B docker\\-machine", "[OPTIONS] COMMAND [arg...]", ".SH OPTIONS"] + items(core.GLOBAL_FLAGS)
+    lines.append(".SH COMMANDS")
+    for command in core.COMMANDS.values():
+        lines += [".SS " + roff("%s %s" % (command.name, command.usage)).rstrip(), roff(command.summary)]
+        for heading, flags in flag_groups(command):
+            lines += [".PP", roff(heading) + ":"] if heading and flags else []
+            lines += items(flags)
+    for heading, rows in (("ENVIRONMENT", VARIABLES), ("EXIT STATUS", EXIT_CODES)):
+        lines.append(".SH " + heading)
+        for name, words in rows:
+            lines += [".TP", ".B " + roff(name), roff(words)]
+    lines += [".SH FILES", ".TP", ".I ~/.docker/machine", "certificates, machines and crash reports"]
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    stale = False
+    for name, text in (("reference.md", markdown()), ("docker-machine.1", man_page())):
+        path = os.path.join(HERE, name)
+        if "--check" in sys.argv[1:]:
+            with open(path, encoding="utf-8") as file:
+                if file.read() != text:
+                    print("%s is not current; run: python3 docs/generate.py" % path)
+                    stale = True
+        else:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text)
+    return int(stale)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
