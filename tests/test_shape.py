@@ -191,5 +191,4 @@ def test_nothing_but_the_doors_leaves_the_process():
         ("Certificates", "socket"),  # inet_pton
         ("Certificates", "ssl"),  # whether a certificate and a key belong together
         ("Commands", "subprocess"),  # scp between two machines
-        ("Engine", "ssl"),  # the names of its exceptions
     ]

@@ -13,8 +13,9 @@ from .program import ROOT
     [
         (sys.executable, ["bench_create.py", "--rounds", "3"]),
         ("/usr/bin/python3", ["bench_startup.py"]),
+        ("/usr/bin/python3", ["bench_ls.py"]),
     ],
-    ids=["create", "startup"],
+    ids=["create", "startup", "ls"],
 )
 def test_a_promise_of_speed(python: str, words: list[str]) -> None:
     argv = [python, str(ROOT / "tests" / "bench" / words[0]), *words[1:], "--check"]
