@@ -153,7 +153,8 @@ class Output:
         self._write(sys.stdout, text)
 
     def work_on(self, machine):
-        """Let progress and warnings of this thread, and of those that it starts, say the name."""
+        """Let progress and warnings of this thread, and of those that it starts, say the name of
+        the machine; None ends that."""
         import _thread
         self.machines[_thread.get_ident()] = machine
 
@@ -283,9 +284,9 @@ def _in_thread(function, *arguments):
     machine = out.machine()
 
     def work():
-        if machine:
-            out.work_on(machine)
+        out.work_on(machine)
         function(*arguments)
+        out.work_on(None)  # another thread may get the same number
 
     thread = threading.Thread(target=work)
     thread.daemon = True  # ^C must not wait for it
@@ -1403,8 +1404,10 @@ def engine_get(url, auth, path, seconds, name="[name]", context=None):
         lines = [line.partition(":") for line in head.decode("latin-1").splitlines()[1:]]
         return {key.lower(): value.strip() for key, _, value in lines}, body.decode()
     except (ssl.SSLError, ssl.CertificateError) as error:
+        _refuse_expired_client(auth, name)
         raise certificate_error(host, port, error, name)
     except ConnectionError:
+        _refuse_expired_client(auth, name)
         raise MachineError("The engine at %s closed the connection; it may refuse this store's "
                            "client certificate." % url, REGENERATE_HINT.format(name=name))
     except (IndexError, ValueError):
@@ -1413,6 +1416,17 @@ def engine_get(url, auth, path, seconds, name="[name]", context=None):
         if type(error).__name__ in ("timeout", "TimeoutError"):  # one class since Python 3.10
             raise Silent("%s gave no answer on port %s within %g s." % (host, port, seconds))
         raise Unreachable("%s port %s: %s" % (host, port, error.strerror or error))
+
+
+def _refuse_expired_client(auth, name):
+    """Name the reason that an engine does not tell: our own certificate has come to its end."""
+    try:
+        ended = openssl("x509", "-noout", "-checkend", "0", "-in", auth["ClientCertPath"]).code == 1
+    except MachineError:
+        return
+    if ended:
+        raise MachineError("The client certificate %s has expired." % auth["ClientCertPath"],
+                           "Renew it: docker-machine regenerate-certs --client-certs " + name)
 
 
 def engine_context(auth, name):
@@ -1799,7 +1813,7 @@ upgrade_engine() { # by the package that dockerd came from
     esac
     [ -n "$engine" ] || fail "$dockerd on the host belongs to no package; upgrade it by hand."
     step "Upgrading docker..."
-    before=$("$ROOT$dockerd" --version)
+    before=$(package_versions)
     companions=''
     case $engine in docker-ce) companions="docker-ce-cli containerd.io" ;; esac
     if [ "$PACKAGER" = apt ]; then
@@ -1816,9 +1830,17 @@ upgrade_engine() { # by the package that dockerd came from
         *) dnf_upgrade $engine $companions ;;
     esac || { tail -n 15 "$TROUBLE" | note; fail "The package $engine could not be upgraded."; }
     dockerd=$(dockerd_path)
-    [ "$("$ROOT$dockerd" --version)" != "$before" ] || return 0
+    [ "$(package_versions)" != "$before" ] || return 0
     step "Restarting docker..."
     changed=yes reconfigured=yes
+}
+
+package_versions() {
+    case $PACKAGER in
+        apt) dpkg-query -W -f '${Package} ${Version}\n' ;;
+        pacman) pacman -Q ;;
+        *) rpm -qa ;;
+    esac 2>/dev/null | grep -e docker -e containerd -e runc -e moby | sort
 }
 
 dnf_upgrade() {
@@ -2875,9 +2897,9 @@ class Machine:
 
     def start(self):
         """Raises MachineError, also if the machine runs already."""
+        out.say('Starting "%s"...' % self.name)
         if self.driver.get_state() == RUNNING:
             raise MachineError('Machine "%s" is already running.' % self.name)
-        out.say('Starting "%s"...' % self.name)
         self.driver.start()
         self._reach(RUNNING)
         out.say('Machine "%s" was started.' % self.name)
@@ -2885,9 +2907,9 @@ class Machine:
 
     def stop(self, kill=False):
         """Raises MachineError, also if the machine is stopped already."""
+        out.say('%s "%s"...' % ("Killing" if kill else "Stopping", self.name))
         if self.driver.get_state() == STOPPED:
             raise MachineError('Machine "%s" is already stopped.' % self.name)
-        out.say('%s "%s"...' % ("Killing" if kill else "Stopping", self.name))
         (self.driver.kill if kill else self.driver.stop)()
         self._reach(STOPPED)
         out.say('Machine "%s" was %s.' % (self.name, "killed" if kill else "stopped"))
@@ -2915,7 +2937,7 @@ class Machine:
         self.provision(upgrade=True)
         after = self.engine_version()
         out.say("(%s) " % self.name + (
-            "Docker Engine %s is the newest there is." % after if before == after
+            "Docker Engine %s is up to date." % after if before == after
             else "Docker Engine %s was upgraded to %s." % (before, after)))
 
     def _reach(self, state):
@@ -3268,7 +3290,8 @@ SHELLS = {
                          ("\u201d", "`\u201d"), ("\u201e", "`\u201e"))),
     "cmd": Shell("SET %s=%s", "SET %s=", "REM", "\t@FOR /f \"tokens=*\" %%i IN ('%s') DO @%%i"),
     "tcsh": Shell('setenv %s "%s";', "unsetenv %s;", ":", "eval `%s`",
-                  (('"', '"\\""'), ("$", '"\\$"'), ("`", '"\\`"'), ("!", "\\!"))),
+                  (('"', '"\\""'), ("$", '"\\$"'), ("`", '"\\`"'), ("!", "\\!"),
+                   ("  ", ' "" '), ("  ", ' "" '))),
     "emacs": Shell('(setenv "%s" "%s")', '(setenv "%s" nil)', ";;", "(with-temp-buffer "
                    '(shell-command "%s" (current-buffer)) (eval-buffer))', BACKSLASH),
     # xonsh expands $ in the variables that it takes for paths, unless they are declared as text.
@@ -4192,8 +4215,7 @@ def on_each(context, names, action):
     def work(name):
         if not context.store.exists(name):
             raise context.store.no_such(name)
-        if len(names) > 1:
-            out.work_on(name)
+        out.work_on(name if len(names) > 1 else None)
         with context.store.lock(name):
             machine = context.store.load(name)
             try:
@@ -4816,11 +4838,13 @@ def matching(store, word):
     """The machines that a word of `rm` names: itself, or those that a glob pattern matches.
     Raises MachineError for a pattern of nothing but wildcards, and for one without a match."""
     import fnmatch
+    import re
     if not set(word) & set("*?["):
         if not is_plain_name(word):
             raise UsageError('"%s" is not the name of a machine.' % word, "See: docker-machine ls")
         return [word]
-    if not set(word) & set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"):
+    literal = re.sub(r"\[[^]]*\]", "", word)
+    if not set(literal) & set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"):
         raise UsageError('The pattern "%s" would remove every machine.' % word, "Name them, or: "
                          "docker-machine rm $(docker-machine ls -q)")
     found = fnmatch.filter(store.names(), word)
@@ -5013,7 +5037,10 @@ def send_crash_report(token, report, kind, error):
     body = {"apiKey": token, "payloadVersion": "4", "events": [event], "notifier": {
         "name": "docker_machine.py", "version": __version__, "url": "https://bugsnag.com"}}
     url = os.environ.get("BUGSNAG_NOTIFY_ENDPOINT") or BUGSNAG
-    post_json(url, body, {"Bugsnag-Api-Key": token, "Bugsnag-Payload-Version": "4"})
+    headers = {"Bugsnag-Api-Key": token, "Bugsnag-Payload-Version": "4"}
+    (failure,) = each(lambda url: post_json(url, body, headers), [url], seconds=10)
+    if failure:
+        raise failure
     out.error("It was sent to " + url)
 
 

@@ -19,7 +19,8 @@ import docker_machine as core
 
 ROOT = Path(core.__file__).resolve().parent
 VERSION = "26.1.5"  # what the engine of these tests says it is
-ANSWER = b"HTTP/1.0 200 OK\r\nServer: Docker/%s (linux)\r\n\r\n" % VERSION.encode(), b'{"Version": "%s"}' % VERSION.encode()
+HEAD = b"HTTP/1.0 200 OK\r\nServer: Docker/%s (linux)\r\n\r\n" % VERSION.encode()
+ANSWER = HEAD, b'{"Version": "%s"}' % VERSION.encode()
 Ended = collections.namedtuple("Ended", "code out err")
 
 
@@ -222,7 +223,8 @@ def engine(server, ca, answer=ANSWER, patient=True):
                         pass
                 return
             asked = tls.recv(4096)
-            for piece in answer if asked.startswith((b"GET /_ping ", b"GET /version ")) else [b"HTTP/1.0 404 Not Found\r\n\r\n{}"]:
+            known = asked.startswith((b"GET /_ping ", b"GET /version "))
+            for piece in answer if known else [b"HTTP/1.0 404 Not Found\r\n\r\n{}"]:
                 tls.sendall(piece)
             tls.unwrap()  # says that it ends, as dockerd does
     return handle

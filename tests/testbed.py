@@ -30,6 +30,7 @@ import fcntl
 import functools
 import hashlib
 import io
+import ipaddress
 import os
 import re
 import secrets
@@ -603,6 +604,21 @@ class Host:
             self.load_image(*docker_args)
         words = ["--name", name, "--stop-signal", "KILL", *run_args, BUSYBOX_IMAGE]
         return self.run(f"{docker} run --detach {shlex.join(words)}")
+
+    def add_address(self) -> str:
+        """Give the host one more address, which survives reboots, and return it."""
+        network = ipaddress.ip_interface(self.run("ip -o -4 address show dev eth0").split()[3]).network
+        address = network.broadcast_address - 1 - secrets.randbelow(network.num_addresses // 4)
+        unit = f"address-{address}.service"
+        ip = f"/sbin/ip address {{}} {address}/32 dev eth0"
+        self.write(
+            f"/etc/systemd/system/{unit}",
+            "[Unit]\nBefore=ssh.service docker.service\n[Service]\nType=oneshot\nRemainAfterExit=yes\n"
+            f"ExecStart={ip.format('add')}\nExecStop={ip.format('del')}\n"
+            "[Install]\nWantedBy=multi-user.target\n",
+        )
+        self.run(f"systemctl enable --quiet --now {unit}")
+        return str(address)
 
     def stop(self) -> None:
         """Shut the host down."""
