@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -141,6 +142,17 @@ def test_reboot(host: HostFactory) -> None:
     assert machine.ssh_connections() == 2
     assert machine.run("docker ps --format '{{.Names}}'") == "always"
     assert machine.run("systemctl is-system-running") == "running"
+
+
+def test_an_added_address_survives_a_reboot(host: HostFactory) -> None:
+    machine = host()
+    addresses = [machine.add_address(), machine.add_address()]
+
+    machine.reboot()
+
+    for address in addresses:
+        with socket.create_connection((address, 22), timeout=10) as connection:
+            assert connection.recv(4) == b"SSH-"
 
 
 def test_power_off_and_on(host: HostFactory, bed: Testbed) -> None:
