@@ -145,8 +145,12 @@ class Output:
             return
         # UTF-8 whatever the locale says, and one write, so that lines of parallel machines stay
         # whole.
+        try:
+            data = text.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:  # half a character
+            data = text.encode("utf-8", "replace")
         stream.flush()
-        stream.buffer.write(text.encode("utf-8", "surrogateescape"))
+        stream.buffer.write(data)
         stream.buffer.flush()
 
     def answer(self, text):
@@ -3419,14 +3423,20 @@ class Template:
         self.at = 0  # where the last token taken starts
         self.variables = ["$"]
         self.loops = 0
-        self.parts, keyword = self._parts()
+        try:
+            self.parts, keyword = self._parts()
+        except RecursionError:
+            self._fail("it is nested too deeply")
         if keyword:
             self._fail("unexpected {{%s}}" % keyword)
 
     def render(self, data):
         """The template filled in with data as JSON has it."""
         rendering = Rendering(self, data)
-        rendering.walk(self.parts, data)
+        try:
+            rendering.walk(self.parts, data)
+        except RecursionError:
+            rendering.fail("it is nested too deeply")
         return "".join(rendering.written)
 
     # --- from text to tokens
@@ -3647,7 +3657,7 @@ def _go_literal(kind, text):
                 value = convert()
             except ValueError:
                 continue
-            if value - value == 0:  # else it is infinite
+            if abs(value) < (2 ** 63 if isinstance(value, int) else 1e308):
                 return value
         raise ValueError("bad number syntax: " + go_quote(text))
     if text[0] == "`":
@@ -4002,6 +4012,9 @@ def go_format(layout, *values):
         state["next"] += 1
         return values[state["next"] - 1] if 0 < state["next"] <= len(values) else MISSING
 
+    def fits(size):
+        return type(size) is int and abs(size) <= 1000000
+
     def one(found):
         flags, width, dot, precision, index, verb = found.groups()
         if verb in ("", "%"):
@@ -4016,8 +4029,8 @@ def go_format(layout, *values):
         if dot and sizes[1] is None:
             sizes[1] = 0
         bad = ["%!(BAD" + name + ")" for name, size in zip(("WIDTH", "PREC"), sizes)
-               if size is not None and type(size) is not int]
-        sizes = [size if type(size) is int else None for size in sizes]
+               if size is not None and not fits(size)]
+        sizes = [size if fits(size) else None for size in sizes]
         return "".join(bad) + _format_one(value, flags, sizes[0], sizes[1], verb)
 
     text = re.sub(r"(?s)%([-+# 0]*)(\*|\d+)?(?:(\.)(\*|\d+)?)?(\[\d+\])?(.?)", one, layout)
