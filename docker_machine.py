@@ -3251,14 +3251,16 @@ class Shell:
     """How a shell sets and unsets a variable, and how it runs what `env` prints.
 
     `escape` are pairs to replace in a value, in this order; `frames` are the lines around those
-    that set and around those that unset; `before_path` goes before a variable named ...PATH.
+    that set and around those that unset; `before_path` goes before a variable named ...PATH;
+    `word_quote` is a mark of quotation for words of commands, and what stands for it within.
     """
 
     def __init__(self, set_line, unset_line, comment, usage, escape=(), unset_usage="",
-                 frames=((), ()), before_path=""):
+                 frames=((), ()), before_path="", word_quote=("'", "'\\''")):
         self.set_line, self.unset_line, self.comment = set_line, unset_line, comment
         self.usage, self.unset_usage = usage, unset_usage or usage
         self.escape, self.frames, self.before_path = escape, frames, before_path
+        self.word_quote = word_quote
 
     def lines(self, values):
         """The lines that set {name: value}, or that unset where all values are None."""
@@ -3274,8 +3276,13 @@ class Shell:
         line = self.set_line % (name, value)
         return self.before_path + line if name.endswith("PATH") else line
 
-    def hint(self, command, unset=False):
-        if ("!", "\\!") in self.escape:  # tcsh expands it in comments too
+    def hint(self, words, unset=False):
+        """The comment that says how to run the command line `words`."""
+        mark, escaped = self.word_quote
+        words = [word if quote(word) == word else mark + word.replace(mark, escaped) + mark
+                 for word in words]
+        command = " ".join(words).replace("\n", " ")  # it stays one comment line
+        if ("!", "\\!") in self.escape:  # tcsh expands it in comments and quotes too
             command = command.replace("!", "\\!")
         return ("%s Run this command to configure your shell: \n%s %s" % (
             self.comment, self.comment, (self.unset_usage if unset else self.usage) % command)
@@ -3291,8 +3298,10 @@ SHELLS = {
     "fish": Shell('set -gx %s "%s";', "set -e %s;", "#", "eval (%s)", BACKSLASH + (("$", "\\$"),)),
     "powershell": Shell('$Env:%s = "%s"', "Remove-Item Env:\\\\%s", "#", "& %s | Invoke-Expression",
                         (("`", "``"), ('"', '`"'), ("$", "`$"), ("\u201c", "`\u201c"),
-                         ("\u201d", "`\u201d"), ("\u201e", "`\u201e"))),
-    "cmd": Shell("SET %s=%s", "SET %s=", "REM", "\t@FOR /f \"tokens=*\" %%i IN ('%s') DO @%%i"),
+                         ("\u201d", "`\u201d"), ("\u201e", "`\u201e")),
+                        word_quote=("'", "''")),
+    "cmd": Shell("SET %s=%s", "SET %s=", "REM", "\t@FOR /f \"tokens=*\" %%i IN ('%s') DO @%%i",
+                 word_quote=('"', '""')),
     "tcsh": Shell('setenv %s "%s";', "unsetenv %s;", ":", "eval `%s`",
                   (('"', '"\\""'), ("$", '"\\$"'), ("`", '"\\`"'), ("!", "\\!"),
                    ("  ", ' "" '), ("  ", ' "" '))),
@@ -3300,6 +3309,7 @@ SHELLS = {
                    '(shell-command "%s" (current-buffer)) (eval-buffer))', BACKSLASH),
     # xonsh expands $ in the variables that it takes for paths, unless they are declared as text.
     "xonsh": Shell('$%s = "%s"', 'if "%s" in ${...}: del $%s', "#", "execx($(%s))", BACKSLASH,
+                   word_quote=("'", "'\"'\"'"),
                    before_path='${...}.register("DOCKER_CERT_PATH", type="str"); '),
     # nushell evaluates no text, but loads data.
     "nu": Shell('  "%s": "%s"', '  "%s"', "#", "%s | from nuon | load-env", BACKSLASH,
@@ -4454,9 +4464,7 @@ def command_env(context, options, words):
     if options["format"]:
         return answer(options, values, "")
     shell = find_shell(options["shell"], os.environ)
-    command = " ".join('"%s"' % word if " " in word or "\\" in word else word
-                       for word in context.typed).replace("\n", " ")  # it stays one comment line
-    for line in shell.lines(values) + shell.hint(command, options["unset"]):
+    for line in shell.lines(values) + shell.hint(context.typed, options["unset"]):
         out.answer(line)
     return 0
 

@@ -237,6 +237,17 @@ def test_the_hint_works_with_a_store_named_on_the_command_line(home, web, shell)
     assert ended == [dict(web, DOCKER_CERT_PATH="%s/machines/web" % plain)]
 
 
+@every(*HINTED)
+def test_a_hint_never_runs_what_a_word_of_the_command_line_holds(home, web, shell):
+    quotes = "" if shell in ("tcsh", "xonsh") else "`touch ran`'"  # which these two do not quote within their $()
+    odd = home.folder / ("$(touch ran);touch ran;%sx" % quotes)
+    odd.symlink_to(home.store)
+    home.program("asked", 'os.execvp("docker-machine", ["docker-machine", "-s", %r, "env"] + sys.argv[1:])' % str(odd))
+    ended = home.variables(shell, [hint(home, shell, "asked web"), "show"], NO_PROXY=None)
+    assert not (home.folder / "ran").exists()
+    assert ended == [dict(web, DOCKER_CERT_PATH="%s/machines/web" % odd)]
+
+
 @pytest.mark.parametrize("shell, last", {
     "sh": "# eval $(docker-machine env web)", "fish": "# eval (docker-machine env web)",
     "powershell": "# & docker-machine env web | Invoke-Expression",

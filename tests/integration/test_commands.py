@@ -280,7 +280,8 @@ def test_upgrade_to_a_pinned_version_that_nobody_has_changes_nothing(machines: M
 @pytest.mark.parametrize("flags", [(), ("--client-certs",)], ids=["server", "all"])
 def test_regenerate_certs_leaves_containers_running(machines: Machines, program: Program, flags: tuple[str]) -> None:
     machines.web.run_container("steady")
-    before = machines.container("steady")
+    settings = "cat /etc/docker/daemon.json; docker info --format '{{.LiveRestoreEnabled}}'"
+    before, engine = machines.container("steady"), machines.web.run(settings, check=False)
     files = {"ca": program.store / "certs" / "ca.pem", "client": program.store / "certs" / "cert.pem",
              "server": program.folder() / "server.pem"}
     serials = {name: serial(path) for name, path in files.items()}
@@ -293,6 +294,7 @@ def test_regenerate_certs_leaves_containers_running(machines: Machines, program:
         {"ca", "client", "server"} if flags else {"server"})
     assert (program.store / "certs" / "ca-key.pem").read_bytes() == key
     assert until(lambda: machines.container("steady") == before), (machines.container("steady"), before)
+    assert machines.web.run(settings, check=False) == engine
     assert machines.works()
     assert machines.works("two")  # its server certificate is of the same authority still
     for copy, original in (("ca.pem", "ca"), ("cert.pem", "client")):
