@@ -67,6 +67,14 @@ def program(machines: Machines) -> Program:
     return machines.program
 
 
+@pytest.fixture
+def steady(machines: Machines) -> Iterator[str]:
+    """What `container` says of one that runs on the engine of `web`."""
+    machines.web.run_container("steady")
+    yield machines.container("steady")
+    machines.web.run("docker rm -f steady")
+
+
 # --- queries
 
 
@@ -231,17 +239,20 @@ def seem_old(host: Host) -> None:
     assert package(host) == "20.10.5+dfsg1-1"
 
 
-def test_upgrade_of_the_newest_engine_restarts_nothing(machines: Machines, program: Program) -> None:
-    machines.web.run_container("steady")
-    before = machines.container("steady"), machines.web.engine_pid(), package(machines.web)
+def test_upgrade_of_the_newest_engines_restarts_nothing(machines: Machines, program: Program, steady: str) -> None:
+    def state() -> list[object]:
+        return [(host.engine_pid(), package(host)) for host in (machines.web, machines.two)]
 
-    done = program("upgrade", "web")
+    before = state()
 
-    assert (machines.container("steady"), machines.web.engine_pid(), package(machines.web)) == before
-    assert "Upgrading docker..." in done.stdout.splitlines()
-    assert "Restarting docker..." not in done.stdout.splitlines()
-    assert program("version", "web").stdout.strip() in done.stdout
-    machines.web.run("docker rm -f steady")
+    done = program("upgrade", "web", "two")
+
+    assert (state(), machines.container("steady")) == (before, steady)
+    lines = done.stdout.splitlines()
+    assert {"(web) Upgrading docker...", "(two) Upgrading docker..."} <= set(lines), said(done)
+    assert "Restarting docker..." not in done.stdout
+    version = program("version", "web").stdout.strip()
+    assert len([line for line in lines if version in line]) == 2, said(done)
 
 
 def test_upgrade_brings_the_newest_package_and_waits_for_the_engine(machines: Machines, program: Program) -> None:
@@ -278,10 +289,11 @@ def test_upgrade_to_a_pinned_version_that_nobody_has_changes_nothing(machines: M
 
 
 @pytest.mark.parametrize("flags", [(), ("--client-certs",)], ids=["server", "all"])
-def test_regenerate_certs_leaves_containers_running(machines: Machines, program: Program, flags: tuple[str]) -> None:
-    machines.web.run_container("steady")
+def test_regenerate_certs_leaves_containers_running(
+    machines: Machines, program: Program, steady: str, flags: tuple[str, ...]
+) -> None:
     settings = "cat /etc/docker/daemon.json; docker info --format '{{.LiveRestoreEnabled}}'"
-    before, engine = machines.container("steady"), machines.web.run(settings, check=False)
+    engine = machines.web.run(settings, check=False)
     files = {"ca": program.store / "certs" / "ca.pem", "client": program.store / "certs" / "cert.pem",
              "server": program.folder() / "server.pem"}
     serials = {name: serial(path) for name, path in files.items()}
@@ -293,13 +305,12 @@ def test_regenerate_certs_leaves_containers_running(machines: Machines, program:
     assert {name for name, path in files.items() if serial(path) != serials[name]} == (
         {"ca", "client", "server"} if flags else {"server"})
     assert (program.store / "certs" / "ca-key.pem").read_bytes() == key
-    assert until(lambda: machines.container("steady") == before), (machines.container("steady"), before)
+    assert until(lambda: machines.container("steady") == steady), (machines.container("steady"), steady)
     assert machines.web.run(settings, check=False) == engine
     assert machines.works()
     assert machines.works("two")  # its server certificate is of the same authority still
     for copy, original in (("ca.pem", "ca"), ("cert.pem", "client")):
         assert (program.folder() / copy).read_bytes() == files[original].read_bytes()
-    machines.web.run("docker rm -f steady")
 
 
 def openssl(*words: object, stdin: str = "") -> str:
