@@ -449,6 +449,21 @@ def test_a_machine_that_cannot_be_loaded_is_a_sentence_in_every_command(world, c
     assert ended.code == 1 and re.search(world.real(BROKEN[name].pattern), first), ended
 
 
+@pytest.mark.parametrize("text", [
+    "", " ", "{", '{"ConfigVersion": 3, "Dri', '{"a": 1,}', "{'a': 1}", '{"a": "\n"}', '{"a": "\\x"}', '{"a": 01}',
+    "[1", "nul", '{"a": 1} 2', '"a', "{1: 2}", '{"ConfigVersion": NaN}'])
+def test_a_config_that_is_no_json_is_a_sentence_in_a_program_that_never_saw_json(dm, world, text):
+    """As processes, since what pytest has imported already can hide a defect."""
+    path = world.add("web", "bare").dm.store / "machines" / "bare" / "config.json"
+    path.write_text(text)
+    ended = dm("ls", "-f", "{{.Name}}")
+    assert ended == (0, "bare\nweb\n", "")
+    ended = dm("status", "bare")
+    assert (ended.code, ended.out) == (1, "") and "defect" not in ended.err
+    ended = dm("rm", "-f", "bare")
+    assert ended.code == 0 and ended.out.endswith("Successfully removed bare\n") and not path.parent.exists()
+
+
 # --- several machines (1.8)
 
 @table(
