@@ -539,25 +539,22 @@ def read_text(path):
 def parse_json(text):
     """The value of a JSON text. Raises ValueError.
 
-    By json's own scanner: importing json compiles regular expressions for 3 ms, a fifth of a short
-    command.
+    By json's own scanner where that goes well: importing json compiles regular expressions for
+    3 ms, a fifth of a short command.
     """
-    try:
-        from _json import make_scanner
-    except ImportError:
-        import json
-        return json.loads(text)
-    options = type("", (), {"strict": True, "object_hook": None, "object_pairs_hook": None,
-                            "parse_float": float, "parse_int": int, "parse_constant": float,
-                            "memo": {}})  # type: typing.Any
     text = text.strip(" \t\r\n")
     try:
+        from _json import make_scanner
+        options = type("", (), {"strict": True, "object_hook": None, "object_pairs_hook": None,
+                                "parse_float": float, "parse_int": int, "parse_constant": float,
+                                "memo": {}})  # type: typing.Any
         value, end = make_scanner(options)(text, 0)
-    except StopIteration:
-        raise ValueError("there is no JSON in it" if not text else "it is not JSON")
-    if end != len(text):
-        raise ValueError("extra data after the end of the JSON: char %d" % end)
-    return value
+        if end == len(text):
+            return value
+    except (ImportError, StopIteration, SystemError, ValueError):
+        pass  # json says what is wrong
+    import json
+    return json.loads(text)
 
 
 def copy_file(source, target, mode=0o600):
@@ -1964,9 +1961,8 @@ is_active() {
     systemctl is-active -q docker.service
 }
 
-reload_with() { # TEXT: let the engine read this daemon.json; "" for none
-    if [ -n "$1" ]; then printf '%s\n' "$1" >"$ROOT/etc/docker/daemon.json"
-    else rm -f "$ROOT/etc/docker/daemon.json"; fi
+reload_with() { # TEXT: let the engine read this daemon.json
+    printf '%s\n' "$1" >"$ROOT/etc/docker/daemon.json"
     reloaded=$(date +%s) tries=0
     systemctl kill -s HUP --kill-who=main docker.service 2>/dev/null || return
     until journalctl -u docker.service -o cat --since "@$reloaded" 2>/dev/null |
@@ -1985,9 +1981,12 @@ spare_containers() { # if only certificates changed, containers outlive the rest
     reload_with "$SPARED"
 }
 
-unspare() {
-    [ -z "${sparing-}" ] || reload_with "$spared_from"
+unspare() { # what the file does not say stays as it is, so the engine is told "false" first
+    [ -n "${sparing-}" ] || return 0
     sparing=''
+    reload_with "$(printf '%s' "$SPARED" | sed 's/"live-restore": true/"live-restore": false/')"
+    if [ -n "$spared_from" ]; then printf '%s\n' "$spared_from" >"$ROOT/etc/docker/daemon.json"
+    else rm -f "$ROOT/etc/docker/daemon.json"; fi
 }
 
 restart_systemd() {
