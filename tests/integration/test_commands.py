@@ -499,10 +499,10 @@ def with_rsync(machines: Machines) -> Machines:
 def test_scp_delta_sends_the_difference_alone(with_rsync: Machines, program: Program, tmp_path: Path) -> None:
     data = bytearray(os.urandom(2_000_000))
     (tmp_path / "it's big").write_bytes(data)
-    os.utime(tmp_path / "it's big", (1, 1))  # or the copy seems to be as new as the change below
     program("scp", "-d", str(tmp_path / "it's big"), "two:big")
     data[1_000_000:1_000_010] = b"0123456789"
     (tmp_path / "it's big").write_bytes(data)
+    os.utime(tmp_path / "it's big", (1, 1))  # or the change may be of the same second as the copy
 
     done = program("scp", "--delta", str(tmp_path / "it's big"), "two:big")
     quiet = program("scp", "-d", "-q", "two:big", str(tmp_path / "back"))
