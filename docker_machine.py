@@ -147,8 +147,9 @@ class Output:
         # whole.
         try:
             data = text.encode("utf-8", "surrogateescape")
-        except UnicodeEncodeError:  # half a character
-            data = text.encode("utf-8", "replace")
+        except UnicodeEncodeError:  # half a character, which Go prints like this
+            data = "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char
+                           for char in text).encode("utf-8")
         stream.flush()
         stream.buffer.write(data)
         stream.buffer.flush()
