@@ -456,7 +456,14 @@ def each(function, items, workers=64, seconds=None):
             results[number] = _outcome(function, items[number])
 
     deadline = time.monotonic() + (seconds or 0)
-    for thread in [_in_thread(work) for _ in range(min(workers, len(items)))]:
+    threads = []  # type: list
+    try:
+        for _ in range(min(workers, len(items))):
+            threads.append(_in_thread(work))
+    except RuntimeError:  # a container that may have no more of them
+        if not threads:
+            raise
+    for thread in threads:
         thread.join(max(deadline - time.monotonic(), 0) if seconds else None)
     return list(results)
 
@@ -673,7 +680,8 @@ class Flag:
 
     def entry(self):
         """The left and right half of its line in a help text."""
-        names = "--" + self.name + (", -" + self.short if self.short else "")
+        names = ("--" if self.name[1:] else "-") + self.name + (
+            ", -" + self.short if self.short else "")
         if isinstance(self.default, list):
             names += " [--%s option --%s option]" % (self.name, self.name)
         elif not isinstance(self.default, bool):
@@ -689,6 +697,16 @@ def parse_bool(text):
     if text in ("0", "f", "F", "false", "FALSE", "False"):
         return False
     raise ValueError(text)
+
+
+def wants_debug(flag):
+    """MACHINE_DEBUG beats --debug, both ways. Raises MachineError."""
+    text = os.environ.get("MACHINE_DEBUG", "")
+    try:
+        return parse_bool(text) if text else flag
+    except ValueError:
+        raise MachineError('Error parsing boolean value from MACHINE_DEBUG: "%s"' % text,
+                           "Set it to true or false.")
 
 
 def nearest(word, known, lead="Did you mean %s?"):
@@ -799,7 +817,7 @@ policy = any
 unique_subject = no
 x509_extensions = extensions
 [any]
-organizationName = supplied
+organizationName = optional
 [extensions]
 {extensions}
 """
@@ -850,10 +868,16 @@ def issue(pair, organization, extensions, ca=None, curve=False):
         signer = ["-selfsign", "-keyfile", "key.pem"]
         if ca:
             signer = ["-cert", os.path.abspath(ca.cert), "-keyfile", os.path.abspath(ca.key)]
-        _openssl_must("Making a certificate", "req", "-new", "-config", "config", "-key", "key.pem",
-                      "-passin", "pass:", "-out", "request.pem", cwd=folder)
-        _openssl_must("Signing a certificate", "ca", "-batch", "-notext", "-config", "config",
-                      "-startdate", _utc_time(-1), "-enddate", _utc_time(CERTIFICATE_DAYS - 1),
+        if not ca and os.path.exists(pair.cert):  # the issuer's name must stay, byte for byte
+            request = ["x509", "-x509toreq", "-in", os.path.abspath(pair.cert),
+                       "-signkey", "key.pem"]
+        else:
+            request = ["req", "-new", "-config", "config", "-key", "key.pem"]
+        request += ["-passin", "pass:", "-out", "request.pem"]
+        _openssl_must("Making a certificate", *request, cwd=folder)
+        _openssl_must("Signing a certificate", "ca", "-batch", "-notext", "-preserveDN",
+                      "-config", "config", "-startdate", _utc_time(-1),
+                      "-enddate", _utc_time(CERTIFICATE_DAYS - 1),
                       "-passin", "pass:", "-in", "request.pem", "-out", "cert.pem", *signer,
                       cwd=folder)
         if not os.path.exists(pair.key):
@@ -1582,7 +1606,9 @@ as_root() { # LINE without single quotes
     esac
 }
 show() { # FILE PREFIX: its lines, if it is there, as a fact
-    as_root "[ ! -e $1 ] || cat $1" 2>/dev/null | sed "s/^/$2:/"
+    # A restart that was killed has left the true file under another name.
+    as_root "f=$1; [ ! -e $1.spared ] || f=$1.spared; [ ! -e \$f ] || cat \$f" 2>/dev/null |
+        sed "s/^/$2:/"
     echo # the last line may have no end
 }
 find_elevation() {
@@ -1815,24 +1841,26 @@ upgrade_engine() { # by the package that dockerd came from
     esac
     [ -n "$engine" ] || fail "$dockerd on the host belongs to no package; upgrade it by hand."
     step "Upgrading docker..."
-    before=$(package_versions)
-    companions=''
+    before=$(package_versions) owner=$engine companions=''
     case $engine in docker-ce) companions="docker-ce-cli containerd.io" ;; esac
-    if [ "$PACKAGER" = apt ]; then
-        refresh_apt
-        pin_apt
-    elif [ -n "$VERSION" ]; then
-        engine="$engine-$VERSION*"
-    fi
+    case $PACKAGER-$VERSION in
+        apt-*) refresh_apt && pin_apt ;;
+        zypper-?* | pacman-?*) fail "$PACKAGER cannot keep the engine at a version ($VERSION)." ;;
+        *-?*) engine="$engine-$VERSION*" ;;
+    esac
+    [ -e "$PENDING" ] || touch "$PENDING" # a kill must not leave the old engine running
     # shellcheck disable=SC2086 # words
     case $PACKAGER in
         apt) apt install --only-upgrade --no-install-recommends $engine $companions ;;
         zypper) quietly zypper --non-interactive update $engine ;;
         pacman) quietly pacman -Sy --noconfirm --noprogressbar --needed $engine ;;
         *) dnf_upgrade $engine $companions ;;
-    esac || { tail -n 15 "$TROUBLE" | note; fail "The package $engine could not be upgraded."; }
+    esac || { tail -n 15 "$TROUBLE" | note; fail "The package $owner could not be upgraded."; }
     dockerd=$(dockerd_path)
-    [ "$(package_versions)" != "$before" ] || return 0
+    if [ "$(package_versions)" = "$before" ]; then
+        [ -n "$changed" ] || rm -f "$PENDING"
+        return
+    fi
     step "Restarting docker..."
     changed=yes reconfigured=yes
 }
@@ -1878,7 +1906,6 @@ unpack_bundle() { # FILE
 
 put_json() { # the merged daemon.json; the first one is kept
     [ -n "$JSON" ] || return 0
-    json=$(readlink -f "$ROOT/etc/docker/daemon.json")
     old_json=$(cat "$json")
     [ -e "$json.before-docker-machine" ] || cp -p "$json" "$json.before-docker-machine"
     put "$json" "$(stat -c %a "$json")" "$JSON" "$CONFIGURING"
@@ -1952,6 +1979,7 @@ ExecStart=$dockerd -H $TCP -H $listen$containerd $ARGUMENTS$ENVIRONMENT" "$CONFI
 }
 
 roll_back() { # the configuration as it was
+    unspare
     rm -f "$DROPIN"
     [ -z "${old_dropin-}" ] || printf '%s\n' "$old_dropin" >"$DROPIN"
     [ -z "${old_json-}" ] || printf '%s\n' "$old_json" >"$json"
@@ -1962,32 +1990,38 @@ is_active() {
     systemctl is-active -q docker.service
 }
 
-reload_with() { # TEXT: let the engine read this daemon.json
-    printf '%s\n' "$1" >"$ROOT/etc/docker/daemon.json"
-    reloaded=$(date +%s) tries=0
+spare_containers() { # if only certificates changed, containers outlive the restart
+    [ -n "$SPARED" ] && [ -z "$reconfigured" ] && is_active || return 0
+    # A swarm does not bear live-restore.
+    [ "$(docker info --format '{{.Swarm.LocalNodeState}}' 2>/dev/null)" = inactive ] || return 0
+    if [ -e "$json" ]; then cp -p "$json" "$json.spared"; else : >"$json.spared"; fi
+    trap 'unspare; rm -rf "$SCRATCH" "$bundle"' EXIT
+    live_restore true || unspare
+}
+
+live_restore() { # true or false: let the engine read that, and wait until it has
+    cp -p "$json" "$json.new" 2>/dev/null
+    printf '%s\n' "$SPARED" | sed "s/\"live-restore\": true/\"live-restore\": $1/" >"$json.new" &&
+        mv -f "$json.new" "$json" || return
     systemctl kill -s HUP --kill-who=main docker.service 2>/dev/null || return
-    until journalctl -u docker.service -o cat --since "@$reloaded" 2>/dev/null |
-        grep -q 'Reloaded configuration'; do
+    tries=0
+    until [ "$(docker info --format '{{.LiveRestoreEnabled}}' 2>/dev/null)" = "$1" ]; do
         tries=$((tries + 1))
-        [ "$tries" -lt 25 ] || return
-        sleep 0.2
+        [ "$tries" -lt 50 ] || return
+        sleep 0.1
     done
 }
 
-spare_containers() { # if only certificates changed, containers outlive the restart
-    [ -n "$SPARED" ] && [ -z "$reconfigured" ] && is_active || return 0
-    spared_from=$(cat "$ROOT/etc/docker/daemon.json" 2>/dev/null)
-    trap 'unspare; rm -rf "$SCRATCH" "$bundle"' EXIT
-    sparing=yes
-    reload_with "$SPARED"
+unspare() { # what the file does not say stays as it is, so the engine is told "false" first
+    [ -e "$json.spared" ] || return 0
+    live_restore false
+    put_back_json
 }
 
-unspare() { # what the file does not say stays as it is, so the engine is told "false" first
-    [ -n "${sparing-}" ] || return 0
-    sparing=''
-    reload_with "$(printf '%s' "$SPARED" | sed 's/"live-restore": true/"live-restore": false/')"
-    if [ -n "$spared_from" ]; then printf '%s\n' "$spared_from" >"$ROOT/etc/docker/daemon.json"
-    else rm -f "$ROOT/etc/docker/daemon.json"; fi
+put_back_json() { # also after a script that was killed in between
+    [ -e "$json.spared" ] || return 0
+    if [ -s "$json.spared" ]; then mv -f "$json.spared" "$json"
+    else rm -f "$json" "$json.spared"; fi
 }
 
 restart_systemd() {
@@ -2033,11 +2067,14 @@ main() {
     SCRATCH=$(mktemp -d) || fail "There is no room for temporary files on the host."
     case $INSTALL in bundle:*) bundle=${INSTALL#*:} ;; *) bundle=$SCRATCH ;; esac
     trap 'rm -rf "$SCRATCH" "$bundle"' EXIT
+    trap 'exit 141' HUP INT PIPE TERM # so that the line above is run
     mkdir -p "$ROOT/run"
     TROUBLE=$SCRATCH/trouble changed='' reconfigured='' last_step=''
     NEWLINE='
 '
+    json=$(readlink -f "$ROOT/etc/docker/daemon.json")
     wait_for_turn
+    put_back_json
     [ ! -e "$PENDING" ] || changed=yes
     wait_for_cloud_init
     [ "$STYLE" != systemd ] || check_systemd
@@ -2153,10 +2190,11 @@ def install_plan(row, engine, bundle):
     return "script:" + url, ""
 
 
-def check_host(facts, host, engine):
+def check_host(facts, host, engine, new=True):
     """Refuse a host that cannot be provisioned, while nothing has been changed there.
 
-    `engine` is "EngineOptions". Raises MachineError; warns of a wrong clock.
+    `engine` is "EngineOptions". Raises MachineError; warns of a wrong clock, and of an engine of
+    another version than asked for unless the machine is new.
     """
     row = find_provisioner(facts)
     if row.style == "systemd" and facts.get("init") != "systemd":
@@ -2167,7 +2205,7 @@ def check_host(facts, host, engine):
         raise MachineError("Docker on %s is a snap, whose engine cannot be set up." % host,
                            "Remove it there: sudo snap remove docker")
     _check_source(row, facts, host, engine)
-    _check_version(facts, host, engine)
+    _check_version(facts, host, engine, new)
     plan_daemon(facts, engine, "driver", row.folder)
     skew = int(facts["skew"])
     if abs(skew) > 300:
@@ -2209,14 +2247,17 @@ def _check_source(row, facts, host, engine):
             "Install one there, or say from where: --engine-install-url URL")
 
 
-def _check_version(facts, host, engine):
+def _check_version(facts, host, engine, new):
     wanted, there = engine.get("Version") or "", facts.get("engine", "")
     # dockerd --version: "Docker version 20.10.24+dfsg1, build 5d6db84"
     version = there.partition("version ")[2].partition(",")[0]
     exact = version == wanted or any(version.startswith(wanted + mark) for mark in ".+-~")
-    if wanted and there and not exact:
-        raise MachineError("%s has Docker Engine %s already, not %s." % (host, version, wanted),
-                           "Leave --engine-version out, or remove the engine there first.")
+    if not wanted or not there or exact:
+        return
+    words = "%s has Docker Engine %s already, not %s." % (host, version, wanted)
+    if new:
+        raise MachineError(words, "Leave --engine-version out, or remove the engine there first.")
+    out.warn(words)
 
 
 def check_engine_options(engine):
@@ -2636,11 +2677,17 @@ class GenericDriver(Driver):
             return self.ssh().uses_proxy() and self.ssh().run("true", seconds=20).ok
         except MachineError:
             return False
+        finally:
+            self.close()
 
     def restart(self):
         """Reboot the host; comes back when ssh answers from a later boot than before."""
         facts, before = probe(self.ssh()), self._boot()
-        run_as_root(self.ssh(), facts, "shutdown -r now && echo '::done yes'\n", 60)
+        if not before:
+            raise MachineError("The host does not tell when it was booted.")
+        # It answers first, since the reboot may end ssh before shutdown has come back.
+        run_as_root(self.ssh(), facts, "nohup sh -c 'sleep 1; shutdown -r now' </dev/null "
+                    ">/dev/null 2>&1 &\necho '::done yes'\n", 60)
         self.close()
         wait_for(lambda: self._boot() not in ("", before), 300, "%s did not come back within 300 s "
                  "of its reboot." % self.get_ssh_hostname())
@@ -2827,7 +2874,8 @@ class Machine:
 
     def _check_host(self, facts):
         if "checked" not in facts:
-            check_host(facts, self.driver.get_ssh_hostname(), self.engine)
+            new = self.unfinished() or not os.path.exists(self.folder)
+            check_host(facts, self.driver.get_ssh_hostname(), self.engine, bool(new))
             facts["checked"] = "yes"
 
     def bootstrap_certificates(self, renew=False):
@@ -3154,7 +3202,7 @@ class Store:
             if not isinstance(config.get("DriverName") or "", str):
                 raise ValueError('"DriverName" is not a string')
             version = int(config.get("ConfigVersion") or 0)
-        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
             raise MachineError("Error getting migrated host: %s" % error, hint)
         if version > CONFIG_VERSION:
             raise MachineError("Error getting migrated host: config version is from the future -- "
@@ -3344,7 +3392,7 @@ def parent_shell():
         words = read_text("/proc/%d/cmdline" % parent).split("\0")
     except OSError:
         try:
-            words = run(["ps", "-o", "args=", "-p", str(parent)], seconds=5).stdout.split()
+            words = run(["ps", "-o", "args=", "-p", str(parent)], seconds=5).stdout.split() or [""]
         except MachineError:
             return ""
     first = plain_shell_name(words[0].split(" ")[0])  # xonsh makes one word of its command line
@@ -4176,6 +4224,7 @@ CREATE_FLAGS = ENGINE_FLAGS + SWARM_FLAGS + (
     Flag("tls-san", [], "Support extra SANs for TLS certs"),
 )
 HELP_FLAG = Flag("help", False, "show help", short="h")
+COMMON_FLAGS = (HELP_FLAG, GLOBAL_FLAGS[0])  # what every command takes, --debug too
 FORCE_FLAG = Flag("force", False, "Remove local configuration even if machine cannot be removed, "
                   'also implies an automatic yes', short="f")
 DEFAULT_MACHINE = "default"
@@ -4252,13 +4301,13 @@ def on_each(context, names, action):
 def report_each(names, results, layout="", default=""):
     """Print the answers of several machines, objects of which the field `default` is shown without
     --format, and their errors; the exit code."""
-    code = 0
+    code, unexpected = 0, []
     answers = [result for result in results if isinstance(result, dict)]
     if layout == "json":
         out.answer(go_json(answers, None))
     else:
         for data in answers:
-            out.answer(render(layout, data) if layout else data[default])
+            out.answer(render(layout, data) if layout else str(data[default]))
     for name, result in zip(names, results):
         if isinstance(result, MachineError):
             said = result.message if '"%s"' % name in result.message else "%s: %s" % (
@@ -4266,7 +4315,10 @@ def report_each(names, results, layout="", default=""):
             show_error(MachineError(said if len(names) > 1 else result.message, result.hint))
             code = max(code, result.code)
         elif isinstance(result, Exception):
-            raise result
+            out.error("%s: Unexpected error (%s: %s)" % (name, type(result).__name__, result))
+            unexpected.append(result)
+    if unexpected:
+        raise unexpected[0]
     return code
 
 
@@ -4306,7 +4358,8 @@ def command_create(context, words):
     flags = create_flags(driver_class)
     if wants_help:
         return show_command_help(COMMANDS["create"], flags)
-    options, names = parse_flags(flags, words)
+    options, names = parse_flags(list(flags) + [GLOBAL_FLAGS[0]], words)
+    out.debugging = wants_debug(out.debugging or options["debug"])
     hide_secrets(flags, options)
     machine = new_machine(context, driver_class, options, names)
     try:
@@ -4403,7 +4456,8 @@ def fill_host_options(machine, options, global_options):
 
 # --- queries
 
-FORMAT_FLAG = Flag("format", "", 'Answer as "json", or in the given Go template', short="f")
+FORMAT_FLAG = Flag("format", "", 'Answer as "json", or in the given Go template (in ls also with '
+                   '"table" in front)', short="f")
 
 
 def answer(options, data, text):
@@ -4570,8 +4624,7 @@ def command_ls(context, options, words):
     if options["quiet"] and "state" not in filters:
         return show_lines(names)
     rows = [row for row in list_rows(context.store, names, options["timeout"])
-            if row["DriverName"] == "not found" and not options["quiet"]
-            or row["State"].lower() in filters.get("state", [row["State"].lower()])]
+            if row["State"].lower() in filters.get("state", [row["State"].lower()])]
     if options["quiet"]:
         return show_lines(sorted(row["Name"] for row in rows))
     if options["format"] == "json":
@@ -4625,20 +4678,22 @@ def parse_filters(texts):
 
 def keep_machine(store, name, filters, quiet):
     """Whether a machine passes the filters that its stored settings can answer. One that cannot be
-    loaded is shown in a table, whatever the filters, and never in a list of names."""
+    loaded has no more than a name and a state, and is never in a list of names."""
+    import re
     try:
         machine = store.load(name)
         labels = [label.partition("=") for label in machine.engine.get("Labels") or ()]
     except Exception:
-        return not quiet
-    import re
+        if quiet:
+            return False
+        machine, labels = None, []
     answers = {
-        "driver": lambda value: machine.driver_name.lower() == value,
+        "driver": lambda value: machine and machine.driver_name.lower() == value,
         "name": lambda value: re.search(value, name),
         "label": lambda value: any(key == value.partition("=")[0]
                                    and text.lower() == value.partition("=")[2].lower()
                                    for key, _, text in labels),
-        "swarm": lambda value: value.lower() == swarm_master(store, machine).lower(),
+        "swarm": lambda value: machine and value.lower() == swarm_master(store, machine).lower(),
         "state": lambda value: True,
     }
     return all(any(answers[key](value) for value in values) for key, values in filters.items())
@@ -4663,20 +4718,21 @@ def list_rows(store, names, seconds, only_active=False):
     import time
     start = time.monotonic()
     listed = [list_row(store, name) for name in names]
-    rows = [row for row, _ in listed]
+    rows = [row for row, _, _ in listed]
     questions = {}  # type: dict
-    for row, machine in listed:
-        if machine and not (only_active and os.environ.get("DOCKER_HOST") not in (
-                row["URL"], row["ActiveSwarm"])):
-            questions.setdefault(machine.engine_question(), []).append((row, machine))
+    for row, machine, question in listed:
+        if machine and (not only_active or os.environ.get("DOCKER_HOST", "") in (
+                row["URL"], row["ActiveSwarm"]) and os.environ.get("DOCKER_HOST")):
+            questions.setdefault(question, []).append((row, machine))
     left = max(seconds - (time.monotonic() - start), 0.001)
-    contexts = engine_contexts(machine for same in questions.values() for _, machine in same)
-    answers = each(lambda same: ask_engine(same, contexts, seconds / 2), questions.values(), 500,
-                   left)
-    silent = {"State": TIMEOUT, "Active": "", "DockerVersion": "",
-              "ResponseTime": go_duration(seconds)}
+    contexts = engine_contexts(questions)
+    answers = each(lambda item: ask_engine(item[1], contexts[item[0][1:]], seconds / 2),
+                   questions.items(), 500, left) if seconds > 0 else [None] * len(questions)
     for same, found in zip(questions.values(), answers):
-        found = [silent] * len(same) if isinstance(found, Exception) else found
+        if not isinstance(found, list):
+            error = found or "There was no answer within %d s." % seconds
+            found = [{"State": TIMEOUT, "Active": "", "DockerVersion": "", "Error": str(error),
+                      "ResponseTime": go_duration(max(seconds, 0))}] * len(same)
         for (row, _), news in zip(same, found):
             row.update(news)
     for row in rows:
@@ -4686,8 +4742,8 @@ def list_rows(store, names, seconds, only_active=False):
 
 
 def list_row(store, name):
-    """(row, Machine) of one machine before its engine is asked; whatever is wrong with it is in
-    "Error", and there is no Machine then."""
+    """(row, Machine, question) of one machine before its engine is asked; whatever is wrong with it
+    is in "Error", and there is no Machine then."""
     row = dict.fromkeys(LS_HEADERS, "")  # type: dict
     row.update(Name=name, ActiveHost=False, SwarmOptions=None, EngineOptions=None,
                DriverName="not found", State=ERROR)
@@ -4698,19 +4754,21 @@ def list_row(store, name):
         row.update(URL=machine.driver.engine_url())
         if machine.swarm.get("Master"):
             row["ActiveSwarm"] = machine.swarm_url()
-        return row, machine
+        question = machine.engine_question()
+        hash(question), split_url(question[0])
+        return row, machine, question
     except MachineError as error:
         row["Error"] = " ".join(error.message.split())
     except Exception as error:  # a value of a wrong type must not hide the other machines
-        row.update(State=ERROR, Error="config.json cannot be used: %s" % error)
-    return row, None
+        row.update(URL="", Error="config.json cannot be used: %s" % error)
+    return row, None, None
 
 
-def engine_contexts(machines):
+def engine_contexts(questions):
     """TLS contexts by the files that they are made of; to make one costs as much as to use it."""
     contexts = {}  # type: dict
-    for machine in machines:
-        files = machine.engine_question()[1:]
+    for question, ((_, machine), *_) in questions.items():
+        files = question[1:]
         try:
             contexts[files] = contexts.get(files) or engine_context(machine.auth, machine.name)
         except MachineError:
@@ -4718,7 +4776,7 @@ def engine_contexts(machines):
     return contexts
 
 
-def ask_engine(same, contexts, seconds):
+def ask_engine(same, context, seconds):
     """News for the rows of machines that have one engine: by its answer, and by their drivers if
     it is silent. Takes 2 * `seconds` at most."""
     import time
@@ -4726,7 +4784,7 @@ def ask_engine(same, contexts, seconds):
     try:
         row, machine = same[0]
         version = "v" + engine_version(row["URL"], machine.auth, seconds, machine.name,
-                                       contexts[machine.engine_question()[1:]])
+                                       context)
         news = [{"State": RUNNING, "DockerVersion": version}] * len(same)
     except MachineError as error:
         news = [silent_engine(machine, error, seconds) for _, machine in same]
@@ -4815,26 +4873,47 @@ def command_regenerate_certs(context, options, words):
         if not answer:
             raise MachineError("No answer; nothing was changed.",
                                "Use --force to skip the question.")
-        if not answer.lower().startswith("y"):
+        if not is_yes(answer):
             return 0
     names = context.names(words)
     out.say("Regenerating TLS certificates")
     if options["client-certs"]:
         out.say("Regenerating local certificates")
-    # The shared certificates are renewed once, before the machines get copies of them.
-    first = options["client-certs"] and context.store.load(names[0])
-    if first:
-        first.bootstrap_certificates(renew=True)
-    return on_each(context, names, lambda machine: machine.provision(renew_server=True))
+    failed = renew_shared(context.store, names) if options["client-certs"] else {}
+    code = report_each(list(failed), list(failed.values()))
+    rest = [name for name in names if name not in failed]
+    return max(code, on_each(context, rest, lambda machine: machine.provision(renew_server=True)))
+
+
+def renew_shared(store, names):
+    """Renew every CA and client pair that these machines use, once and before the machines get
+    copies; {name: MachineError} of those where that is not possible."""
+    failed, done = {}, {}  # type: dict, dict
+    for name in names:
+        try:
+            machine = store.load(name)
+            files = machine.engine_question()[1:]
+            if files not in done:
+                done[files] = _outcome(lambda machine: machine.bootstrap_certificates(renew=True),
+                                       machine)
+            if done[files]:
+                failed[name] = done[files]
+        except MachineError as error:
+            failed[name] = error
+    return failed
 
 
 def ask(question):
-    """The first word of the answer; "" at the end of input."""
+    """The words of the answer, "" at the end of input. "y" and what begins so is a yes."""
     if sys.stdout:
         sys.stdout.write(question)
         sys.stdout.flush()
     words = (sys.stdin.readline() if sys.stdin else "").split()
-    return words[0] if words else ""
+    return " ".join(words)
+
+
+def is_yes(answer):
+    return answer[:1] in ("y", "Y") and " " not in answer
 
 
 def command_rm(context, options, words):
@@ -4844,8 +4923,7 @@ def command_rm(context, options, words):
     names = list(dict.fromkeys(name for word in words for name in matching(context.store, word)))
     out.say("About to remove " + ", ".join(names))
     out.say("WARNING: This action will delete both local reference and remote instance.")
-    if not options["force"] and not options["y"] and not ask(
-            "Are you sure? (y/n): ").lower().startswith("y"):
+    if not options["force"] and not options["y"] and not is_yes(ask("Are you sure? (y/n): ")):
         return 0
 
     def remove(name):
@@ -4864,7 +4942,7 @@ def matching(store, word):
         if not is_plain_name(word):
             raise UsageError('"%s" is not the name of a machine.' % word, "See: docker-machine ls")
         return [word]
-    literal = re.sub(r"\[[^]]*\]", "", word)
+    literal = re.sub(r"\[!?\]?[^]]*\]", "", word)  # as fnmatch reads it
     if not set(literal) & set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"):
         raise UsageError('The pattern "%s" would remove every machine.' % word, "Name them, or: "
                          "docker-machine rm $(docker-machine ls -q)")
@@ -4885,12 +4963,13 @@ def remove_machine(store, name, force):
         try:
             if os.path.exists(os.path.join(store.folder(name), "config.json")):
                 store.load(name).driver.remove()
-        except MachineError as error:
+        except Exception as error:
             if not force:
-                error.hint = error.hint or ("To forget it here without deleting it there: "
-                                            "docker-machine rm -f %s" % name)
+                if isinstance(error, MachineError):
+                    error.hint = error.hint or ("To forget it here without deleting it there: "
+                                                "docker-machine rm -f %s" % name)
                 raise
-            show_error(MachineError('Error removing host "%s": %s' % (name, error.message)))
+            show_error(MachineError('Error removing host "%s": %s' % (name, error)))
         store.delete(name)
         lock.remove()
     out.say("Successfully removed " + name)
@@ -5073,13 +5152,16 @@ COMPLETION_SCRIPTS = {  # each asks `completion SHELL WORDS...` what the last wo
     COMPREPLY=()
     while IFS= read -r line; do COMPREPLY+=("$line"); done < <(
         docker-machine completion bash "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
+    [[ ${COMPREPLY-} != *: ]] || compopt -o nospace 2>/dev/null
 }
 complete -o default -F _docker_machine docker-machine""",
     "zsh": r"""#compdef docker-machine
 _docker_machine() {
     local -a found
     found=(${(f)"$(docker-machine completion zsh "${(@)words[2,CURRENT]}" 2>/dev/null)"})
-    if (( $#found )); then compadd -a found; else _files; fi
+    (( $#found )) || { _files; return; }
+    compadd -- ${found:#*:}
+    compadd -S '' -- ${(M)found:#*:}
 }
 compdef _docker_machine docker-machine""",
     "fish": r"""function __docker_machine
@@ -5118,10 +5200,10 @@ def completions(context, before, typed):
                                 interleaved=False)
     store = Store(os.path.expanduser(options["storage-path"]))
     command = COMMANDS.get(rest[0]) if rest else None
-    flags = GLOBAL_FLAGS if command is None else command.flags + (HELP_FLAG,)
+    flags = GLOBAL_FLAGS if command is None else command.flags + COMMON_FLAGS
     if command and command.name == "create":
         driver = DRIVERS.get(create_driver_name(rest + [""], os.environ), Driver)
-        flags = tuple(create_flags(driver)) + (HELP_FLAG,)
+        flags = tuple(create_flags(driver)) + COMMON_FLAGS
     last = before[-1].lstrip("-") if before and before[-1].startswith("-") else ""
     for flag in flags:
         if last and last in (flag.name, flag.short) and not isinstance(flag.default, bool):
@@ -5133,6 +5215,8 @@ def completions(context, before, typed):
         return [] if rest else list(COMMANDS)
     if command.name in ("help", "completion"):
         return list(COMMANDS if command.name == "help" else COMPLETION_SCRIPTS)
+    if command.name == "ssh" and len(rest) > 1:
+        return []
     # A name that create would refuse could be a command to the shell.
     plain = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._")
     names = [name for name in store.names() if not set(name) - plain]
@@ -5195,7 +5279,8 @@ COMMANDS = {command.name: command for command in (
             "Display the commands to set up the environment for the Docker client", (
                 SWARM_FLAG, FORMAT_FLAG,
                 Flag("shell", "", "Force environment to be configured for a specified shell: "
-                     "[%s], default is auto-detect" % ", ".join(["bash"] + sorted(SHELLS))),
+                     "[%s], default is auto-detect" % ", ".join(
+                         POSIX_SHELLS[:5] + tuple(sorted(SHELLS)))),
                 Flag("unset", False, "Unset variables instead of setting them", short="u"),
                 Flag("no-proxy", False, "Add machine IP to NO_PROXY environment variable"))),
     Command("inspect", command_inspect, ONE, "Inspect information about a machine",
@@ -5204,8 +5289,8 @@ COMMANDS = {command.name: command for command in (
     Command("kill", command_kill, SOME, "Kill a machine"),
     Command("ls", command_ls, "", "List machines", (
         Flag("quiet", False, "Enable quiet mode", short="q"),
-        Flag("filter", [], "Filter output based on conditions provided"), TIMEOUT_FLAG,
-        FORMAT_FLAG)),
+        Flag("filter", [], "Filter output by driver, label, name, state or swarm: key=value"),
+        TIMEOUT_FLAG, FORMAT_FLAG)),
     Command("provision", command_provision, SOME, "Re-provision existing machines"),
     Command("regenerate-certs", command_regenerate_certs, SOME,
             "Regenerate TLS Certificates for a machine", (
@@ -5218,14 +5303,15 @@ COMMANDS = {command.name: command for command in (
              "further user confirmation"))),
     Command("ssh", command_ssh, "[NAME [ARG...]]",
             "Log into or run a command on a machine with SSH.", raw=True),
-    Command("scp", command_scp, "SOURCE DESTINATION", "Copy files between machines", (
+    Command("scp", command_scp, "[[USER@]NAME:]PATH [[USER@]NAME:]PATH",
+            "Copy files between machines", (
         Flag("recursive", False, "Copy files recursively (required to copy directories)",
              short="r"),
         Flag("delta", False, "Reduce amount of data sent over network by sending only the "
              "differences (uses rsync)", short="d"),
         Flag("quiet", False, "Disables the progress meter as well as warning and diagnostic "
              "messages from ssh", short="q"))),
-    Command("mount", command_mount, "[NAME:]PATH [MOUNTPOINT]",
+    Command("mount", command_mount, "[[USER@]NAME:]PATH [MOUNTPOINT]",
             "Mount or unmount a directory from a machine with SSHFS.", (
                 Flag("unmount", False, "Unmount instead of mount", short="u"),)),
     Command("start", command_start, SOME, "Start a machine"),
@@ -5316,20 +5402,11 @@ def dispatch(argv):
         raise
 
 
-def wants_debug(flag):
-    """MACHINE_DEBUG beats --debug, both ways. Raises MachineError."""
-    text = os.environ.get("MACHINE_DEBUG", "")
-    try:
-        return parse_bool(text) if text else flag
-    except ValueError:
-        raise MachineError('Error parsing boolean value from MACHINE_DEBUG: "%s"' % text,
-                           "Set it to true or false.")
-
-
 def run_command(context, command, words):
     if command.raw:
         return command.function(context, words)
-    options, words = parse_flags(command.flags + (HELP_FLAG,), words)
+    options, words = parse_flags(command.flags + COMMON_FLAGS, words)
+    out.debugging = wants_debug(out.debugging or options["debug"])
     if options["help"]:
         return show_command_help(command)
     return command.function(context, options, words)

@@ -41,7 +41,8 @@ def flag_groups(command):
 
 def names_of(flag):
     kind = {bool: "", int: " N", str: " TEXT", list: " TEXT"}[type(flag.default)]
-    return "--%s%s%s" % (flag.name, kind, ", -%s%s" % (flag.short, kind) if flag.short else "")
+    dashes = "--" if flag.name[1:] else "-"
+    return "%s%s%s%s" % (dashes, flag.name, kind, ", -%s%s" % (flag.short, kind) if flag.short else "")
 
 
 def notes_of(flag):

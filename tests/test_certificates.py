@@ -224,6 +224,19 @@ def test_a_client_of_another_ca_is_replaced(folder, other_ca):
     assert core.pair_problem(pair(folder), str(folder / "ca.pem")) == ""
 
 
+def test_a_renewed_ca_keeps_its_name_byte_for_byte_whoever_renews_it(folder, monkeypatch):
+    """Go compares the issuer's name bytewise, and Docker Machine writes it in another string type."""
+    ca = pair(folder, "ca")
+    openssl("req", "-x509", "-new", "-key", ca.key, "-out", ca.cert, "-days", 9, "-subj", "/O=t\u00e4st/CN=x", "-utf8",
+            "-addext", "basicConstraints=critical,CA:TRUE")
+    before = openssl("x509", "-in", ca.cert, "-noout", "-subject", "-nameopt", "dump_all,show_type,dump_der")
+    core.issue_client(pair(folder), ca)
+    monkeypatch.setenv("USER", "somebody.else")
+    bootstrap(folder, renew=True)
+    assert openssl("x509", "-in", ca.cert, "-noout", "-subject", "-nameopt", "dump_all,show_type,dump_der") == before
+    assert core.pair_problem(pair(folder), ca.cert) == ""
+
+
 def test_renewing_keeps_the_key_of_the_ca_so_that_what_it_signed_stays_valid(folder, tmp_path):
     before, old = contents(folder), pair(tmp_path, "server")
     core.issue_server(old, pair(folder, "ca"), "web", ["192.0.2.1"])

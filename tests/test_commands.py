@@ -186,6 +186,13 @@ def test_rm_asks_and_only_a_yes_removes(dm, call, add, stdin, removed):
     assert (dm.store / "machines" / "web").exists() is not removed
 
 
+@pytest.mark.parametrize("answer, code", [("y", 0), ("Yes", 0), ("yes but not web", 1), ("n", 1), ("", 1), ("oh yes", 1)])
+def test_rm_removes_only_upon_a_plain_yes(call, add, answer, code):
+    add("web")
+    call("rm", "web", stdin=answer + "\n")
+    assert call("status", "web").code == 1 - code
+
+
 def test_rm_goes_on_with_the_others_after_a_failure(call, add):
     for name in ("a", "b"):
         add(name)

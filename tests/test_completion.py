@@ -261,7 +261,7 @@ def test_the_pages_name_every_command_flag_and_variable(page):
     flags = list(core.GLOBAL_FLAGS + core.CREATE_FLAGS)
     for table in list(core.DRIVERS.values()) + list(core.COMMANDS.values()):
         flags += table.flags
-    for name in list(core.COMMANDS) + ["--" + flag.name for flag in flags] + [flag.env for flag in flags]:
+    for name in list(core.COMMANDS) + ["-" + flag.name for flag in flags] + [flag.env for flag in flags]:
         assert name in text, name
 
 
