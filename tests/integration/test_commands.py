@@ -313,6 +313,35 @@ def test_regenerate_certs_leaves_containers_running(
         assert (program.folder() / copy).read_bytes() == files[original].read_bytes()
 
 
+def test_regenerate_certs_renews_the_certificate_of_a_swarm_manager(machines: Machines, program: Program) -> None:
+    """The engine of a swarm does not start with live-restore, which spares containers elsewhere."""
+    machines.web.run("docker swarm init --advertise-addr 127.0.0.1")
+    before = serial(program.folder() / "server.pem")
+    try:
+        program("regenerate-certs", "--force", "web")
+
+        assert serial(program.folder() / "server.pem") != before
+        assert machines.works()
+        assert "active" in machines.web.run("docker info --format '{{.Swarm.LocalNodeState}}'")
+    finally:
+        machines.web.run("docker swarm leave --force")
+
+
+@pytest.mark.parametrize("kept", ['{"debug": true}', ""], ids=["a file", "none"])
+def test_a_restart_that_was_killed_leaves_no_live_restore_behind(
+    machines: Machines, program: Program, kept: str
+) -> None:
+    folder = "/etc/docker"
+    machines.web.write(f"{folder}/daemon.json", '{"live-restore": true}')
+    machines.web.write(f"{folder}/daemon.json.spared", kept)
+
+    program("provision", "web")
+
+    left = machines.web.run(f"ls {folder}; cat {folder}/daemon.json", check=False)
+    assert "spared" not in left and "live-restore" not in left and kept in left
+    machines.web.run(f"rm -f {folder}/daemon.json*")
+
+
 def openssl(*words: object, stdin: str = "") -> str:
     done = subprocess.run(["openssl", *map(str, words)], input=stdin, capture_output=True, text=True, check=True)
     return done.stdout
