@@ -139,7 +139,7 @@ class Output:
     def _write(self, stream, text):
         if stream is None:  # closed, as by >&-
             return
-        text = self.mask(text) + "\n"
+        text += "\n"
         if not hasattr(stream, "buffer"):
             stream.write(text)
             return
@@ -168,7 +168,7 @@ class Output:
         return self.machines.get(_thread.get_ident()) if self.machines else None
 
     def _named(self, text):
-        name = self.machine()
+        text, name = self.mask(text), self.machine()
         return text if not name or '"%s"' % name in text or text.startswith("(%s)" % name) \
             else "(%s) %s" % (name, text)
 
@@ -179,11 +179,11 @@ class Output:
         self._write(sys.stderr, "Warning: " + self._named(text))
 
     def error(self, text):
-        self._write(sys.stderr, text)
+        self._write(sys.stderr, self.mask(text))
 
     def debug(self, text):
         if self.debugging:
-            self._write(sys.stderr, text)
+            self._write(sys.stderr, self.mask(text))
 
 
 out = Output()
@@ -1278,6 +1278,7 @@ class Driver:
     provisions = True  # whether an engine is to be set up on the machine
     boot_seconds = 180  # how long ssh may take to answer after the machine runs
     patience = 5  # seconds that a question about the machine's state may take
+    by_hand = "Do it on the host itself, or where it is hosted."
 
     def __init__(self, config, folder):
         self.config = config
@@ -1326,16 +1327,16 @@ class Driver:
         """Delete the machine there; one that is gone already counts as removed."""
 
     def start(self):
-        raise MachineError("%s driver does not support start" % self.name)
+        raise MachineError("%s driver does not support start" % self.name, self.by_hand)
 
     def stop(self):
-        raise MachineError("%s driver does not support stop" % self.name)
+        raise MachineError("%s driver does not support stop" % self.name, self.by_hand)
 
     def kill(self):
-        raise MachineError("%s driver does not support kill" % self.name)
+        raise MachineError("%s driver does not support kill" % self.name, self.by_hand)
 
     def restart(self):
-        raise MachineError("%s driver does not support restart" % self.name)
+        raise MachineError("%s driver does not support restart" % self.name, self.by_hand)
 
     def get_state(self):
         """One of STATES. Raises MachineError if it cannot be known."""
@@ -1411,10 +1412,14 @@ You can attempt to regenerate them using 'docker-machine regenerate-certs {name}
 Be advised that this will trigger a Docker daemon restart which might stop running containers."""
 
 
+def regenerate_hint(name):
+    return REGENERATE_HINT.format(name=name if name == "[name]" else quote(name))
+
+
 def engine_get(url, auth, path, seconds, name="[name]", context=None):
     """The answer of an engine to GET `path` over TLS, with the client pair of `auth`
-    ("AuthOptions" in config.json): (headers, body). No API version is named, so every engine
-    release answers.
+    ("AuthOptions" in config.json): (status, headers, body). No API version is named, so every
+    engine release answers.
 
     Raises Unreachable, or MachineError that says what is wrong with the certificates.
     """
@@ -1425,17 +1430,16 @@ def engine_get(url, auth, path, seconds, name="[name]", context=None):
     try:
         with dial_tls(host, port, context or engine_context(auth, name), seconds) as connection:
             head, _, body = _exchange(connection, path, seconds).partition(b"\r\n\r\n")
-        if head.split()[1] != b"200":
-            raise MachineError("The engine at %s answered %s." % (url, head.split()[1].decode()))
         lines = [line.partition(":") for line in head.decode("latin-1").splitlines()[1:]]
-        return {key.lower(): value.strip() for key, _, value in lines}, body.decode()
+        headers = {key.lower(): value.strip() for key, _, value in lines}
+        return int(head.split()[1]), headers, body.decode()
     except (ssl.SSLError, ssl.CertificateError) as error:
         _refuse_expired_client(auth, name)
         raise certificate_error(host, port, error, name)
     except ConnectionError:
         _refuse_expired_client(auth, name)
         raise MachineError("The engine at %s closed the connection; it may refuse this store's "
-                           "client certificate." % url, REGENERATE_HINT.format(name=name))
+                           "client certificate." % url, regenerate_hint(name))
     except (IndexError, ValueError):
         raise MachineError("What answers at %s is not a Docker Engine." % url)
     except OSError as error:
@@ -1489,7 +1493,7 @@ def certificate_error(host, port, error, name):
     address = "[%s]:%d" % (host, port) if ":" in host else "%s:%d" % (host, port)
     return MachineError(
         'There was an error validating certificates for host "%s": %s'
-        % (address, _certificate_cause(error, host)), REGENERATE_HINT.format(name=name))
+        % (address, _certificate_cause(error, host)), regenerate_hint(name))
 
 
 def _certificate_cause(error, host):
@@ -1523,19 +1527,16 @@ def engine_version(url, auth, seconds=20, name="[name]", context=None):
     import time
     deadline = time.monotonic() + seconds
     context = context or engine_context(auth, name)
-    try:
-        headers, _ = engine_get(url, auth, "/_ping", seconds, name, context)
-        product, _, version = headers.get("server", "").partition(" ")[0].partition("/")
-        if product == "Docker" and version:
-            return version
-    except Unreachable:
-        raise
-    except MachineError as error:
-        if "answered" not in error.message:
-            raise
+    status, headers, _ = engine_get(url, auth, "/_ping", seconds, name, context)
+    product, _, version = headers.get("server", "").partition(" ")[0].partition("/")
+    if status == 200 and product == "Docker" and version:
+        return version
     left = max(deadline - time.monotonic(), 0.1)
+    status, _, body = engine_get(url, auth, "/version", left, name, context)
+    if status != 200:
+        raise MachineError("The engine at %s answered %d." % (url, status))
     try:
-        answer = parse_json(engine_get(url, auth, "/version", left, name, context)[1])
+        answer = parse_json(body)
     except ValueError:
         answer = None
     if not isinstance(answer, dict) or not isinstance(answer.get("Version"), str):
@@ -1855,12 +1856,14 @@ upgrade_engine() { # by the package that dockerd came from
         zypper) quietly zypper --non-interactive update $engine ;;
         pacman) quietly pacman -Sy --noconfirm --noprogressbar --needed $engine ;;
         *) dnf_upgrade $engine $companions ;;
-    esac || { tail -n 15 "$TROUBLE" | note; fail "The package $owner could not be upgraded."; }
+    esac || failed=yes
     dockerd=$(dockerd_path)
-    if [ "$(package_versions)" = "$before" ]; then
-        [ -n "$changed" ] || rm -f "$PENDING"
-        return
-    fi
+    [ -n "$changed" ] || [ "$(package_versions)" != "$before" ] || rm -f "$PENDING"
+    [ -z "${failed-}" ] || {
+        tail -n 15 "$TROUBLE" | note
+        fail "The package $owner could not be upgraded."
+    }
+    [ "$(package_versions)" != "$before" ] || return 0
     step "Restarting docker..."
     changed=yes reconfigured=yes
 }
@@ -1993,8 +1996,11 @@ is_active() {
 spare_containers() { # if only certificates changed, containers outlive the restart
     [ -n "$SPARED" ] && [ -z "$reconfigured" ] && is_active || return 0
     # A swarm does not bear live-restore.
-    [ "$(docker info --format '{{.Swarm.LocalNodeState}}' 2>/dev/null)" = inactive ] || return 0
-    if [ -e "$json" ]; then cp -p "$json" "$json.spared"; else : >"$json.spared"; fi
+    case $(timeout 10 docker info --format '{{.Swarm.LocalNodeState}}' 2>/dev/null) in
+        inactive) ;;
+        *) return 0 ;;
+    esac
+    if [ -e "$json" ]; then cp -p "$json" "$spared"; else : >"$spared"; fi
     trap 'unspare; rm -rf "$SCRATCH" "$bundle"' EXIT
     live_restore true || unspare
 }
@@ -2005,7 +2011,7 @@ live_restore() { # true or false: let the engine read that, and wait until it ha
         mv -f "$json.new" "$json" || return
     systemctl kill -s HUP --kill-who=main docker.service 2>/dev/null || return
     tries=0
-    until [ "$(docker info --format '{{.LiveRestoreEnabled}}' 2>/dev/null)" = "$1" ]; do
+    until [ "$(timeout 10 docker info --format '{{.LiveRestoreEnabled}}' 2>/dev/null)" = "$1" ]; do
         tries=$((tries + 1))
         [ "$tries" -lt 50 ] || return
         sleep 0.1
@@ -2013,15 +2019,15 @@ live_restore() { # true or false: let the engine read that, and wait until it ha
 }
 
 unspare() { # what the file does not say stays as it is, so the engine is told "false" first
-    [ -e "$json.spared" ] || return 0
+    [ -e "$spared" ] || return 0
     live_restore false
     put_back_json
 }
 
 put_back_json() { # also after a script that was killed in between
-    [ -e "$json.spared" ] || return 0
-    if [ -s "$json.spared" ]; then mv -f "$json.spared" "$json"
-    else rm -f "$json" "$json.spared"; fi
+    [ -e "$spared" ] || return 0
+    if [ -s "$spared" ]; then mv -f "$spared" "$json"
+    else rm -f "$json" "$spared"; fi
 }
 
 restart_systemd() {
@@ -2072,7 +2078,7 @@ main() {
     TROUBLE=$SCRATCH/trouble changed='' reconfigured='' last_step=''
     NEWLINE='
 '
-    json=$(readlink -f "$ROOT/etc/docker/daemon.json")
+    json=$(readlink -f "$ROOT/etc/docker/daemon.json") spared=$ROOT/etc/docker/daemon.json.spared
     wait_for_turn
     put_back_json
     [ ! -e "$PENDING" ] || changed=yes
@@ -2593,16 +2599,16 @@ class NoneDriver(Driver):
         pass
 
     def start(self):
-        raise MachineError("hosts without a driver cannot be started")
+        raise MachineError("hosts without a driver cannot be started", self.by_hand)
 
     def stop(self):
-        raise MachineError("hosts without a driver cannot be stopped")
+        raise MachineError("hosts without a driver cannot be stopped", self.by_hand)
 
     def kill(self):
-        raise MachineError("hosts without a driver cannot be killed")
+        raise MachineError("hosts without a driver cannot be killed", self.by_hand)
 
     def restart(self):
-        raise MachineError("hosts without a driver cannot be restarted")
+        raise MachineError("hosts without a driver cannot be restarted", self.by_hand)
 
     def get_state(self):
         return RUNNING
@@ -2985,11 +2991,14 @@ class Machine:
         if self.driver.get_state() != RUNNING:
             out.say("Starting machine so machine can be upgraded...")
             self.start()
-        before = self.engine_version()
+        try:
+            before = self.engine_version()
+        except Unreachable:
+            before = ""  # an upgrade may mend it
         self.provision(upgrade=True)
         after = self.engine_version()
         out.say("(%s) " % self.name + (
-            "Docker Engine %s is up to date." % after if before == after
+            "Docker Engine %s is up to date." % after if before in ("", after)
             else "Docker Engine %s was upgraded to %s." % (before, after)))
 
     def _reach(self, state):
@@ -3178,7 +3187,8 @@ class Store:
             text = read_text(path)
         except FileNotFoundError:
             raise MachineError("open %s: no such file or directory" % path,
-                               "The entry is broken; remove it: docker-machine rm -f %s" % name)
+                               "The entry is broken; remove it: docker-machine rm -f "
+                               + quote(name))
         except OSError as error:
             raise cannot("read", path, error)
         config, migrated = self._decode(name, text)
@@ -3189,7 +3199,7 @@ class Store:
         return machine
 
     def _decode(self, name, text):
-        hint = "The entry is broken; remove it: docker-machine rm -f %s" % name
+        hint = "The entry is broken; remove it: docker-machine rm -f " + quote(name)
         try:
             config = parse_json(text)
             if not isinstance(config, dict):
@@ -3330,6 +3340,8 @@ class Shell:
         words = [word if quote(word) == word else mark + word.replace(mark, escaped) + mark
                  for word in words]
         command = " ".join(words).replace("\n", " ")  # it stays one comment line
+        for char, escaped in BACKSLASH if '"%s"' in self.usage else ():
+            command = command.replace(char, escaped)
         if ("!", "\\!") in self.escape:  # tcsh expands it in comments and quotes too
             command = command.replace("!", "\\!")
         return ("%s Run this command to configure your shell: \n%s %s" % (
@@ -3383,22 +3395,38 @@ def plain_shell_name(path):
     return name[:-4] if name.endswith(".exe") else name
 
 
+WRAPPERS = ("timeout", "sudo", "doas", "make", "gmake", "time", "script", "xargs", "watch", "su")
+
+
 def parent_shell():
-    """The shell that started this program, "" if it was something else (ps(1), or /proc)."""
-    if WINDOWS:
-        return ""
-    parent = os.getppid()
+    """The shell that started this program, be it by way of sudo and the like; "" if it was
+    something else."""
+    process = os.getppid()
+    for _ in range(8 if not WINDOWS else 0):
+        process, words = parent_and_words(process)
+        name = plain_shell_name(words[0].split(" ")[0])  # xonsh makes one word of its command line
+        if name.startswith("python") and len(words) > 1:
+            name = plain_shell_name(words[1])
+        if name in SHELLS or name in POSIX_SHELLS:
+            return name
+        if name not in WRAPPERS:
+            break
+    return ""
+
+
+def parent_and_words(process):
+    """The parent and the command line of a process, from /proc or by ps(1)."""
     try:
-        words = read_text("/proc/%d/cmdline" % parent).split("\0")
+        words = read_text("/proc/%d/cmdline" % process).split("\0")
+        stat = read_text("/proc/%d/stat" % process)
+        return int(stat.rpartition(")")[2].split()[1]), words
     except OSError:
-        try:
-            words = run(["ps", "-o", "args=", "-p", str(parent)], seconds=5).stdout.split() or [""]
-        except MachineError:
-            return ""
-    first = plain_shell_name(words[0].split(" ")[0])  # xonsh makes one word of its command line
-    if first.startswith("python") and len(words) > 1:
-        first = plain_shell_name(words[1])
-    return first if first in SHELLS or first in POSIX_SHELLS else ""
+        pass
+    try:
+        said = run(["ps", "-o", "ppid=,args=", "-p", str(process)], seconds=5).stdout.split()
+    except MachineError:
+        said = []
+    return (int(said[0]), said[1:] or [""]) if said else (0, [""])
 
 
 def table(rows, gap=3, least=5):
@@ -4354,6 +4382,9 @@ def command_create(context, words):
     except MachineError:
         if not wants_help:
             raise
+        if driver_name != "virtualbox":
+            out.warn('there is no driver "%s"; these are the flags of all drivers.'
+                     % driver_name)
         driver_class = Driver
     flags = create_flags(driver_class)
     if wants_help:
@@ -4558,10 +4589,24 @@ def no_proxy_value(address):
 
 def command_inspect(context, options, words):
     machine = context.machine(words)
-    if options["format"] not in ("", "json"):
-        with stage("template parsing error: "):
-            Template(options["format"])
-    return answer(options, machine.config, go_json(machine.config))
+    config = without_secrets(machine)
+    if options["format"] in ("", "json"):
+        return answer(options, config, go_json(config))
+    with stage("template parsing error: "):
+        template = Template(options["format"])
+    out.answer(template.render(config))
+    return 0
+
+
+def without_secrets(machine):
+    """The stored settings, with stars for what the driver declares secret."""
+    settings = dict(machine.config.get("Driver") or {})
+    try:
+        secret = [flag.field for flag in machine.driver.flags if flag.secret]
+    except MachineError:  # a driver that is not here declares nothing
+        secret = []
+    settings.update((field, "********") for field in secret if settings.get(field))
+    return dict(machine.config, Driver=settings) if secret else machine.config
 
 
 def command_ip(context, options, words):
@@ -4619,8 +4664,9 @@ def command_ls(context, options, words):
     filters = parse_filters(options["filter"])
     names = context.store.names()
     if filters or options["quiet"]:
+        masters = swarm_masters(context.store) if "swarm" in filters else {}
         names = [name for name in names
-                 if keep_machine(context.store, name, filters, options["quiet"])]
+                 if keep_machine(context.store, name, filters, options["quiet"], masters)]
     if options["quiet"] and "state" not in filters:
         return show_lines(names)
     rows = [row for row in list_rows(context.store, names, options["timeout"])
@@ -4676,7 +4722,7 @@ def parse_filters(texts):
     return filters
 
 
-def keep_machine(store, name, filters, quiet):
+def keep_machine(store, name, filters, quiet, masters):
     """Whether a machine passes the filters that its stored settings can answer. One that cannot be
     loaded has no more than a name and a state, and is never in a list of names."""
     import re
@@ -4693,23 +4739,24 @@ def keep_machine(store, name, filters, quiet):
         "label": lambda value: any(key == value.partition("=")[0]
                                    and text.lower() == value.partition("=")[2].lower()
                                    for key, _, text in labels),
-        "swarm": lambda value: machine and value.lower() == swarm_master(store, machine).lower(),
+        "swarm": lambda value: machine and value.lower() == masters.get(
+            str(machine.swarm.get("Discovery")), "").lower(),
         "state": lambda value: True,
     }
     return all(any(answers[key](value) for value in values) for key, values in filters.items())
 
 
-def swarm_master(store, machine):
-    """The name of the machine that is master of this one's standalone Swarm, or ""."""
-    discovery = machine.swarm.get("Discovery")
-    for name in store.names() if discovery else ():
+def swarm_masters(store):
+    """The machines that are masters of a standalone Swarm: {its discovery URL: name}."""
+    masters = {}
+    for name in reversed(store.names()):
         try:
-            other = store.load(name)
+            swarm = store.load(name).swarm
         except MachineError:
             continue
-        if other.swarm.get("Master") and other.swarm.get("Discovery") == discovery:
-            return name
-    return ""
+        if swarm.get("Master") and swarm.get("Discovery"):
+            masters[str(swarm["Discovery"])] = name
+    return masters
 
 
 def list_rows(store, names, seconds, only_active=False):
@@ -4880,7 +4927,7 @@ def command_regenerate_certs(context, options, words):
     if options["client-certs"]:
         out.say("Regenerating local certificates")
     failed = renew_shared(context.store, names) if options["client-certs"] else {}
-    code = report_each(list(failed), list(failed.values()))
+    code = report_each(names, [failed.get(name) for name in names])
     rest = [name for name in names if name not in failed]
     return max(code, on_each(context, rest, lambda machine: machine.provision(renew_server=True)))
 
@@ -4967,7 +5014,7 @@ def remove_machine(store, name, force):
             if not force:
                 if isinstance(error, MachineError):
                     error.hint = error.hint or ("To forget it here without deleting it there: "
-                                                "docker-machine rm -f %s" % name)
+                                                "docker-machine rm -f " + quote(name))
                 raise
             show_error(MachineError('Error removing host "%s": %s' % (name, error)))
         store.delete(name)
@@ -5041,7 +5088,10 @@ def run_with_config(program, places, words):
 def command_mount(context, options, words):
     if not 1 <= len(words) <= 2:
         raise UsageError("Improper number of arguments", "See: docker-machine mount --help")
+    import shutil
     fusermount = "umount" if sys.platform == "darwin" else "fusermount"
+    if shutil.which("fusermount3"):
+        fusermount = "fusermount3"
     if options["unmount"]:
         need(fusermount, "unmount option")
     else:
@@ -5117,7 +5167,7 @@ def report_crash(context, command, error):
         token = context.options["bugsnag-api-token"]
         if token not in ("", "no-report"):
             send_crash_report(token, report, type(error).__name__, error)
-    except MachineError as failure:
+    except Exception as failure:  # it must not hide the error that it is about
         out.warn("the crash report could not be saved or sent: %s" % failure)
 
 
@@ -5166,9 +5216,12 @@ _docker_machine() {
 compdef _docker_machine docker-machine""",
     "fish": r"""function __docker_machine
     set -l words (commandline -opc) (commandline -ct)
-    docker-machine completion fish $words[2..-1] 2>/dev/null
+    set -l found (docker-machine completion fish $words[2..-1] 2>/dev/null)
+    and test (count $found) -gt 0
+    and printf '%s\n' $found
+    or __fish_complete_path (commandline -ct)
 end
-complete -c docker-machine -a '(__docker_machine)'""",
+complete -c docker-machine -f -a '(__docker_machine)'""",
     # PowerShell drops an empty argument, hence the sign before the last word.
     "powershell": r"""Register-ArgumentCompleter -Native -CommandName docker-machine -ScriptBlock {
     param($word, $ast, $position)

@@ -271,7 +271,7 @@ def test_env_sets_the_variables_in_real_shells_whatever_is_in_the_paths(certs, e
         expected.append(("1", url, machine.folder, "web"))
 
     def texts(shell):
-        return [call("-s", str(tmp_path / path), "env", "web", SHELL="/bin/" + shell).out for path in paths]
+        return [call("-s", str(tmp_path / path), "env", "--shell", shell, "web").out for path in paths]
 
     posix = texts("sh")
     for shell in SHELLS:

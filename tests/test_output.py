@@ -52,15 +52,15 @@ def test_progress_of_a_query_goes_to_stderr_so_that_stdout_is_the_answer(capsys)
     assert capsys.readouterr() == ("result\n", "step\n")
 
 
-def test_debug_lines_go_to_stderr_and_secrets_are_masked_everywhere(capsys):
+def test_debug_lines_go_to_stderr_and_secrets_are_masked_in_all_but_answers(capsys):
     output = core.Output()
     output.debugging = True
     output.secrets.add("hunter2hunter2")
-    for write in (output.answer, output.say, output.warn, output.error, output.debug):
+    for write in (output.say, output.warn, output.error, output.debug):
         write("the word is hunter2hunter2.")
     said = capsys.readouterr()
     assert "hunter2" not in said.out + said.err
-    assert (said.out + said.err).count("the word is ********.") == 5
+    assert (said.out + said.err).count("the word is ********.") == 4
 
 
 def test_lines_of_many_threads_stay_whole(tmp_path):
@@ -130,14 +130,6 @@ def test_each_shell_has_its_own_words_for_a_variable(name, line, unset, comment)
     assert shell.set("K", 'a "b" $c `d` \\') == line
     assert shell.unset_line % "K" == unset
     assert [text.partition(" ")[0] for text in shell.hint("dm env web")] == [comment, comment]
-
-
-@pytest.mark.parametrize("environ, name, expected", [
-    ({"SHELL": "/bin/bash"}, "", "export"), ({"SHELL": "/usr/bin/fish"}, "", "set -gx"), ({}, "fish", "set -gx"),
-    ({"SHELL": "/usr/bin/fish"}, "tcsh", "setenv"), ({"SHELL": "/bin/csh"}, "", "setenv"),
-])
-def test_the_shell_is_the_one_asked_for_or_the_users(environ, name, expected):
-    assert core.find_shell(name, environ).set_line.startswith(expected)
 
 
 # --- doors
