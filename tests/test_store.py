@@ -325,7 +325,8 @@ def test_a_name_that_a_host_can_have_is_taken(name):
 
 
 @pytest.mark.parametrize("name", [
-    "", ".", "..", "../certs", "/", "a/../web", "*", "[!x]*", "[!]z]*", "[]a-z]*", "./web", "web/", "../machines/web", "//web"])
+    "", ".", "..", "../certs", "/", "a/../web", "*", "[!x]*", "[!]z]*", "[]a-z]*",
+    "./web", "web/", "../machines/web", "//web"])
 def test_rm_of_what_is_no_machines_name_removes_nothing(dm, call, add, name):
     add("web")
     before = dm.files()

@@ -1,7 +1,8 @@
 """How long `docker_machine.py --version` takes, beside a Python that does nothing.
 
 Promise: at most 6 times as long as a copied file, which Python compiles anew each time (about 8 ms
-for 1,000 lines: it was 4 times while the file had 4,000), at most 1.5 times installed by pip. Run with the Python to be measured, best the system's own:
+for 1,000 lines: it was 4 times while the file had 4,000), at most 1.5 times installed by pip. Run
+with the Python to be measured, best the system's own:
 
     /usr/bin/python3 tests/bench/bench_startup.py [--rounds 40] [--check]
 """
