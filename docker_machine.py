@@ -575,6 +575,26 @@ def copy_file(source, target, mode=0o600):
     write_atomic(target, data, mode)
 
 
+class Scratch:
+    """A private temporary folder: `with Scratch() as path:`. What is left when the program ends by
+    an interrupt, with threads still at work, is removed by end()."""
+
+    left = set()  # type: set
+
+    def __enter__(self):
+        import tempfile
+        parent = tempfile.gettempdir()  # short enough for the path of a socket
+        self.path = tempfile.mkdtemp(
+            prefix="dm-", dir="/tmp" if len(parent) > 60 and not WINDOWS else parent)
+        self.left.add(self.path)
+        return self.path
+
+    def __exit__(self, *unused):
+        import shutil
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.left.discard(self.path)
+
+
 class Lock:
     """One process at a time; a kill frees it. The file says who holds it.
 
@@ -857,8 +877,7 @@ def new_key(path, curve=False):
 def issue(pair, organization, extensions, ca=None, curve=False):
     """Make the certificate of `pair`, signed by the Pair `ca` or by itself, for 1080 days from
     yesterday (clocks differ). A key that is there already is kept. Raises MachineError."""
-    import tempfile
-    with tempfile.TemporaryDirectory(prefix="docker-machine-") as folder:
+    with Scratch() as folder:
         key = os.path.join(folder, "key.pem")
         if os.path.exists(pair.key):
             copy_file(pair.key, key)
@@ -1119,12 +1138,10 @@ class SSH:
         return self
 
     def folder(self):
-        """A private folder for the control socket, short enough for a socket's path."""
+        """A private folder for the control socket."""
         if self._folder is None:
-            import tempfile
-            parent = tempfile.gettempdir()
-            self._folder = tempfile.mkdtemp(
-                prefix="dm-", dir="/tmp" if len(parent) > 60 and not WINDOWS else parent)
+            self._scratch = Scratch()
+            self._folder = self._scratch.__enter__()
         return self._folder
 
     def options(self):
@@ -1202,12 +1219,11 @@ class SSH:
         """End the shared connection and forget temporary files."""
         if self._folder is None:
             return
-        import shutil
         socket = os.path.join(self._folder, "s")
         if os.path.exists(socket):
             run(["ssh", "-O", "exit", "-o", "ControlPath=" + _config_path(socket), self.host],
                 seconds=10)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._scratch.__exit__()
         self._folder = None
 
 
@@ -1491,9 +1507,10 @@ def _exchange(connection, path, seconds):
 def certificate_error(host, port, error, name):
     """The MachineError for a failed TLS handshake, in Docker Machine's words plus the cause."""
     address = "[%s]:%d" % (host, port) if ":" in host else "%s:%d" % (host, port)
+    cause = _certificate_cause(error, host)
     return MachineError(
-        'There was an error validating certificates for host "%s": %s'
-        % (address, _certificate_cause(error, host)), regenerate_hint(name))
+        'There was an error validating certificates for host "%s": %s' % (address, cause),
+        "Check the port." if "does not speak" in cause else regenerate_hint(name))
 
 
 def _certificate_cause(error, host):
@@ -2010,10 +2027,9 @@ live_restore() { # true or false: let the engine read that, and wait until it ha
     printf '%s\n' "$SPARED" | sed "s/\"live-restore\": true/\"live-restore\": $1/" >"$json.new" &&
         mv -f "$json.new" "$json" || return
     systemctl kill -s HUP --kill-who=main docker.service 2>/dev/null || return
-    tries=0
+    deadline=$(($(date +%s) + 10))
     until [ "$(timeout 10 docker info --format '{{.LiveRestoreEnabled}}' 2>/dev/null)" = "$1" ]; do
-        tries=$((tries + 1))
-        [ "$tries" -lt 50 ] || return
+        [ "$(date +%s)" -lt "$deadline" ] || return
         sleep 0.1
     done
 }
@@ -2755,6 +2771,17 @@ def go_json(value, indent=4, sort=False):
     return text
 
 
+def wrong_type(values, defaults):
+    """What is wrong with a setting whose type is not that of its default, or ""."""
+    kinds = {bool: "true or false", int: "a number", float: "a number", str: "a text",
+             list: "a list", dict: "an object"}
+    for key, default in dict(defaults).items():
+        value = (values or {}).get(key)
+        if None not in (value, default) and kinds[type(value)] != kinds[type(default)]:
+            return '"%s" is %s, which is not %s' % (key, json_text(value), kinds[type(default)])
+    return ""
+
+
 def is_plain_name(name):
     """Whether `name` can be a folder directly under machines/ (and nothing else)."""
     return bool(name) and not name.startswith(".") and not set(name) & set("/\\\0")
@@ -2799,7 +2826,13 @@ class Machine:
                 settings.setdefault(key, default)
             settings["MachineName"] = settings["MachineName"] or self.name
             self.config["Driver"] = settings
-            self._driver = load_driver(self.driver_name)(settings, self.folder)
+            driver_class = load_driver(self.driver_name)
+            wrong = wrong_type(settings, [(flag.field, flag.default)
+                                          for flag in driver_class.flags])
+            if wrong:
+                raise MachineError("config.json cannot be used: " + wrong, "Mend that file, or "
+                                   "forget it: docker-machine rm -f " + quote(self.name))
+            self._driver = driver_class(settings, self.folder)
             hide_secrets(self._driver.flags, {flag.name: settings.get(flag.field)
                                               for flag in self._driver.flags})
         return self._driver
@@ -2840,7 +2873,9 @@ class Machine:
             return engine_version(self.driver.engine_url(), self.auth, seconds, self.name)
         except Unreachable as error:
             self.driver.get_url()  # says so if the machine is off
-            error.hint = "Mend it, or see why: docker-machine provision " + self.name
+            error.hint = "Start the engine there, or look into its log."
+            if self.driver.provisions:
+                error.hint = "Mend it, or see why: docker-machine provision " + quote(self.name)
             raise
 
     # --- what is done with it
@@ -3219,6 +3254,13 @@ class Store:
                                "you should upgrade your Docker Machine client")
         self._relocate(config, name)
         migrated = migrate(config, version, self, name) if version < CONFIG_VERSION else config
+        options = migrated.get("HostOptions") or {}
+        wrong = (wrong_type(migrated.get("Driver"), BASE_FIELDS)
+                 or wrong_type(options.get("EngineOptions"), ENGINE_OPTIONS)
+                 or wrong_type(options.get("SwarmOptions"), SWARM_OPTIONS)
+                 or wrong_type(options.get("AuthOptions"), self.auth_options(name)))
+        if wrong:
+            raise MachineError("Error getting migrated host: " + wrong, hint)
         migrated["Name"] = name
         return migrated, version < CONFIG_VERSION
 
@@ -4343,7 +4385,8 @@ def report_each(names, results, layout="", default=""):
             show_error(MachineError(said if len(names) > 1 else result.message, result.hint))
             code = max(code, result.code)
         elif isinstance(result, Exception):
-            out.error("%s: Unexpected error (%s: %s)" % (name, type(result).__name__, result))
+            if len(names) > 1:
+                out.error("%s: Unexpected error (%s: %s)" % (name, type(result).__name__, result))
             unexpected.append(result)
     if unexpected:
         raise unexpected[0]
@@ -4678,7 +4721,7 @@ def command_ls(context, options, words):
     if options["format"]:
         return show_formatted(rows, options["format"])
     cells = [[header for header, _ in LS_COLUMNS]]
-    return show_lines(table(cells + [[str(row[field]) for _, field in LS_COLUMNS]
+    return show_lines(table(cells + [[str(row[field]).replace("\n", " ") for _, field in LS_COLUMNS]
                                      for row in rows]))
 
 
@@ -4777,7 +4820,7 @@ def list_rows(store, names, seconds, only_active=False):
                    questions.items(), 500, left) if seconds > 0 else [None] * len(questions)
     for same, found in zip(questions.values(), answers):
         if not isinstance(found, list):
-            error = found or "There was no answer within %d s." % seconds
+            error = found or "There was no answer within %d s." % max(seconds, 0)
             found = [{"State": TIMEOUT, "Active": "", "DockerVersion": "", "Error": str(error),
                       "ResponseTime": go_duration(max(seconds, 0))}] * len(same)
         for (row, _), news in zip(same, found):
@@ -4802,7 +4845,6 @@ def list_row(store, name):
         if machine.swarm.get("Master"):
             row["ActiveSwarm"] = machine.swarm_url()
         question = machine.engine_question()
-        hash(question), split_url(question[0])
         return row, machine, question
     except MachineError as error:
         row["Error"] = " ".join(error.message.split())
@@ -5013,8 +5055,9 @@ def remove_machine(store, name, force):
         except Exception as error:
             if not force:
                 if isinstance(error, MachineError):
-                    error.hint = error.hint or ("To forget it here without deleting it there: "
-                                                "docker-machine rm -f " + quote(name))
+                    error.hint += "\n" if error.hint else ""
+                    error.hint += ("To forget it here without deleting it there: docker-machine "
+                                   "rm -f " + quote(name))
                 raise
             show_error(MachineError('Error removing host "%s": %s' % (name, error)))
         store.delete(name)
@@ -5075,8 +5118,7 @@ def run_with_config(program, places, words):
     """A program of OpenSSH's family, with the machines' settings in a file of ssh_config form:
     one command line can hold only one port. Its exit code."""
     import subprocess
-    import tempfile
-    with tempfile.TemporaryDirectory(prefix="docker-machine-") as folder:
+    with Scratch() as folder:
         path = os.path.join(folder, "config")
         blocks = "\n".join(place.machine.driver.ssh().config_block(place.machine.name)
                            for place in places)
@@ -5468,6 +5510,9 @@ def run_command(context, command, words):
 def end(code):
     """Leave at once. Taking Python down in good order would cost 3 ms, a tenth of a short command,
     and wait for what hangs in a thread."""
+    for path in list(Scratch.left):
+        import shutil
+        shutil.rmtree(path, ignore_errors=True)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
