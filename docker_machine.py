@@ -3492,16 +3492,20 @@ def natural_key(name):
 
 # --- templates: Go's text/template for --format, after pkg.go.dev/text/template and pkg.go.dev/fmt
 
-ACTION = r"""(?xs)\{\{ (?P<left>-\s)?
-    (?: /\*.*?\*/ | (?P<code>(?: "(?:\\.|[^"\\\n])*" | `[^`]*` | '(?:\\.|[^'\\\n])*'
-                             | (?!\s-\}\}|\}\})[^"`'] )*) )
-    (?P<right>\s-)? \}\}"""
-TOKEN = r"""(?x) (?P<string> "(?:\\.|[^"\\])*" | `[^`]*` ) | (?P<char> '(?:\\.|[^'\\])*' )
-    | (?P<number> [+-]?\.?\d[\w.]*(?:(?<=[eE])[+-]\d+)? ) | (?P<variable> \$\w* )
-    | (?P<field> \.[^\W\d]\w* ) | (?P<dot> \. ) | (?P<word> \w+ ) | (?P<sign> :=|\S )"""
-KEYWORDS = ("if", "else", "end", "range", "with", "break", "continue", "define", "template",
-            "block")
-OPERANDS = ("string", "char", "number", "variable", "field", "dot", "word")
+KEYWORDS = ("if", "else", "end", "range", "with", "break", "continue")
+OPERANDS = ("string", "char", "number", "variable", "field", "dot", "word", "(")
+NUMBER = r"""(?=[+-]|\.?\d) [+-]? (?: 0[xX][\da-fA-F_]* | 0[bBoO][\d_]*
+    | [\d_]* (?:\.[\d_]*)? (?:[eE][+-]?\d*)? )"""
+TOKEN = r"""(?xs) (?P<close> [ \t\r\n]+-\}\}[ \t\r\n]* | \}\} ) | (?P<space> [ \t\r\n]+ )
+    | (?P<comment> (?:(?<=\{\{)|(?<=\{\{-[ \t\r\n])) /\*.*?\*/ (?=\}\}|[ \t\r\n]+-\}\}) )
+    | (?P<string> "(?:\\[^\n]|[^"\\\n])*" | `[^`]*` ) | (?P<char> '(?:\\[^\n]|[^'\\\n])*' )
+    | (?P<set> \$\w* (?:\s*,\s*\$\w*)? \s* :?=(?!=) ) | (?P<bad_quote> ["'`] )
+    | (?P<number> NUMBER (?![\w.+-]) ) | (?P<bad_number> NUMBER (?:\w|[+-]\d*) )
+    | (?: (?P<variable> \$\w* ) | (?P<field> \.\w+ ) | (?P<dot> \. ) | (?P<word> \w+ ) )
+      (?= [ \t\r\n.,|:()] | \}\} | \Z ) | (?P<bad_name> [.$\w]\w*. ) | (?P<bad_comment> (?<=\{)/\* )
+    | (?P<sign> . ) | (?P<bad_end> \Z )"""
+ESCAPED = r"""(?xs). (?: [^\\] | \\ (?: [abfnrtv\\%s] | [0-3][0-7]{2} | x[\da-fA-F]{2}
+    | u(?![dD][89a-fA-F])[\da-fA-F]{4} | U00(?:0[1-9a-fA-F]|10)[\da-fA-F]{4} ) )* \Z"""
 
 
 class Struct(dict):
@@ -3513,23 +3517,11 @@ class Struct(dict):
         return {key.lower(): value for key, value in self.items()}[name.lower()]
 
 
-class Missing:
-    """The value of a key that a map lacks: nil, but with fields that are missing too."""
-
-    def __bool__(self):
-        return False
-
-
-MISSING = Missing()
-
-
 class Node:
-    """A token of a template, or an operand made of some: its kind, its text as it is written, and
-    where that starts and ends."""
+    """A token of a template, or what is made of some: its kind, its text, and where it starts."""
 
     def __init__(self, kind, text, start, value=None):
         self.kind, self.text, self.start, self.value = kind, text, start, value
-        self.end = start + len(text)
 
     def __str__(self):
         if self.kind == "dot" or self.kind == "word" and self.text in KEYWORDS + ("nil",):
@@ -3537,246 +3529,326 @@ class Node:
         return go_quote(self.text[:10]) + ("..." if len(self.text) > 10 else "")
 
 
-class Template:
-    """A parsed template: `parts` are texts, pipelines, and (keyword, pipeline, parts, else parts).
+def _tokens(source):
+    """The tokens of a template; a mistake is the last one, of kind "error", in Go's words."""
+    import re
+    token, position = re.compile(TOKEN.replace("NUMBER", NUMBER)), 0
+    while True:
+        start = source.find("{{", position)
+        trim = source[start:start + 4] in ("{{- ", "{{-\t", "{{-\r", "{{-\n")
+        text = source[position:start if start >= 0 else None]
+        yield Node("text", text.rstrip(" \t\r\n") if trim else text, position)
+        if start < 0:
+            yield Node("eof", "", len(source))
+            return
+        position, kind = start + (4 if trim else 2), ""
+        while kind != "close":
+            found = token.match(source, position)  # type: typing.Any
+            kind, text = found.lastgroup, found.group()
+            if kind.startswith("bad"):
+                yield Node("error", _mistake(kind, text, source, start), position)
+                return
+            yield Node(text if kind == "sign" else kind, text, position)
+            position = found.end()
 
-    A pipeline is a Node whose value is (variables, sign, commands), a command a list of operands.
-    Raises MachineError in the words of Go's own parser.
+
+def _mistake(kind, text, source, start):
+    if kind == "bad_end":
+        lines = source.count("\n", 0, start)
+        return "unclosed action" + (
+            " started at :%d" % (lines + 1) if source.count("\n") > lines else "")
+    if kind == "bad_quote":
+        return "unterminated " + {'"': "quoted string", "`": "raw quoted string"}.get(
+            text, "character constant")
+    if kind == "bad_name":
+        return "bad character U+%04X '%s'" % (ord(text[-1]), text[-1])
+    return "unclosed comment" if kind == "bad_comment" else "bad number syntax: " + go_quote(text)
+
+
+class Template:
+    """A parsed template: `parts` are texts and (keyword, pipeline, parts, else parts).
+
+    A pipeline is a Node whose value is (slots of its variables, commands), and a command a list
+    of operands. Raises MachineError in the words of Go's own parser.
     """
 
     def __init__(self, source):
-        self.source = source
-        self.pieces = self._split()
-        self.tokens = []  # type: list
-        self.at = 0  # where the last token taken starts
-        self.variables = ["$"]
-        self.loops = 0
+        self.source, self.tokens = source, list(_tokens(source))
+        self.next = self.loops = 0
+        self.variables = {"$": -1}  # name -> its slot: where it was declared
         try:
             self.parts, keyword = self._parts()
         except RecursionError:
             self._fail("it is nested too deeply")
         if keyword:
-            self._fail("unexpected {{%s}}" % keyword)
+            self._fail("unexpected {{%s}}" % keyword.split()[0])
 
     def render(self, data):
         """The template filled in with data as JSON has it."""
-        rendering = Rendering(self, data)
+        self.written = []  # type: list
+        self.values = {-1: data}  # slot of a variable -> value
+        self.node = Node("dot", ".", 0)  # the operand looked at last
         try:
-            rendering.walk(self.parts, data)
+            self.walk(self.parts, data)
         except RecursionError:
-            rendering.fail("it is nested too deeply")
-        return "".join(rendering.written)
+            self.fail("it is nested too deeply")
+        return "".join(self.written)
 
-    # --- from text to tokens
+    # --- from tokens to parts
 
     def _fail(self, message):
-        raise MachineError("template: :%d: %s" % (self.source.count("\n", 0, self.at) + 1, message))
-
-    def _split(self):
-        """The texts of the template, and the tokens of each action as a list."""
-        import re
-        position, trim, action = 0, False, re.compile(ACTION)
-        while True:
-            start = self.source.find("{{", position)
-            text = self.source[position:start if start >= 0 else None]
-            text = text.lstrip(" \t\r\n") if trim else text
-            found = action.match(self.source, start) if start >= 0 else None
-            yield text.rstrip(" \t\r\n") if found and found.group("left") else text
-            if start < 0:
-                return
-            self.at = start
-            if not found:
-                return self._unclosed(start)
-            if found.group("code") is not None:
-                yield [Node(token.lastgroup, token.group(), token.start()) for token in
-                       re.compile(TOKEN).finditer(self.source, *found.span("code"))]
-            position, trim = found.end(), bool(found.group("right"))
-
-    def _unclosed(self, start):
-        import re
-        rest = re.sub(r'"(?:\\.|[^"\\\n])*"|`[^`]*`|\'(?:\\.|[^\'\\\n])*\'', "",
-                      self.source[start:].partition("}}")[0])
-        for mark, what in (('"', "quoted string"), ("`", "raw quoted string"),
-                           ("'", "character constant")):
-            if mark in rest:
-                self._fail("unterminated " + what)
-        self.at = len(self.source)
-        self._fail("unclosed action" + (" started at :%d" % (self.source.count("\n", 0, start) + 1)
-                                        if "\n" in self.source[start:] else ""))
+        at = self.tokens[self.next].start
+        raise MachineError("template: :%d: %s" % (self.source.count("\n", 0, at) + 1, message))
 
     def _peek(self):
-        return self.tokens[0] if self.tokens else Node("end", "}}", self.at)
+        """The next token that is no blank."""
+        while self.tokens[self.next].kind == "space":
+            self.next += 1
+        if self.tokens[self.next].kind == "error":
+            self._fail(self.tokens[self.next].text)
+        return self.tokens[self.next]
 
     def _take(self):
         token = self._peek()
-        self.tokens[:1] = []
-        self.at = token.start
+        self.next += 1
         return token
-
-    # --- from tokens to parts
 
     def _parts(self):
         """Parts up to an {{end}}, an {{else}} or the end of the text: (parts, that keyword)."""
         parts = []  # type: list
-        for piece in self.pieces:
-            if isinstance(piece, str):
-                parts.append(piece)
-                continue
-            self.tokens = piece
-            token = self._peek()
+        while self._peek().kind != "eof":
+            token = self._take()
             keyword = token.text if token.kind == "word" else ""
-            if keyword not in KEYWORDS:
-                parts.append(self._pipeline("command"))
-                continue
-            self._take()
-            if keyword in ("if", "with", "range"):
+            if token.kind == "text":
+                parts.append(token.text)
+            elif token.kind == "comment":
+                self._take()
+            elif keyword not in KEYWORDS:
+                self.next -= 1
+                parts.append(("", self._pipeline("command"), (), ()))
+            elif keyword in ("if", "with", "range"):
                 parts.append(self._control(keyword))
             elif keyword == "else" and self._peek().text in ("if", "with"):
-                return parts, keyword
-            elif keyword in ("define", "template", "block"):
-                self._fail("{{%s}} is not supported" % keyword)
-            elif self.tokens:
-                self._fail("unexpected %s in %s" % (self._peek(), keyword if keyword in (
-                    "end", "else") else "{{%s}}" % keyword))
-            elif keyword in ("end", "else"):
+                return parts, "else if"
+            elif self._peek().kind != "close":
+                self._fail("unexpected %s in %s" % (self._peek(), keyword))
+            elif self._take() and keyword in ("end", "else"):
                 return parts, keyword
             elif not self.loops:
                 self._fail("{{%s}} outside {{range}}" % keyword)
             else:
-                parts.append((keyword,))
+                parts.append((keyword, None, (), ()))
         return parts, ""
 
     def _control(self, keyword):
-        scope, loop = len(self.variables), keyword == "range"
-        pipeline = self._pipeline(keyword)
+        outer, pipeline = dict(self.variables), self._pipeline(keyword)
         otherwise = []  # type: list
-        self.loops += loop
+        self.loops += keyword == "range"
         parts, ended = self._parts()
-        self.loops -= loop
-        if ended == "else" and self.tokens:
-            if loop:
-                self._fail("unexpected %s in else" % self._peek())
+        self.loops -= keyword == "range"
+        if ended == "else if":
             otherwise, ended = [self._control(self._take().text)], "end"
         elif ended == "else":
             otherwise, ended = self._parts()
-            if ended == "else":
-                self._fail("expected end; found {{else}}")
-        if not ended:
-            self.at = len(self.source)
-            self._fail("unexpected EOF")
-        del self.variables[scope:]
+        if ended != "end":
+            self._fail("expected end; found {{else}}" if ended else "unexpected EOF")
+        self.variables = outer
         return keyword, pipeline, parts, otherwise
 
-    def _pipeline(self, context, end=""):
-        """A pipeline up to `end`, which is taken: a Node."""
-        start = self._peek().start
-        variables, sign = self._declaration(context)
-        commands = []  # type: list
-        while self._peek().text != end and self._peek().kind != "end":
-            token = self._peek()
-            if token.kind not in OPERANDS and token.text != "(":
-                self._fail("unexpected %s in %s" % (token, context))
-            commands.append(self._command())
-        if end and self._take().kind == "end":
-            self._fail("unclosed left paren")
-        if not commands:
-            self._fail("missing value for " + context)
-        for number, command in enumerate(commands[1:], 2):
-            if command[0].kind in ("literal", "dot"):
-                self._fail("non executable command in pipeline stage %d" % number)
-        self.variables += variables
-        text = " | ".join(_command_text(command) for command in commands)
-        return Node("pipeline", text, start, (variables, sign, commands))
-
-    def _declaration(self, context):
-        """`$x :=`, `$x =` or, for a range, `$i, $x :=` at the start of a pipeline."""
-        names, rest = [], list(self.tokens)
-        while rest and rest[0].kind == "variable" and len(rest) > 1 and (
-                rest[1].text in (":=", "=", ",")):
-            names.append(rest[0].text)
-            sign = rest[1].text
-            del rest[:2]
-            if sign == ",":
-                if context != "range" or len(names) > 1:
-                    self._fail("too many declarations in " + context)
-                continue
-            self.tokens = rest
-            for name in names if sign == "=" else ():
-                self._known(name)
-            return names, sign
-        if names and rest and rest[0].kind != "variable":
-            self._fail("range can only initialize variables")
-        return [], ""
-
-    def _command(self):
-        """Operands up to the end of the pipeline or a |, which is taken."""
-        operands = []
-        while True:
-            operands.append(self._operand())
-            after, end = self._peek(), self.at_end
-            if after.kind == "end" or after.text == ")":
-                return operands
-            if after.text == "|":
+    def _pipeline(self, context, end="close"):
+        """A pipeline and the token that ends it."""
+        start, names = self._peek().start, self._declared(context)
+        commands = [[]]  # type: list
+        while self._peek().kind != end:
+            token, operands = self._peek(), commands[-1]
+            if token.kind == "|" and operands:
                 self._take()
-                if self._peek().kind == "end" or self._peek().text == ")":
-                    self._fail("missing value for command")
-                return operands
-            if after.start == end and operands[-1].kind in ("chain", "variable", "function"):
-                self._fail("bad character U+%04X '%s'" % (ord(after.text[0]), after.text[0]))
-            if after.start == end or after.kind not in OPERANDS and after.text != "(":
-                self._fail("unexpected %s in operand" % after)
+                commands.append([])
+            elif token.kind in OPERANDS and (
+                    not operands or self.tokens[self.next - 1].kind == "space"):
+                operands.append(self._operand())
+                if commands[1:] and operands[0].kind in ("literal", "dot"):
+                    self._fail("non executable command in pipeline stage %d" % len(commands))
+            else:
+                self._fail("unclosed left paren" if token.kind == "close" else "unexpected %s in %s"
+                           % (token, "operand" if operands else context))
+        if not commands[-1]:
+            self._fail("missing value for " + ("command" if commands[1:] else context))
+        self._take()
+        self.variables.update(names)
+        text = " | ".join(" ".join(node.text for node in operands) for operands in commands)
+        return Node("pipeline", "(%s)" % text, start, (list(names.values()), commands))
+
+    def _declared(self, context):
+        """{name: slot} of `$x :=`, `$x =` or, for a range, `$i, $x :=` at a pipeline's start."""
+        if self._peek().kind != "set":
+            return {}
+        token = self._take()
+        names = [name.strip() for name in token.text.rstrip(":= \t\r\n").split(",")]
+        if names[1:] and context != "range":
+            self._fail("too many declarations in " + context)
+        return {name: token.start + place if ":" in token.text else self._slot(name)
+                for place, name in enumerate(names)}
+
+    def _slot(self, name):
+        if name not in self.variables:
+            self._fail("undefined variable " + go_quote(name))
+        return self.variables[name]
 
     def _operand(self):
-        token = self._take()
-        if token.text == "(":
-            inner = self._pipeline("parenthesized pipeline", ")")
-            node, end = Node("pipeline", inner.text, inner.start, inner.value), self.at + 1
-        else:
-            node, end = self._term(token), token.end
-        names, start = [], end  # Go says that a chain of fields starts at its second link
-        while self._peek().kind == "field" and self._peek().start == end:
-            names.append(self._take().text[1:])
-            end += len(names[-1]) + 1
-        self.at_end = end
-        if not names:
-            return node
-        if node.kind in ("literal", "dot"):
+        """A term and the fields that follow it."""
+        first, links = self._peek(), []
+        is_field = first.kind == "field"
+        node = Node("dot", ".", first.start) if is_field else self._term()
+        while self.tokens[self.next].kind == "field":
+            links.append(self._take())
+        if links and node.kind in ("literal", "dot") and not is_field:
             self._fail("unexpected . after term " + go_quote(node.text))
-        text = ("(%s)" if node.kind == "pipeline" else "%s") % node.text
-        return Node("chain", text + "".join("." + name for name in names), start, (node, names))
+        if links:
+            text = "".join(link.text for link in links)
+            place = links[1 if is_field and links[1:] else 0]  # where Go says that a chain starts
+            node = Node("chain", text if is_field else node.text + text, place.start,
+                        (node, [link.text[1:] for link in links]))
+        return node
 
-    def _term(self, token):
-        kind, text, start = token.kind, token.text, token.start
-        if kind == "field":
-            return Node("chain", text, start, (Node("dot", ".", start), [text[1:]]))
+    def _term(self):
+        token = self._take()
+        kind, text = token.kind, token.text
+        if kind == "(":
+            return self._pipeline("parenthesized pipeline", ")")
         if kind == "variable":
-            self._known(text)
-        if kind in ("dot", "variable"):
-            return Node(kind, text, start)
-        if kind == "word" and text not in ("true", "false", "nil"):
+            token.value = self._slot(token.text)
+        elif kind == "word" and text not in ("true", "false", "nil"):
             if text not in TEMPLATE_FUNCTIONS:
                 self._fail("function %s not defined" % go_quote(text))
-            return Node("function", text, start)
-        if kind not in OPERANDS:
-            self._fail("unexpected %s in operand" % token)
+            token.kind = "function"
+        elif kind != "dot":
+            try:
+                token.kind, token.value = "literal", _literal(kind, text)
+            except ValueError as error:
+                self._fail(str(error))
+        return token
+
+    # --- from parts to text
+
+    def fail(self, message):
+        before = self.source[:self.node.start]
+        raise MachineError('template: :%d:%d: executing "" at <%s>: %s' % (
+            before.count("\n") + 1, len(before.rpartition("\n")[2].encode("utf-8", "replace")),
+            self.node.text, message))
+
+    def walk(self, parts, dot):
+        """Write `parts`; "break" or "continue" if one of those was met."""
+        for part in parts:
+            if isinstance(part, str):
+                self.written.append(part)
+                continue
+            keyword, pipeline, inner, otherwise = part
+            if keyword in ("break", "continue"):
+                return keyword
+            value, jump = self.pipeline(pipeline, dot), ""
+            if keyword == "range":
+                jump = self.walk_range(value, part, dot)
+            elif keyword:
+                jump = self.walk(inner if value else otherwise,
+                                 value if value and keyword == "with" else dot)
+            elif not pipeline.value[0]:
+                self.written.append("<no value>" if value is None else go_text(value))
+            if jump:
+                return jump
+        return ""
+
+    def walk_range(self, value, part, dot):
+        slots, empty = part[1].value[0], True
+        if isinstance(value, dict):
+            pairs = sorted(value.items())  # type: typing.Iterable
+        elif isinstance(value, list) or type(value) is int:
+            pairs = enumerate(value if isinstance(value, list) else range(value))
+        else:
+            pairs = () if value is None else self.fail(
+                "range can't iterate over " + go_text(value))
+        for pair in pairs:
+            empty = False
+            self.values.update(zip(slots, pair if len(slots) == 2 else pair[1:]))
+            if self.walk(part[2], pair[1]) == "break":
+                break
+        return self.walk(part[3], dot) if empty else ""
+
+    def pipeline(self, pipeline, dot):
+        slots, commands = pipeline.value
+        final = []  # type: list
+        for command in commands:
+            final = [self.command(command, dot, final)]
+        for slot in slots:
+            self.values[slot] = final[0]
+        return final[0]
+
+    def command(self, operands, dot, final):
+        """What a command gives, with the value piped into it, if any, as its last argument."""
+        first = operands[0]
+        if first.kind == "function":
+            return self.call(operands, dot, final)
+        value = self.operand(first, dot)
+        if first.text == "nil":
+            self.fail("nil is not a command")
+        if operands[1:] or final:
+            self.node = first
+            self.fail("%s is not a method but has arguments" % first.value[1][-1]
+                      if first.kind == "chain" else "can't give argument to non-function "
+                      + first.text)
+        return value
+
+    def operand(self, node, dot):
+        if node.kind == "pipeline":
+            return self.pipeline(node, dot)
+        self.node = node
+        if node.kind == "function":
+            return self.call([node], dot, [])
+        if node.kind == "variable":
+            return self.values[node.value]
+        if node.kind != "chain":
+            return dot if node.kind == "dot" else node.value
+        value = self.operand(node.value[0], dot)
+        self.node = self.node if node.value[0].kind == "pipeline" else node
+        for name in node.value[1]:
+            try:
+                value = (None if value is None else value[name] if isinstance(value, Struct)
+                         else value.get(name))
+            except (KeyError, AttributeError):
+                self.fail("can't evaluate field %s in type %s" % (
+                    name, getattr(value, "go_type", "interface {}")))
+        return value
+
+    def call(self, operands, dot, final):
+        """A function's result."""
+        self.node = operands[0]
+        name, count = operands[0].text, len(operands) - 1 + len(final)
+        least, most, function = TEMPLATE_FUNCTIONS[name]
+        if count < least or most and count > most:
+            self.fail("wrong number of args for %s: want %s%d got %d" % (
+                name, "" if most else "at least ", least, count))
+        arguments = []  # type: list
+        for place in range(count):
+            operand = operands[place + 1] if place + 1 < len(operands) else operands[0]
+            arguments += final if operand is operands[0] else [self.operand(operand, dot)]
+            value = arguments[-1]
+            if place in TEXT_ARGUMENTS.get(name, ()) and not isinstance(value, str):
+                self.fail("expected string; found " + operand.text if operand.kind == "literal"
+                          else "wrong type for value; expected string; got "
+                          + ("interface {}" if value is None else go_type(value)))
+            if name in ("and", "or") and bool(value) == (name == "or"):
+                return value
         try:
-            return Node("literal", text, start, _go_literal(kind, text))
-        except ValueError as error:
-            return self._fail(str(error))
+            return function(*arguments)
+        except (ValueError, TypeError, OverflowError) as error:
+            text = " ".join(node.text for node in operands)
+            self.node = Node("command", text, operands[0].start)
+            return self.fail("error calling %s: %s" % (name, error))
 
 
-    def _known(self, variable):
-        if variable not in self.variables:
-            self._fail("undefined variable " + go_quote(variable))
-
-
-def _command_text(command):
-    return " ".join("(%s)" % node.text if node.kind == "pipeline" else node.text
-                    for node in command)
-
-
-def _go_literal(kind, text):
+def _literal(kind, text):
     """The value of a string, character, number, true, false or nil. Raises ValueError."""
+    import re
     if kind == "word":
         return {"true": True, "false": False, "nil": None}[text]
     if kind == "number":
@@ -3785,196 +3857,17 @@ def _go_literal(kind, text):
                 value = convert()
             except ValueError:
                 continue
-            if abs(value) < (2 ** 63 if isinstance(value, int) else 1e308):
+            if -2 ** 63 <= value < 2 ** 63 or isinstance(value, float) and value - value == 0:
                 return value
-        raise ValueError("bad number syntax: " + go_quote(text))
+        raise ValueError("illegal number syntax: " + go_quote(text))
     if text[0] == "`":
         return text[1:-1].replace("\r", "")
-    value = _unescape(text[1:-1], text[0])
+    if not re.match(ESCAPED % text[0], text[:-1]):
+        raise ValueError("invalid syntax")
+    value = text[1:-1].encode("latin-1", "backslashreplace").decode("unicode_escape")
     if kind == "char" and len(value) != 1:
         raise ValueError("malformed character constant: " + text)
     return value if kind == "string" else ord(value)
-
-
-def _unescape(text, mark):
-    """The text that Go's escapes stand for. Raises ValueError for one that Go does not know."""
-    import re
-    simple = dict(zip("abfnrtv\\" + mark, "\a\b\f\n\r\t\v\\" + mark))
-
-    def one(found):
-        escape = found.group(1)
-        if escape in simple:
-            return simple[escape]
-        if len(escape) < 3:
-            raise ValueError("invalid syntax")
-        return chr(int(escape, 8) if escape.isdigit() else int(escape[1:], 16))
-
-    return re.sub(r"(?s)\\(x[\da-fA-F]{2}|u[\da-fA-F]{4}|U00[\da-fA-F]{6}|[0-3][0-7]{2}|.)", one,
-                  text)
-
-
-class Rendering:
-    """One run of a Template over some data. Raises MachineError as Go words it."""
-
-    def __init__(self, template, data):
-        self.template = template
-        self.variables = [["$", data]]
-        self.written = []  # type: list
-        self.node = None  # type: typing.Any
-
-    def fail(self, message, node=None):
-        node = node or self.node
-        before = self.template.source[:node.start]
-        raise MachineError('template: :%d:%d: executing "" at <%s>: %s' % (
-            before.count("\n") + 1, len(before.rpartition("\n")[2].encode("utf-8", "replace")),
-            node.text, message))
-
-    def walk(self, parts, dot):
-        """Write `parts`; "break" or "continue" if one of those was met."""
-        for part in parts:
-            if isinstance(part, str):
-                self.written.append(part)
-            elif isinstance(part, Node):
-                value = self.pipeline(part, dot)
-                if not part.value[0]:
-                    self.written.append("<no value>" if value in (None, MISSING)
-                                        else go_text(value))
-            elif len(part) == 1:
-                return part[0]
-            else:
-                scope = len(self.variables)
-                control = {"if": self.walk_if, "with": self.walk_with, "range": self.walk_range}
-                jump = control[part[0]](part[1], part[2], part[3], dot)
-                del self.variables[scope:]
-                if jump:
-                    return jump
-        return ""
-
-    def walk_if(self, pipeline, parts, otherwise, dot):
-        return self.walk(parts if self.pipeline(pipeline, dot) else otherwise, dot)
-
-    def walk_with(self, pipeline, parts, otherwise, dot):
-        value = self.pipeline(pipeline, dot)
-        return self.walk(parts, value) if value else self.walk(otherwise, dot)
-
-    def walk_range(self, pipeline, parts, otherwise, dot):
-        value = self.pipeline(pipeline, dot, declare=False)
-        names, sign, _ = pipeline.value
-        if isinstance(value, dict):
-            items = [(key, value[key]) for key in sorted(value)]
-        elif isinstance(value, list):
-            items = list(enumerate(value))
-        elif isinstance(value, int) and not isinstance(value, bool):
-            items = [(number, number) for number in range(value)]
-        elif value in (None, MISSING):
-            items = []
-        else:
-            self.fail("range can't iterate over " + go_text(value), pipeline)
-        scope = len(self.variables)
-        for pair in items:
-            del self.variables[scope:]
-            for name, item in zip(names, pair if len(names) == 2 else pair[1:]):
-                self.set(name, sign, item)
-            if self.walk(parts, pair[1]) == "break":
-                break
-        return "" if items else self.walk(otherwise, dot)
-
-    def set(self, name, sign, value):
-        if sign == ":=":
-            self.variables.append([name, value])
-        else:
-            next(entry for entry in reversed(self.variables) if entry[0] == name)[1] = value
-
-    def pipeline(self, pipeline, dot, declare=True):
-        names, sign, commands = pipeline.value
-        final = []  # type: list
-        for command in commands:
-            final = [self.command(command, dot, final)]
-        for name in names if declare else ():
-            self.set(name, sign, final[0])
-        return final[0]
-
-    def command(self, command, dot, final):
-        first = command[0]
-        if first.kind == "function":
-            return self.call(first, command, dot, final)
-        self.node = first
-        if first.kind == "literal" and first.text == "nil":
-            self.fail("nil is not a command")
-        if first.kind == "chain" and (command[1:] or final):
-            value = self.operand(first, dot)
-            self.fail("%s is not a method but has arguments" % first.text.rpartition(".")[2])
-        value = self.operand(first, dot)
-        if command[1:] or final:
-            self.fail("can't give argument to non-function " + first.text)
-        return value
-
-    def operand(self, node, dot):
-        self.node = node
-        if node.kind == "literal":
-            return node.value
-        if node.kind == "dot":
-            return dot
-        if node.kind == "variable":
-            return next(value for name, value in reversed(self.variables) if name == node.text)
-        if node.kind == "pipeline":
-            return self.pipeline(node, dot)
-        if node.kind == "function":
-            return self.call(node, [node], dot, [])
-        value = self.operand(node.value[0], dot)
-        self.node = self.node if node.value[0].kind == "pipeline" else node
-        for name in node.value[1]:
-            value = self.field(value, name)
-        return value
-
-    def field(self, value, name):
-        if isinstance(value, Struct):
-            try:
-                return value[name]
-            except KeyError:
-                pass
-        elif isinstance(value, dict):
-            return value.get(name, MISSING)
-        elif value in (None, MISSING):
-            return MISSING
-        return self.fail("can't evaluate field %s in type %s" % (
-            name, getattr(value, "go_type", "interface {}")))
-
-    def call(self, node, command, dot, final):
-        """A function's result; its arguments are those of the command, then the piped value."""
-        self.node = node
-        name = node.text
-        least, most, function = TEMPLATE_FUNCTIONS[name]
-        count = len(command) - 1 + len(final)
-        if count < least or most is not None and count > most:
-            self.fail("wrong number of args for %s: want %s%d got %d" % (
-                name, "at least " if most is None else "", least,
-                count - len(final) if most is None else count))
-        arguments = []  # type: list
-        for operand in command[1:]:
-            arguments.append(self.operand(operand, dot))
-            self.check_argument(name, arguments, operand)
-            if name in ("and", "or") and bool(arguments[-1]) == (name == "or"):
-                return arguments[-1]
-        arguments += final
-        self.check_argument(name, arguments)
-        arguments = [None if value is MISSING else value for value in arguments]
-        try:
-            return function(*arguments)
-        except (ValueError, TypeError, OverflowError) as error:
-            whole = Node("pipeline", _command_text(command), node.start)
-            return self.fail("error calling %s: %s" % (name, error), whole)
-
-
-    def check_argument(self, function, arguments, operand=None):
-        """Refuse the last argument of a function if that has to be a text."""
-        place = len(arguments) - 1
-        if place not in TEXT_ARGUMENTS.get(function, ()) or isinstance(arguments[place], str):
-            return
-        if operand and operand.kind == "literal":
-            self.fail("expected string; found " + operand.text)
-        self.fail("wrong type for value; expected string; got " + (
-            "interface {}" if arguments[place] in (None, MISSING) else go_type(arguments[place])))
 
 
 def render(template, data):
@@ -3985,83 +3878,58 @@ def render(template, data):
 # What the functions of templates do; errors are ValueErrors in Go's words.
 
 def go_type(value):
+    """The name that Go has for the type of a value."""
     types = {bool: "bool", int: "int", float: "float64", str: "string", list: "[]interface {}",
              dict: "map[string]interface {}", type(None): "<nil>"}
     return getattr(value, "go_type", None) or types[type(value)]
 
 
-def go_quote(text):
+def go_quote(text, mark='"'):
     """`text` as Go's %q prints it."""
-    escapes = dict(zip('\a\b\f\n\r\t\v\\"', 'abfnrtv\\"'))
-    return '"%s"' % "".join(
+    escapes = dict(zip("\a\b\f\n\r\t\v\\" + mark, "abfnrtv\\" + mark))
+    return mark + "".join(
         "\\" + escapes[c] if c in escapes else c if c.isprintable()
         else ("\\x%02x" if c < "\x80" else "\\u%04x" if c < "\U00010000" else "\\U%08x") % ord(c)
-        for c in text)
+        for c in text) + mark
 
 
-def go_text(value):
-    """A value as Go's %v prints it, except that whole numbers stay whole."""
-    if value is None:
-        return "<nil>"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return _go_float(value)
-    if isinstance(value, Struct):
-        return "{%s}" % " ".join(go_text(item) for item in value.values())
-    if isinstance(value, dict):
-        return "map[%s]" % " ".join("%s:%s" % (key, go_text(value[key])) for key in sorted(value))
-    if isinstance(value, list):
-        return "[%s]" % " ".join(go_text(item) for item in value)
-    return str(value)
+def _raw(item):
+    """A text as bytes, which is what Go counts and cuts; anything else as it is."""
+    return item.encode("utf-8", "surrogateescape") if isinstance(item, str) else item
 
 
-def _go_float(value):
-    digits, _, exponent = ("%r" % value).partition("e")
-    digits = digits.strip("-").replace(".", "").strip("0")
-    power = int(("%e" % value).partition("e")[2] or 0) if value - value == 0 else 0
-    if power < -4 or power >= 6:
-        return "%.*e" % (max(len(digits) - 1, 0), value)
-    return ("%r" % value)[:-2] if float(value).is_integer() else "%r" % value
+def _place(key, most):
+    if type(key) is not int:
+        raise ValueError("cannot index slice/array with " + (
+            "nil" if key is None else "type " + go_type(key)))
+    if not 0 <= key <= most:
+        raise ValueError("index out of range: %d" % key)
+    return key
 
 
 def _index(item, *keys):
     for key in keys:
-        if item is None:
-            raise ValueError("index of untyped nil")
-        if isinstance(item, dict):
-            if not isinstance(key, str):
-                raise ValueError("value has type %s; should be string" % go_type(key))
+        if isinstance(item, dict) and isinstance(key, str):
             item = item.get(key)
-            continue
-        item = item.encode("utf-8", "surrogateescape") if isinstance(item, str) else item
-        if not isinstance(item, (list, bytes)):
-            raise ValueError("can't index item of type " + go_type(item))
-        place = _position(key, len(item), "index out of range: %d")
-        item = item[place]
+        elif isinstance(item, (list, str)):
+            item = _raw(item)[_place(key, len(_raw(item)) - 1)]
+        else:
+            raise ValueError(
+                "index of untyped nil" if item is None else "value has type %s; should be string"
+                % go_type(key) if isinstance(item, dict) else
+                "can't index item of type " + go_type(item))
     return item
 
 
-def _position(key, size, words):
-    if isinstance(key, bool) or not isinstance(key, int):
-        raise ValueError("cannot index slice/array with " + (
-            "nil" if key is None else "type " + go_type(key)))
-    if not 0 <= key < size:
-        raise ValueError(words % key)
-    return key
-
-
 def _slice(item, *places):
-    if not isinstance(item, (list, str)):
-        raise ValueError("slice of untyped nil" if item is None
-                         else "can't slice item of type " + go_type(item))
-    if len(places) > 2:
-        raise ValueError("too many slice indexes: %d" % len(places))
-    whole = item.encode("utf-8", "surrogateescape") if isinstance(item, str) else item
-    ends = [_position(place, len(whole) + 1, "index out of range: %d") for place in places]
-    ends += [0, len(whole)][len(places):]
+    if not isinstance(item, (list, str)) or len(places) > 2:
+        raise ValueError("slice of untyped nil" if item is None else "too many slice indexes: %d"
+                         % len(places) if places[2:] else "can't slice item of type "
+                         + go_type(item))
+    whole = _raw(item)
+    ends = [_place(place, len(whole)) for place in places] + [0, len(whole)][len(places):]
     if ends[0] > ends[1]:
-        raise ValueError("invalid slice index: %d > %d" % (ends[0], ends[1]))
+        raise ValueError("invalid slice index: %d > %d" % tuple(ends))
     part = whole[ends[0]:ends[1]]
     return part.decode("utf-8", "surrogateescape") if isinstance(part, bytes) else part
 
@@ -4069,7 +3937,7 @@ def _slice(item, *places):
 def _length(item):
     if not isinstance(item, (str, dict, list)):
         raise ValueError("len of nil pointer" if item is None else "len of type " + go_type(item))
-    return len(item.encode("utf-8", "surrogateescape")) if isinstance(item, str) else len(item)
+    return len(_raw(item))
 
 
 def _equal(first, *others):
@@ -4086,156 +3954,139 @@ def _equal(first, *others):
 
 
 def _less(first, other):
-    for value in (first, other):
-        if not isinstance(value, (int, float, str)) or isinstance(value, bool):
-            raise ValueError("invalid type for comparison")
+    if not {type(first), type(other)} <= {int, float, str}:
+        raise ValueError("invalid type for comparison")
     if type(first) is not type(other):
         raise ValueError("incompatible types for comparison")
     return first < other
 
 
-def _sprint(*values):
+def _print(*values):
     """Go's Sprint: blanks between operands of which neither is a string."""
     text = ""
-    for number, value in enumerate(values):
-        if number and not isinstance(value, str) and not isinstance(values[number - 1], str):
-            text += " "
-        text += go_text(value)
+    for before, value in zip(("",) + values, values):
+        text += ("" if isinstance(before, str) or isinstance(value, str) else " ") + go_text(value)
     return text
 
 
-def _all_text(values):
-    values = ["<no value>" if value is None else value for value in values]
-    return values[0] if len(values) == 1 and isinstance(values[0], str) else _sprint(*values)
-
-
-def _html(*values):
-    pairs = dict(zip("&'<>\"\0", ("&amp;", "&#39;", "&lt;", "&gt;", "&#34;", "\ufffd")))
-    return "".join(pairs.get(char, char) for char in _all_text(values))
+def _replaced(values, replacements):
+    """The values printed, with some characters replaced."""
+    return _print(*("<no value>" if value is None else value for value in values)).translate(
+        str.maketrans(replacements))
 
 
 def _js(*values):
-    plain = {"\\": "\\\\", "'": "\\'", '"': '\\"', "<": "\\u003C", ">": "\\u003E",
-             "&": "\\u0026", "=": "\\u003D"}
-    return "".join(plain.get(char) or (char if char.isprintable() else "\\u%04X" % ord(char))
-                   for char in _all_text(values))
-
-
-def _title(text):
-    import re
-    return re.sub(r"(?<!\w)\w", lambda found: found.group().upper(), text)
+    text = _replaced(values, {"\\": "\\\\", "'": "\\'", '"': '\\"', "<": "\\u003C",
+                              ">": "\\u003E", "&": "\\u0026", "=": "\\u003D"})
+    return "".join(char if char.isprintable() else "\\u%04X" % ord(char) for char in text)
 
 
 def _urlquery(*values):
     from urllib.parse import quote_plus
-    return quote_plus(_all_text(values), safe="~")
+    return quote_plus(_replaced(values, {}), safe="~")
+
+
+def _title(text):
+    return "".join(char if before.isalnum() or before == "_" else char.upper()
+                   for before, char in zip(" " + text, text))
+
+
+def go_text(value, spec="", verb="v"):
+    """A value as Go's printf writes it by a verb, but whole numbers stay whole; `spec` has the
+    flags, the width and the precision."""
+    def one(item):
+        return "<nil>" if item is None else go_text(item, spec, verb)
+
+    if verb == "T":
+        return go_type(value)
+    if isinstance(value, Struct):
+        return "{%s}" % " ".join(map(one, value.values()))
+    if isinstance(value, dict):
+        return "map[%s]" % " ".join(one(key) + ":" + one(value[key]) for key in sorted(value))
+    if isinstance(value, list):
+        return "[%s]" % " ".join(map(one, value))
+    spec = spec.replace("+", "").replace("#", "") if verb == "v" else spec
+    if isinstance(value, float) and verb in "eEfFgGv":
+        return _go_float(value, spec, verb.replace("v", "g"))
+    if type(value) is int and verb in "dvxXob":
+        value = int(format(value, "b")) if verb == "b" else value
+        return ("%" + spec + (verb if verb in "xXo" else "d")) % value
+    width, dot, precision = spec.partition(".")
+    text = value[:int(precision or 0)] if dot and isinstance(value, str) else value
+    function = GO_VERBS.get((type(value), verb))
+    return ("%" + width + "s") % function(text) if function else "%%!%s(%s)" % (
+        verb, _with_type(value))
+
+
+def _go_float(value, spec, verb):
+    """A float by %e, %f or %g, which without a precision gives as many digits as are needed."""
+    if "." not in spec and verb in "gG":
+        digits = len(("%r" % value).partition("e")[0].strip("-0.").replace(".", ""))
+        power = int(("%.16e" % value).partition("e")[2] or 0)
+        is_plain = -4 <= power < 6
+        spec += ".%d" % (max(digits, 6) if is_plain else digits - 1)
+        verb = verb if is_plain else "e" if verb == "g" else "E"
+    return ("%" + spec + verb) % value
+
+
+def _with_type(value):
+    return "<nil>" if value is None else "%s=%s" % (go_type(value), go_text(value))
+
+
+def _char(code):
+    return chr(code) if 0 <= code < 0xd800 or 0xdfff < code < 0x110000 else "\ufffd"
 
 
 def go_format(layout, *values):
-    """Go's Sprintf, without the rarer forms (%#v, % x, %+q, [n] before a *)."""
+    """Go's Sprintf, without the rarer forms (%#v, % x, %+q, %[n]*d)."""
     import re
-    state = {"next": 0, "indexed": False}
+    rest, indexes = list(values), []
 
-    def take():
-        state["next"] += 1
-        return values[state["next"] - 1] if 0 < state["next"] <= len(values) else MISSING
-
-    def fits(size):
-        return type(size) is int and abs(size) <= 1000000
+    def size(star):
+        value, least = rest.pop(0) if rest else None, 0 if "." in star.group() else -1000000
+        if type(value) is int and least <= value <= 1000000:
+            return star.group().replace("*", str(value))
+        return "!"
 
     def one(found):
-        flags, width, dot, precision, index, verb = found.groups()
+        spec, index, verb = found.groups()
         if verb in ("", "%"):
             return verb or "%!(NOVERB)"
-        sizes = [take() if size == "*" else int(size) if size else None
-                 for size in (width, precision)]
+        spec = re.sub(r"\.?\*", size, spec)
         if index:
-            state.update(next=int(index[1:-1]) - 1, indexed=True)
-        value = take()
-        if value is MISSING:
+            indexes.append(int(index))
+            rest[:] = values[indexes[-1] - 1:] if indexes[-1] else ()
+        if not rest:
             return "%%!%s(%s)" % (verb, "BADINDEX" if index else "MISSING")
-        if dot and sizes[1] is None:
-            sizes[1] = 0
-        bad = ["%!(BAD" + name + ")" for name, size in zip(("WIDTH", "PREC"), sizes)
-               if size is not None and not fits(size)]
-        sizes = [size if fits(size) else None for size in sizes]
-        return "".join(bad) + _format_one(value, flags, sizes[0], sizes[1], verb)
+        return "%!(BADWIDTH)" * spec.count("!") + go_text(rest.pop(0), spec.replace("!", ""), verb)
 
-    text = re.sub(r"(?s)%([-+# 0]*)(\*|\d+)?(?:(\.)(\*|\d+)?)?(\[\d+\])?(.?)", one, layout)
-    rest = values[state["next"]:] if not state["indexed"] else ()
-    return text + ("%%!(EXTRA %s)" % ", ".join(
-        "<nil>" if value is None else "%s=%s" % (go_type(value), go_text(value))
-        for value in rest) if rest else "")
+    text = re.sub(r"(?s)%([-+# 0]*(?:\*|\d{1,6})?(?:\.(?:\*|\d{1,6})?)?)(?:\[(\d{1,6})\])?(.?)",
+                  one, layout)
+    return text + ("%%!(EXTRA %s)" % ", ".join(map(_with_type, rest))
+                   if rest and not indexes else "")
 
 
-def _format_one(value, flags, width, precision, verb):
-    if isinstance(value, (list, dict)) and verb != "T" and not isinstance(value, Struct):
-        return _format_many(value, flags, width, precision, verb)
-    text = _format_plain(value, flags, precision, verb)
-    if width is None:
-        return text
-    if "-" in flags or width < 0:
-        return text.ljust(abs(width))
-    if "0" in flags and text[:1] in ("+", "-") and not isinstance(value, str):
-        return text[0] + text[1:].rjust(width - 1, "0")
-    return text.rjust(width, "0" if "0" in flags else " ")
-
-
-def _format_many(value, flags, width, precision, verb):
-    def one(item):
-        return "<nil>" if item is None else _format_one(item, flags, width, precision, verb)
-
-    if isinstance(value, dict):
-        return "map[%s]" % " ".join(one(key) + ":" + one(value[key]) for key in sorted(value))
-    return "[%s]" % " ".join(one(item) for item in value)
-
-
-def _format_plain(value, flags, precision, verb):
-    """A single value by a verb of Go's fmt, without padding."""
-    sign = "+" if "+" in flags else " " if " " in flags else ""
-    kind = go_type(value)
-    if verb == "T":
-        return kind
-    if kind == "int" and verb in "dvboOxXcqU":
-        return _format_int(value, flags, sign, precision, "d" if verb == "v" else verb)
-    if kind == "float64" and verb in "eEfFgGv":
-        text = go_text(value) if precision is None and verb in "gGv" else "%.*{}".format(
-            verb.replace("v", "g")) % (6 if precision is None else precision, value)
-        return ("" if value < 0 else sign) + (text.upper() if verb == "G" else text)
-    if kind == "string" and verb in "sqxXv":
-        text = value if precision is None else value[:precision]
-        if verb in "xX":
-            text = ("0x" if "#" in flags else "") + text.encode("utf-8", "surrogateescape").hex()
-            return text.upper() if verb == "X" else text
-        return go_quote(text) if verb == "q" else text
-    if verb == "v" or kind == "bool" and verb == "t":
-        return go_text(value)
-    return "%%!%s(%s)" % (verb, "<nil>" if value is None else "%s=%s" % (kind, go_text(value)))
-
-
-def _format_int(value, flags, sign, precision, verb):
-    if verb in "cqU":
-        char = chr(value) if 0 <= value < 0x110000 else "\ufffd"
-        return {"c": char, "q": "'%s'" % go_quote(char)[1:-1].replace("'", "\\'").replace(
-            '\\"', '"'), "U": "U+%04X" % value}[verb]
-    prefix = {"b": "0b", "o": "0", "x": "0x", "X": "0X"}.get(verb, "") if "#" in flags else ""
-    digits = format(abs(value), verb.replace("O", "o")).rjust(precision or 0, "0")
-    return ("-" if value < 0 else sign) + ("0o" if verb == "O" else prefix) + digits
-
-
+GO_VERBS = {  # of printf for values that are neither numbers nor made of others
+    (str, "s"): str, (str, "v"): str, (str, "q"): go_quote, (int, "c"): _char,
+    (str, "x"): lambda text: _raw(text).hex(), (str, "X"): lambda text: _raw(text).hex().upper(),
+    (int, "q"): lambda code: go_quote(_char(code), "'"), (int, "U"): lambda code: "U+%04X" % code,
+    (bool, "t"): lambda value: str(value).lower(), (bool, "v"): lambda value: str(value).lower(),
+    (type(None), "v"): lambda value: "<nil>",
+}  # type: dict
 TEMPLATE_FUNCTIONS = {  # name -> least and most arguments, function
     "and": (1, None, lambda *values: values[-1]), "or": (1, None, lambda *values: values[-1]),
     "not": (1, 1, lambda value: not value), "len": (1, 1, _length),
     "index": (1, None, _index), "slice": (1, None, _slice), "eq": (1, None, _equal),
     "ne": (2, 2, lambda a, b: not _equal(a, b)), "lt": (2, 2, _less),
     "le": (2, 2, lambda a, b: not _less(b, a)), "gt": (2, 2, lambda a, b: _less(b, a)),
-    "ge": (2, 2, lambda a, b: not _less(a, b)), "print": (0, None, _sprint),
+    "ge": (2, 2, lambda a, b: not _less(a, b)), "print": (0, None, _print),
     "println": (0, None, lambda *values: " ".join(map(go_text, values)) + "\n"),
-    "printf": (1, None, go_format), "html": (0, None, _html), "js": (0, None, _js),
-    "urlquery": (0, None, _urlquery), "json": (1, 1, lambda value: go_json(value, None, True)),
+    "printf": (1, None, go_format), "html": (0, None, lambda *values: _replaced(values, {
+        "&": "&amp;", "'": "&#39;", "<": "&lt;", ">": "&gt;", '"': "&#34;", "\0": "\ufffd"})),
+    "js": (0, None, _js), "urlquery": (0, None, _urlquery),
+    "json": (1, 1, lambda value: go_json(value, None, True)),
     "prettyjson": (1, 1, lambda value: go_json(value, 4, True)),
-    "upper": (1, 1, lambda text: text.upper()),
-    "lower": (1, 1, lambda text: text.lower()), "title": (1, 1, _title),
+    "upper": (1, 1, str.upper), "lower": (1, 1, str.lower), "title": (1, 1, _title),
     "split": (2, 2, lambda text, mark: text.split(mark) if mark else list(text)),
     "join": (2, 2, lambda items, mark: mark.join(map(go_text, items))),
 }  # type: dict

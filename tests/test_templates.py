@@ -1,0 +1,271 @@
+"""Templates of --format: held to what Go's text/template makes of them (data/templates), and to any text at all."""
+
+import contextlib
+import json
+import os
+import random
+import time
+
+import pytest
+from conftest import ROOT
+
+import docker_machine as core
+
+TABLE = json.loads((ROOT / "tests" / "data" / "templates" / "cases.json").read_text(encoding="utf-8"))
+DATA, CASES = TABLE["data"], TABLE["cases"]
+FILLED = [case for case in CASES if "output" in case]
+REFUSED = [case for case in CASES if "error" in case]
+
+
+def name(case):
+    """A readable id: the group, the template's start and its data set."""
+    words = "%s: %s" % (case["group"], ascii(case["template"])[1:-1][:60])
+    return words if case["data"] in ("values", "machine") else "%s of %s" % (words, case["data"])
+
+
+# --- the table
+
+@pytest.mark.parametrize("case", FILLED, ids=name)
+def test_a_template_gives_the_text_that_go_gives(case):
+    assert core.render(case["template"], DATA[case["data"]]) == case.get("ours", case["output"])
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=name)
+def test_an_error_has_the_words_and_the_place_that_go_tells(case):
+    with pytest.raises(core.MachineError) as raised:
+        core.render(case["template"], DATA[case["data"]])
+    assert raised.value.message == case.get("ours", case["error"])
+
+
+def test_the_table_has_enough_cases_and_each_function():
+    assert len(CASES) >= 220 and len(REFUSED) >= 60
+    used = {word for case in FILLED for word in case["template"].replace("(", " ").replace("{{", " ").split()}
+    assert set(core.TEMPLATE_FUNCTIONS) <= used
+
+
+def test_rendering_leaves_the_data_as_it_was():
+    before = json.dumps(DATA)
+    for case in CASES:
+        with contextlib.suppress(core.MachineError):
+            core.render(case["template"], DATA[case["data"]])
+    assert json.dumps(DATA) == before
+
+
+@pytest.mark.parametrize("action", ['define "x"', 'template "x"', 'block "x" .', "call .Str"])
+def test_what_is_not_supported_is_refused_in_a_sentence(action):
+    with pytest.raises(core.MachineError, match="^template: :1: .*(not supported|not defined)$"):
+        core.render("{{%s}}{{end}}" % action, DATA["values"])
+
+
+# --- any text: an answer or a MachineError, and soon
+
+TOKENS = (
+    "{{ }} {{- -}} {{/* */}} if else end range with break continue else~if define template block . $ $x $i $e , := = | "
+    "( ) .Str .Int .List .Map .Nil .Nope .Nested.A.B .Mixed .People .Float .Uni .Empty $.Str $x.Y .X.Y "
+    "(index~.List~0).X eq ne lt le gt ge and or not len index slice print printf println html js urlquery json "
+    "prettyjson upper lower split join title nope nil true false 0 1 -1 2 42 1.5 1e3 1e400 1e-400 0x1F 0b1 0o7 017 08 "
+    "1_0 1__0 99999999999999999999 'a' '\\n' 'ab' '' '\\ud800' '\\xff' \"\" \"a\" \"%d\" \"%s|%v\" \"%q\" "
+    "\"\\z\" \"\\xff\" \"\\ud800\" \"open `raw` ` ' \" \\ # @ ; : ? ! & * + - / < > [ ] ^ \x00 \x7f \x85 \u2028 "
+    "\udc80 é 世界 🌍 text % %d \n \t \r"
+).replace("~", "\xa0").split(" ") + [" ", " ", " ", " ", "\n", ""]
+OPERANDS = (
+    ". $ .Str .Int .List .Map .Nil .Nope .Mixed 0 1 -2 2.5 \"a\" \"%d~%s\" `%v` 'x' true nil $.Nested .Name .Floats $x"
+).replace("~", " ").split(" ")
+FUNCTIONS = sorted(core.TEMPLATE_FUNCTIONS)
+WHERE = sorted(DATA)
+SLOW = 1.0  # seconds of processor time; 1000 times what any of them should need
+
+
+def soup(rng):
+    words = [rng.choice(TOKENS).replace("\xa0", " ") for _ in range(rng.randint(1, 14))]
+    text = rng.choice(("", " ", " ")).join(words)
+    return "{{" + text + "}}" if rng.random() < 0.6 else text
+
+
+def mutated(rng):
+    text = rng.choice(CASES)["template"]
+    for _ in range(rng.randint(1, 3)):
+        first, second = sorted((rng.randint(0, len(text)), rng.randint(0, len(text))))
+        text = rng.choice((
+            text[:first] + text[second:],
+            text[:second] + text[first:],
+            text[:first] + rng.choice(TOKENS) + text[first:],
+            text[:first] + rng.choice(TOKENS) + text[first + 1:],
+            text[:first] + rng.choice(CASES)["template"] + text[second:],
+        ))
+    return text
+
+
+def formats(rng):
+    """printf with a random layout and random operands."""
+    parts = (("", "+", "-", "#", "0", " "), ("", "", "", "[1]", "[2]", "[9]", "[", "[0]", "[x]"),
+             ("", "", "5", "*", "99999999999"), ("", "", ".", ".2", ".*", ".99999999999", ".-1"),
+             "vTtbcdoOqxXUeEfFgGsp%!z世")
+    verbs = ["%" + "".join(rng.choice(part) for part in parts) for _ in range(rng.randint(1, 4))]
+    operands = [rng.choice(OPERANDS[:-1]) for _ in range(rng.randint(0, 4))]
+    return "{{printf `%s` %s}}" % (rng.choice(("", " ", "é")).join(verbs), " ".join(operands))
+
+
+def nested(rng, depth=0):
+    if depth > 4 or rng.random() < 0.2:
+        text = rng.choice(("x", "{{PIPELINE}}", " {{- PIPELINE -}} ", "{{break}}", "{{continue}}"))
+        return text.replace("PIPELINE", pipeline(rng))
+    return rng.choice((
+        "{{if %s}}%s{{else}}%s{{end}}", "{{with %s}}%s{{else}}%s{{end}}", "{{range %s}}%s{{else}}%s{{end}}",
+        "{{range $i, $e := %s}}%s{{$e}}{{end}}%s", "{{range $x := %s}}%s{{end}}%s",
+        "{{if %s}}%s{{else if .Str}}%s{{end}}", "{{$x := %s}}%s%s", "{{with $x := %s}}%s{{end}}%s",
+    )) % (pipeline(rng), nested(rng, depth + 1), nested(rng, depth + 1))
+
+
+def pipeline(rng, depth=0):
+    commands = []  # type: list
+    for _ in range(rng.randint(1, 3)):
+        called = commands or rng.random() < 0.6
+        words = [rng.choice(FUNCTIONS)] if called else []
+        for _ in range(rng.randint(0, 3) if called else 1):
+            inner = depth < 3 and rng.random() < 0.2
+            words.append("(%s)" % pipeline(rng, depth + 1) if inner else rng.choice(OPERANDS))
+        commands.append(" ".join(words))
+    return " | ".join(commands)
+
+
+def wrong_with(template, data):
+    """What is wrong unless render gives a text or a MachineError, and soon."""
+    started = time.process_time()
+    try:
+        answer = core.render(template, data)
+    except core.MachineError as error:
+        answer = error.message
+        if not answer.startswith("template: :"):
+            return "is refused with %.300r" % answer
+    except Exception as error:  # RecursionError and MemoryError too
+        return "raises %.300r" % error
+    try:
+        answer.encode("utf-8", "surrogateescape")  # as stdout does
+    except UnicodeError:
+        return "gives what cannot be written: %.300r" % answer
+    return "takes too long" if time.process_time() - started > SLOW else ""
+
+
+def check(template, data):
+    wrong = wrong_with(template, data)
+    if wrong:
+        pytest.fail("%.300r %s" % (template, wrong), pytrace=False)
+
+
+def test_any_template_gives_a_text_or_a_machine_error():
+    """FUZZ_ROUNDS=N makes N rounds of 1000 templates each, from seeds of their own."""
+    rounds = int(os.environ.get("FUZZ_ROUNDS", "3"))
+    for seed in range(rounds):
+        rng = random.Random(seed)
+        for _ in range(1000):
+            template = rng.choice((soup, mutated, nested, formats))(rng)
+            check(template, DATA[rng.choice(["values"] * 3 + WHERE)])
+
+
+@pytest.mark.parametrize("start, unit, count, end", [
+    ("", "{{", 4000, ""), ("", "}}", 4000, ""), ("", "{{/*", 4000, ""), ("", "{{- ", 4000, ""), ("{{", "(", 4000, ""),
+    ("{{", "(", 3000, "1" + ")" * 3000 + "}}"), ("", "{{if .Str}}", 4000, ""), ("", "{{range .List}}", 3000, ""),
+    ("", "{{if .Str}}", 3000, "{{end}}" * 3000), ("{{if .Nope}}", "{{else if .Nope}}", 3000, "{{end}}"),
+    ("", "{{with .Str}}", 3000, "{{end}}" * 3000), ("{{", "1 ", 4000, "}}"), ("{{print ", "1 ", 4000, "}}"),
+    ("{{", '"', 4001, ""), ("{{", "`", 4001, ""), ("{{", "'", 4001, ""), ("{{", '"\\', 4000, ""),
+    ("{{", '"a" ', 4000, ""),
+    ("{{", "| ", 4000, "}}"), ("{{.Str", " | print", 4000, "}}"), ("{{", ".a", 4000, "}}"), ("{{$", ".a", 4000, "}}"),
+    ("", "{{$x := 1}}", 4000, ""), ("", "{{.Str}}", 4000, ""), ("", " \n", 4000, "{{- 1}}"),
+    ("{{1 -}}", " \n", 4000, ""), ("{{ ", " \n", 4000, ""), ("{{", " -", 4000, ""), ("{{", "-", 4000, "}}"),
+    ("{{", "9", 4301, "}}"), ("{{1e", "9", 4301, "}}"), ("{{0x", "f", 4301, "}}"), ("{{.", "9", 4301, "}}"),
+    ('{{"', "\\x41", 4000, '"}}'), ('{{printf "', "%d", 4000, '"}}'), ('{{printf "', "%[1]d", 4000, '" 1}}'),
+    ('{{printf "%', "0", 4000, '" 1}}'), ('{{printf "%', "9", 4301, 'd" 1}}'), ('{{printf "%', "[", 4000, '" 1}}'),
+    ('{{printf "%*d" ', "9", 12, " 1}}"),
+    ('{{printf "%.*f" ', "9", 12, " 1.5}}"), ('{{printf "%-', "9", 12, 's" .Str}}'),
+    ('{{printf "%.', "9", 12, 'd" 1}}'), ('{{printf "%.', "9", 12, 'e" 1.5}}'), ("", "x", 1000000, ""),
+], ids=lambda part: str(part)[:12])
+def test_a_template_of_any_size_gives_a_text_or_a_machine_error(start, unit, count, end):
+    check(start + unit * count + end, DATA["values"])
+
+
+# --- on the command line
+
+URL = "tcp://192.0.2.1:2376"
+NO_FIELD = "executing \"\" at <.Nope>: can't evaluate field Nope in type commands.HostListItem"
+
+
+@pytest.mark.parametrize("template, text", [
+    ("{{.Name}}", "web"), ("{{.Driver.URL}}", URL), ("{{json .Driver.URL}}", '"%s"' % URL), ("{{.ConfigVersion}}", "3"),
+    ("{{.Driver.Nope.Deeper}}", "<no value>"), ("plain", "plain"), ("{{.Name}}\\t{{.Name}}", "web\\tweb"),
+    ('{{range $i, $part := split .Name "e"}}{{$i}}{{$part}} {{end}}', "0w 1b "),
+    ('{{if eq .DriverName "none"}}{{printf "%-6s|" .Name | upper}}{{else}}other{{end}}', "WEB   |"),
+    ("{{with .Driver}}{{$.Name}} {{.URL}}{{end}}", "web " + URL),
+])
+def test_inspect_fills_in_a_template(call, add, template, text):
+    add("web", URL)
+    assert call("inspect", "-f", template, "web") == (0, text + "\n", "")
+
+
+@pytest.mark.parametrize("template, message", [
+    ("{{.Name", "template parsing error: template: :1: unclosed action"),
+    ("{{nope .Name}}", 'template parsing error: template: :1: function "nope" not defined'),
+    ("{{if .Name}}", "template parsing error: template: :1: unexpected EOF"),
+    ("{{$x}}", 'template parsing error: template: :1: undefined variable "$x"'),
+    ("{{.Name}} {{.Name.First}}",
+     "template: :1:17: executing \"\" at <.Name.First>: can't evaluate field First in type interface {}"),
+    ("{{.Name}}{{index .Name 9}}",
+     'template: :1:11: executing "" at <index .Name 9>: error calling index: index out of range: 9'),
+    ("{{len .ConfigVersion}}",
+     'template: :1:2: executing "" at <len .ConfigVersion>: error calling len: len of type int'),
+    ("{{if eq .Name 3}}{{end}}",
+     'template: :1:5: executing "" at <eq .Name 3>: error calling eq: incompatible types for comparison'),
+])
+def test_inspect_tells_a_template_error_in_one_line_and_answers_nothing(call, add, template, message):
+    add("web", URL)
+    assert call("inspect", "-f", template, "web") == (1, "", message + "\n")
+
+
+@pytest.mark.parametrize("template, lines", [
+    ("{{.Name}}", ["a", "web"]), ("  {{.Name}}  ", ["a", "web"]),
+    ("{{.NAME}} {{.drivername}} {{.uRL}}", ["a none URL", "web none URL"]),
+    ("{{.Name}}\\t{{.State}}", ["a\tRunning", "web\tRunning"]), ("{{.Name}}\\n", ["a", "", "web", ""]),
+    ('{{.Name | upper | printf "%5s|"}}', ["    A|", "  WEB|"]), ("{{json .Name}}{{len .Name}}", ['"a"1', '"web"3']),
+    ('{{if eq .Name "web"}}{{.State}}{{else}}-{{end}}', ["-", "Running"]),
+    ("{{.ActiveHost}} {{.ActiveSwarm}}", ["false false", "false false"]), ("table {{.Name}}", ["NAME", "a", "web"]),
+    ("table {{.Name}}\\t{{.DriverName}}", ["NAME   DRIVER", "a      none", "web    none"]),
+    ("table {{.name}}\\t{{.State | lower}}", ["NAME   state", "a      running", "web    running"]),
+])
+def test_ls_fills_in_a_template_for_each_machine(call, add, engine_port, template, lines):
+    url = "tcp://127.0.0.1:%d" % engine_port
+    for machine in ("web", "a"):
+        add(machine, url)
+    assert call("ls", "-f", template) == (0, "".join(line.replace("URL", url) + "\n" for line in lines), "")
+
+
+def test_json_of_a_whole_row_is_an_object_with_all_fields_of_ls(call, add, engine_port):
+    url = "tcp://127.0.0.1:%d" % engine_port
+    add("web", url)
+    ended = call("ls", "-f", "{{json .}}")
+    row = json.loads(ended.out)
+    assert (ended.code, ended.err, ended.out.count("\n")) == (0, "", 1)
+    assert set(row) == {
+        "Name", "Active", "ActiveHost", "ActiveSwarm", "DriverName", "State", "URL", "SwarmOptions", "Swarm",
+        "EngineOptions", "Error", "DockerVersion", "ResponseTime"}
+    assert [row[key] for key in ("Name", "State", "URL", "ActiveHost")] == ["web", "Running", url, False]
+
+
+@pytest.mark.parametrize("template, message", [
+    ("{{.Name", "template: :2: unclosed action started at :1"), ("{{if .Name}}", "template: :2: unexpected EOF"),
+    ("table {{.Name}}\\t{{.Name", "template: :2: unclosed action started at :1"),
+    ("{{nope}}", 'template: :1: function "nope" not defined'), ("{{.Nope}}", "template: :1:2: " + NO_FIELD),
+    ("{{.Name}} {{.Nope}}", "template: :1:12: " + NO_FIELD), ("table {{.Nope}}", "template: :1:2: " + NO_FIELD),
+    ('{{if eq .Name "web"}}{{index .Name 9}}{{end}}',
+     'template: :1:23: executing "" at <index .Name 9>: error calling index: index out of range: 9'),
+])
+def test_ls_tells_a_template_error_in_one_line_and_answers_nothing(call, add, closed_port, template, message):
+    for machine in ("a", "web"):
+        add(machine, "tcp://127.0.0.1:%d" % closed_port)
+    assert call("ls", "-f", template) == (1, "", message + "\n")
+
+
+def test_a_text_that_no_terminal_can_show_is_written_without_a_traceback(dm, add):
+    add("web", URL)
+    for letters in ("C.UTF-8", "C", "POSIX"):
+        ended = dm("inspect", "-f", '{{printf "%c|%c" 0xd800 0x4e16}} {{"\\u00e9"}}', "web", LC_ALL=letters)
+        assert (ended.code, ended.err) == (0, "") and ended.out.startswith("\ufffd|\u4e16 \u00e9")
