@@ -3503,7 +3503,7 @@ TOKEN = r"""(?xs) (?P<close> [ \t\r\n]+-\}\}[ \t\r\n]* | \}\} ) | (?P<space> [ \
     | (?P<number> NUMBER (?![\w.+-]) ) | (?P<bad_number> NUMBER (?:\w|[+-]\d*) )
     | (?: (?P<variable> \$\w* ) | (?P<field> \.\w+ ) | (?P<dot> \. ) | (?P<word> \w+ ) )
       (?= [ \t\r\n.,|:()] | \}\} | \Z ) | (?P<bad_name> [.$\w]\w*. ) | (?P<bad_comment> (?<=\{)/\* )
-    | (?P<sign> . ) | (?P<bad_end> \Z )"""
+    | (?P<sign> :=|. ) | (?P<bad_end> \Z )"""
 ESCAPED = r"""(?xs). (?: [^\\] | \\ (?: [abfnrtv\\%s] | [0-3][0-7]{2} | x[\da-fA-F]{2}
     | u(?![dD][89a-fA-F])[\da-fA-F]{4} | U00(?:0[1-9a-fA-F]|10)[\da-fA-F]{4} ) )* \Z"""
 
