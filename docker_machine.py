@@ -1294,7 +1294,7 @@ class Driver:
     provisions = True  # whether an engine is to be set up on the machine
     boot_seconds = 180  # how long ssh may take to answer after the machine runs
     patience = 5  # seconds that a question about the machine's state may take
-    by_hand = "Do it on the host itself, or where it is hosted."
+    by_hand = "Do it on the host itself, for example: docker-machine ssh NAME sudo poweroff"
 
     def __init__(self, config, folder):
         self.config = config
@@ -2267,6 +2267,10 @@ def _check_source(row, facts, host, engine):
                 host, "none is to be installed" if install == "none"
                 else "its distribution has no package of one"),
             "Install one there, or say from where: --engine-install-url URL")
+    if not facts.get("engine") and install == "package" and engine.get("Version") and \
+            row.packager in ("zypper", "pacman"):
+        raise MachineError("%s cannot install Docker Engine %s on %s, only the newest." % (
+            row.packager, engine["Version"], host), "Leave --engine-version out.")
 
 
 def _check_version(facts, host, engine, new):
@@ -2597,6 +2601,7 @@ class NoneDriver(Driver):
     """No machine of ours: just the URL of an engine that somebody else runs."""
 
     name = "none"
+    by_hand = "Nothing is known of it but its URL."
     provisions = False
     flags = (Flag("url", "", "URL of host when no driver is selected", field="URL"),)
 
@@ -2779,6 +2784,8 @@ def wrong_type(values, defaults):
         value = (values or {}).get(key)
         if None not in (value, default) and kinds[type(value)] != kinds[type(default)]:
             return '"%s" is %s, which is not %s' % (key, json_text(value), kinds[type(default)])
+        if isinstance(value, list) and not all(isinstance(item, str) for item in value):
+            return '"%s" is %s, which is not a list of texts' % (key, json_text(value))
     return ""
 
 
@@ -3762,7 +3769,7 @@ class Template:
         slots, empty = part[1].value[0], True
         if isinstance(value, dict):
             pairs = sorted(value.items())  # type: typing.Iterable
-        elif isinstance(value, list) or type(value) is int:
+        elif isinstance(value, list) or type(value) is int and value < 1000000:
             pairs = enumerate(value if isinstance(value, list) else range(value))
         else:
             pairs = () if value is None else self.fail(
@@ -4906,9 +4913,10 @@ def remove_machine(store, name, force):
         except Exception as error:
             if not force:
                 if isinstance(error, MachineError):
-                    error.hint += "\n" if error.hint else ""
-                    error.hint += ("To forget it here without deleting it there: docker-machine "
-                                   "rm -f " + quote(name))
+                    way_out = ("To forget it here without deleting it there: docker-machine rm -f "
+                               + quote(name))
+                    if "rm -f" not in error.hint:
+                        error.hint = "\n".join(filter(None, [error.hint, way_out]))
                 raise
             show_error(MachineError('Error removing host "%s": %s' % (name, error)))
         store.delete(name)

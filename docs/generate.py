@@ -115,7 +115,8 @@ def man_page():
         lines.append(".SH " + heading)
         for name, words in rows:
             lines += [".TP", ".B " + roff(name), roff(words)]
-    lines += [".SH FILES", ".TP", ".I ~/.docker/machine", "certificates, machines and crash reports"]
+    lines += [".SH FILES", ".TP", ".I ~/.docker/machine",
+              "certificates, machines and crash reports; a file no\\-error\\-report in it forbids these"]
     return "\n".join(lines) + "\n"
 
 

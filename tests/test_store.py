@@ -124,6 +124,27 @@ def test_a_name_that_is_no_machine_leaves_nothing_anywhere(dm, call, add):
     assert dm.files() == before and not (dm.store.parent / "out").exists()
 
 
+@pytest.mark.parametrize("path, value", [
+    ("Driver/IPAddress", 5), ("Driver/SSHPort", "x"), ("Driver/URL", ["x"]),
+    ("HostOptions/AuthOptions/CaCertPath", ["x"]), ("HostOptions/AuthOptions/ServerCertSANs", [5]), ("HostOptions/EngineOptions/Labels", [5]),
+    ("HostOptions/EngineOptions/Env", "x=y"), ("HostOptions/SwarmOptions/Discovery", {"a": 1})])
+def test_a_setting_of_a_wrong_type_is_named_and_hides_no_other_machine(call, add, closed_port, path, value):
+    add("web", "tcp://127.0.0.1:%d" % closed_port)
+    bad = add("bad", "tcp://127.0.0.1:%d" % closed_port)
+    *parts, key = path.split("/")
+    settings = bad.config
+    for part in parts:
+        settings = settings[part]
+    settings[key] = value
+    bad.save()
+    for command in ("status", "url", "version", "provision"):
+        ended = call(command, "bad")
+        assert ended.code == 1 and '"%s" is ' % key in ended.err and "rm -f bad" in ended.err
+    rows = call("ls", "-f", "{{.Name}} {{.State}}", "--filter", "label=a=b", "--filter", "name=.").out
+    assert rows == "" and call("ls", "-f", "{{.Name}} {{.State}}").out == "bad Error\nweb Running\n"
+    assert call("rm", "-f", "bad").code == 0 and call("ls", "-q").out == "web\n"
+
+
 # --- reading what other programs and other versions wrote
 
 @pytest.mark.parametrize("name", [name for name in SAMPLE_NAMES if name.startswith("v3-") and name != "v3-unknown"])
