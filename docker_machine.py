@@ -4007,7 +4007,7 @@ def go_text(value, spec="", verb="v"):
     if verb == "T":
         return go_type(value)
     if isinstance(value, Struct):
-        return "{%s}" % " ".join(map(one, value.values()))
+        return "{%s}" % " ".join("[]" if item is None else one(item) for item in value.values())
     if isinstance(value, dict):
         return "map[%s]" % " ".join(one(key) + ":" + one(value[key]) for key in sorted(value))
     if isinstance(value, list):
@@ -4667,10 +4667,9 @@ def list_rows(store, names, seconds, only_active=False):
     start = time.monotonic()
     listed = [list_row(store, name) for name in names]
     rows = [row for row, _, _ in listed]
-    questions = {}  # type: dict
+    questions, there = {}, os.environ.get("DOCKER_HOST")  # type: dict, typing.Any
     for row, machine, question in listed:
-        if machine and (not only_active or os.environ.get("DOCKER_HOST", "") in (
-                row["URL"], row["ActiveSwarm"]) and os.environ.get("DOCKER_HOST")):
+        if machine and (not only_active or there and there in (row["URL"], row["ActiveSwarm"])):
             questions.setdefault(question, []).append((row, machine))
     left = max(seconds - (time.monotonic() - start), 0.001)
     contexts = engine_contexts(questions)
@@ -4698,12 +4697,11 @@ def list_row(store, name):
     try:
         machine = store.load(name)
         row.update(DriverName=machine.driver_name, Active="-", DockerVersion="Unknown",
-                   SwarmOptions=machine.swarm, EngineOptions=machine.engine)
+                   SwarmOptions=Struct(machine.swarm), EngineOptions=Struct(machine.engine))
         row.update(URL=machine.driver.engine_url())
         if machine.swarm.get("Master"):
             row["ActiveSwarm"] = machine.swarm_url()
-        question = machine.engine_question()
-        return row, machine, question
+        return row, machine, machine.engine_question()
     except MachineError as error:
         row["Error"] = " ".join(error.message.split())
     except Exception as error:  # a value of a wrong type must not hide the other machines

@@ -77,6 +77,17 @@ def test_the_table_of_ls_has_docker_machines_columns(call, add, engine_port):
     assert first.index("v" + VERSION) == head.index("DOCKER")
 
 
+def test_ls_prints_the_options_as_go_prints_a_struct(call, add, closed_port):
+    """As Docker Machine: fields in their order, and lists that are null are empty ones."""
+    machine = add("web", "tcp://127.0.0.1:%d" % closed_port)
+    machine.engine.update(ArbitraryFlags=["log-level=info"], Env=["FOO=bar"], Labels=["a=b"])
+    machine.swarm.update(IsSwarm=True, Discovery="token://abc")
+    machine.save()
+    assert call("ls", "-f", "{{.EngineOptions}}\\n{{.SwarmOptions}}").out.splitlines() == [
+        "{[log-level=info] []  [FOO=bar] false [] [a=b]   false true [] https://get.docker.com}",
+        "{true  token://abc false false tcp://0.0.0.0:3376 swarm:latest spread 0 0 [] [] [] false}"]
+
+
 @pytest.mark.parametrize("filters, names", [
     ([], "a b"), (["name=^a$"], "a"), (["driver=NONE"], "a b"), (["driver=generic"], ""), (["label=x=1"], "b"),
     (["state=running"], "a b"), (["state=Stopped"], ""), (["name=a", "name=b"], "a b"), (["name=a", "label=x=1"], ""),
