@@ -5087,7 +5087,7 @@ def send_crash_report(token, report, kind, error):
         "name": "docker_machine.py", "version": __version__, "url": "https://bugsnag.com"}}
     url = os.environ.get("BUGSNAG_NOTIFY_ENDPOINT") or BUGSNAG
     headers = {"Bugsnag-Api-Key": token, "Bugsnag-Payload-Version": "4"}
-    (failure,) = each(lambda url: post_json(url, body, headers), [url], seconds=10)
+    (failure,) = each(lambda url: post_json(url, body, headers), [url], seconds=5)
     if failure:
         raise failure
     out.error("It was sent to " + url)

@@ -11,6 +11,8 @@ from conftest import ROOT
 
 import docker_machine as core
 
+pytestmark = pytest.mark.once
+
 SCRIPTED = "bash", "zsh", "fish", "powershell"
 DOCS = ROOT / "docs"
 ODD = ["$(touch ran)", "`touch ran`", "x;touch ran", "a b", "it's", 'say"so', "-rf", "*", "ä", "[", "\\", "#", "%s",
@@ -271,14 +273,9 @@ def test_the_pages_do_not_hold_the_paths_of_whoever_made_them():
         assert os.path.expanduser("~") + "/" not in text and str(ROOT) not in text
 
 
-@pytest.mark.parametrize("argv", [
-    ["mandoc", "-T", "lint", "-W", "warning"], ["groff", "-man", "-Tutf8", "-ww", "-z", "-P-c"],
-    ["man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z"],
-], ids=lambda argv: argv[0])
-def test_the_man_page_has_no_error(argv):
-    if not shutil.which(argv[0]):
-        pytest.skip(argv[0] + " is not installed")
-    ended = subprocess.run(argv + [str(DOCS / "docker-machine.1")], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                           env=dict(os.environ, MANROFFSEQ="", MANWIDTH="80", LC_ALL="C.UTF-8"), timeout=60)
+def test_the_man_page_has_no_error():
+    if not shutil.which("groff"):
+        pytest.skip("groff is not installed")
+    ended = subprocess.run(["groff", "-man", "-Tutf8", "-ww", "-z", "-P-c", str(DOCS / "docker-machine.1")],
+                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
     assert (ended.returncode, ended.stderr) == (0, b"")
-    assert argv[0] != "mandoc" or ended.stdout == b""

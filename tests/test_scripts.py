@@ -25,8 +25,8 @@ from guest import CERTIFICATES, DATA, DOCKERD, DROP_IN, SHELLS, Guest, engine_op
 
 import docker_machine as dm
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux") or not SHELLS,
-                                reason="the scripts are for Linux and need a POSIX shell")
+pytestmark = [pytest.mark.once, pytest.mark.skipif(not sys.platform.startswith("linux") or not SHELLS,
+                                                     reason="the scripts are for Linux and need a POSIX shell")]
 
 DISTRIBUTIONS = {  # NAME.os-release -> (row, its package manager there, its own engine)
     "debian-11": ("debian", "apt", "docker.io"),

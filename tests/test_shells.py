@@ -10,6 +10,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 ODD = "it's \"a\" $HOME `id` $(id) back\\slash !# #& ;äöü (z) <| %s ^ !$ !id :  * ? [a-z]"
 NAMES = "DOCKER_TLS_VERIFY", "DOCKER_HOST", "DOCKER_CERT_PATH", "DOCKER_MACHINE_NAME"
 RUN_THIS = "Run this command to configure your shell: "

@@ -126,8 +126,9 @@ def test_a_name_that_is_no_machine_leaves_nothing_anywhere(dm, call, add):
 
 @pytest.mark.parametrize("path, value", [
     ("Driver/IPAddress", 5), ("Driver/SSHPort", "x"), ("Driver/URL", ["x"]),
-    ("HostOptions/AuthOptions/CaCertPath", ["x"]), ("HostOptions/AuthOptions/ServerCertSANs", [5]), ("HostOptions/EngineOptions/Labels", [5]),
-    ("HostOptions/EngineOptions/Env", "x=y"), ("HostOptions/SwarmOptions/Discovery", {"a": 1})])
+    ("HostOptions/AuthOptions/CaCertPath", ["x"]), ("HostOptions/AuthOptions/ServerCertSANs", [5]),
+    ("HostOptions/EngineOptions/Labels", [5]), ("HostOptions/EngineOptions/Env", "x=y"),
+    ("HostOptions/SwarmOptions/Discovery", {"a": 1})])
 def test_a_setting_of_a_wrong_type_is_named_and_hides_no_other_machine(call, add, closed_port, path, value):
     add("web", "tcp://127.0.0.1:%d" % closed_port)
     bad = add("bad", "tcp://127.0.0.1:%d" % closed_port)
