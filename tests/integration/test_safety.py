@@ -346,20 +346,6 @@ def test_create_waits_for_other_users_of_the_package_database(
         thread.join()
 
 
-def test_packages_that_were_only_unpacked_are_completed(
-    host: HostFactory, program: Program
-) -> None:
-    machine = host("bare")
-    get = "apt-get install -qq --download-only --no-install-recommends docker.io iptables"
-    machine.run(f"apt-get update -qq && {get}")
-    machine.run("dpkg --unpack /var/cache/apt/archives/*.deb && command -v dockerd")
-
-    program.create(machine)
-
-    assert program.info()["Name"] == "web"
-    assert machine.run("dpkg --audit") == ""
-
-
 def test_create_waits_for_cloud_init(machine: Host, program: Program) -> None:
     machine.write("/run/cloud-init/enabled", "")
     create = program.start(*program.create_words(machine))
@@ -408,7 +394,6 @@ def test_a_lost_connection_is_told_and_can_be_resumed(machine: Host, program: Pr
     machine.run("pkill --full '[s]shd: root'")
 
     assert create.wait() == 1, create
-    assert "connection was lost" in str(create)
     assert "provision web" in str(create)
     machine.write("/run/cloud-init/result.json", "{}")
     program("provision", "web")
