@@ -2866,6 +2866,14 @@ class Machine:
         auth.update((key, value) for key, value in stored.items() if value)
         return auth
 
+    @property
+    def ca(self):
+        return Pair(self.auth["CaCertPath"], self.auth["CaPrivateKeyPath"])
+
+    @property
+    def server_pair(self):
+        return Pair(self.auth["ServerCertPath"], self.auth["ServerKeyPath"])
+
     # --- what it is now
 
     def engine_question(self):
@@ -2927,9 +2935,8 @@ class Machine:
             facts["checked"] = "yes"
 
     def bootstrap_certificates(self, renew=False):
-        auth = self.auth
-        bootstrap_certificates(self.store.certs, Pair(auth["CaCertPath"], auth["CaPrivateKeyPath"]),
-                               Pair(auth["ClientCertPath"], auth["ClientKeyPath"]), renew)
+        client = Pair(self.auth["ClientCertPath"], self.auth["ClientKeyPath"])
+        bootstrap_certificates(self.store.certs, self.ca, client, renew)
 
     def create(self):
         """Make the machine where the driver makes machines, then provision it.
@@ -3053,9 +3060,7 @@ class Machine:
         if not self.driver.provisions:
             return
         self._detect(max(self.driver.boot_seconds, 60))
-        ca = Pair(self.auth["CaCertPath"], self.auth["CaPrivateKeyPath"])
-        server = Pair(self.auth["ServerCertPath"], self.auth["ServerKeyPath"])
-        if server_pair_fits(server, ca.cert, self.server_names(), bool(self.swarm.get("Master"))):
+        if self._server_fits():
             return self._check_connection(90)
         out.say("(%s) Its certificate does not fit any more (another address, or near its end)."
                 % self.name)
@@ -3079,14 +3084,15 @@ class Machine:
                 names.append(name)
         return names
 
+    def _server_fits(self):
+        return server_pair_fits(self.server_pair, self.ca.cert, self.server_names(),
+                                self.swarm.get("Master"))
+
     def _server_certificates(self, renew):
         """The PEM texts for the host; a server certificate that fits is kept unless `renew`."""
-        auth, names = self.auth, self.server_names()
-        ca = Pair(auth["CaCertPath"], auth["CaPrivateKeyPath"])
-        server = Pair(auth["ServerCertPath"], auth["ServerKeyPath"])
-        master = bool(self.swarm.get("Master"))
-        if renew or not server_pair_fits(server, ca.cert, names, master):
-            issue_server(server, ca, self.name, names, master)
+        ca, server = self.ca, self.server_pair
+        if renew or not self._server_fits():
+            issue_server(server, ca, self.name, self.server_names(), self.swarm.get("Master"))
         return {"CA": read_text(ca.cert), "CERT": read_text(server.cert),
                 "KEY": read_text(server.key)}
 
@@ -4450,9 +4456,7 @@ def command_env(context, options, words):
     if options["format"]:
         return answer(options, values, "")
     shell = find_shell(options["shell"], os.environ)
-    for line in shell.lines(values) + shell.hint(context.typed, options["unset"]):
-        out.answer(line)
-    return 0
+    return show_lines(shell.lines(values) + shell.hint(context.typed, options["unset"]))
 
 
 DOCKER_VARIABLES = ("DOCKER_TLS_VERIFY", "DOCKER_HOST", "DOCKER_CERT_PATH", "DOCKER_MACHINE_NAME")
@@ -5065,12 +5069,12 @@ def report_crash(context, command, error):
         out.error("A report is in " + path)
         token = context.options["bugsnag-api-token"]
         if token not in ("", "no-report"):
-            send_crash_report(token, report, type(error).__name__, error)
+            send_crash_report(token, report, error)
     except Exception as failure:  # it must not hide the error that it is about
         out.warn("the crash report could not be saved or sent: %s" % failure)
 
 
-def send_crash_report(token, report, kind, error):
+def send_crash_report(token, report, error):
     """POST a report in the form of Bugsnag's error reporting API, payload version 4."""
     import traceback
     frames = [{"file": os.path.basename(frame.filename), "lineNumber": frame.lineno,
@@ -5078,7 +5082,8 @@ def send_crash_report(token, report, kind, error):
               for frame in reversed(traceback.extract_tb(error.__traceback__))]
     event = {
         "payloadVersion": "4", "severity": "error", "context": report["Command"],
-        "exceptions": [{"errorClass": kind, "message": report["Error"], "stacktrace": frames}],
+        "exceptions": [{"errorClass": type(error).__name__, "message": report["Error"],
+                        "stacktrace": frames}],
         "app": {"version": report["Version"], "releaseStage": "production"},
         "device": {"osName": report["OS"], "runtimeVersions": {"python": report["Python"]}},
         "metaData": {"machine": {key: report[key] for key in ("Stage", "Shell", "Traceback")}},
