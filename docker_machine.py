@@ -40,8 +40,12 @@ if False:  # for type checkers alone
 
 __version__ = "1.0.0.dev0"
 __all__ = [
-    "Driver", "Flag", "MachineError", "PreCreateError", "Result", "SSH", "UsageError",
-    "each", "main", "out", "run", "wait_for", "write_atomic",
+    "Driver", "ERROR", "Flag", "HOST_KEY", "Lock", "MachineError", "PAUSED", "PreCreateError",
+    "RUNNING", "Result", "SAVED", "SSH", "STARTING", "STATES", "STOPPED", "STOPPING",
+    "TIMEOUT", "UsageError", "WINDOWS", "cloud_config", "download", "each", "find_qemu",
+    "host_arch", "host_name", "install_line", "json_text", "main", "missing_program",
+    "need", "out", "parse_json", "published_checksum", "quote", "read_text", "run", "seed_iso",
+    "wait_for", "write_atomic",
 ]
 
 WINDOWS = os.name == "nt"
@@ -206,19 +210,33 @@ PACKAGES["scp"] = PACKAGES["ssh"]
 PACKAGES["rsync"] = {"": "rsync"}
 PACKAGES["sshfs"] = {"": "sshfs", "dnf": "fuse-sshfs", "yum": "fuse-sshfs"}
 PACKAGES["fusermount"] = {"": "fuse3"}
+PACKAGES["qemu-system-x86_64"] = {
+    "": "qemu-system-x86", "dnf": "qemu-system-x86-core", "yum": "qemu-kvm", "zypper": "qemu-x86",
+    "apk": "qemu-system-x86_64", "pacman": "qemu-system-x86", "brew": "qemu"}
+PACKAGES["qemu-system-aarch64"] = {
+    "": "qemu-system-aarch64", "apt-get": "qemu-system-arm qemu-efi-aarch64",
+    "dnf": "qemu-system-aarch64-core", "yum": "qemu-kvm", "zypper": "qemu-arm", "brew": "qemu"}
+PACKAGES["qemu-img"] = {"": "qemu-img", "apt-get": "qemu-utils", "brew": "qemu"}
+PACKAGES["mmdebstrap"] = {"": "mmdebstrap", "apt-get": "mmdebstrap uidmap"}
+
+
+def install_line(*names):
+    """The command that installs programs with this system's package manager; "" if not known."""
+    import shutil
+    for manager, command in INSTALLERS:
+        if shutil.which(manager) and all(name in PACKAGES for name in names):
+            packages = [PACKAGES[name].get(manager, PACKAGES[name][""]) for name in names]
+            return " ".join([command] + list(dict.fromkeys(packages)))
+    return ""
 
 
 def missing_program(name, use=""):
     """The error for a program that is not on PATH, naming the package that has it."""
-    import shutil
     hint = "Install it and see that it is on the PATH."
     if WINDOWS and name in ("ssh", "scp"):
         hint = "Add it: Settings > Apps > Optional features > OpenSSH Client."
-    for manager, command in INSTALLERS:
-        if shutil.which(manager) and name in PACKAGES:
-            package = PACKAGES[name].get(manager, PACKAGES[name][""])
-            hint = "Install it: %s %s" % (command, package)
-            break
+    elif install_line(name):
+        hint = "Install it: " + install_line(name)
     if use:
         return MachineError("You must have a copy of the %s binary locally to use the %s" % (
             name, use), hint)
@@ -230,6 +248,19 @@ def need(name, use=""):
     import shutil
     if not shutil.which(name):
         raise missing_program(name, use)
+
+
+def host_arch():
+    """The processor of this computer as QEMU calls it."""
+    machine = os.environ.get("PROCESSOR_ARCHITECTURE", "") if WINDOWS else os.uname().machine
+    return {"amd64": "x86_64", "arm64": "aarch64"}.get(machine.lower(), machine.lower())
+
+
+def find_qemu():
+    """The path of the QEMU that emulates this computer's own processor, or None."""
+    import shutil
+    return (shutil.which("qemu-system-" + host_arch())
+            or shutil.which("qemu-kvm", path="/usr/libexec"))  # RHEL and its kin
 
 
 def quote(word):
@@ -429,6 +460,94 @@ def post_json(url, data, headers, seconds=10):
                 raise MachineError("%s answered %d." % (url, answer.status))
     except (OSError, ValueError) as error:  # URLError is an OSError
         raise MachineError("%s: %s" % (url, getattr(error, "reason", None) or error))
+
+
+def download(url, path, checksum="", seconds=7200):
+    """Fetch an http, https or file URL to `path`, with progress; a cut connection is taken up
+    again where it broke. `checksum` is ALGORITHM:HEX. Raises MachineError."""
+    import http.client
+    import time
+    part, deadline, tries = path + ".part", time.monotonic() + seconds, 0
+    make_folder(os.path.dirname(path))
+    while True:
+        before = os.path.getsize(part) if os.path.exists(part) else 0
+        try:
+            _fetch(url, part, before, deadline)
+            break
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            came = os.path.getsize(part) - before if os.path.exists(part) else 0
+            tries = 0 if came > 0 else tries + 1
+            if tries > 2 or getattr(error, "code", 500) < 500 or getattr(error, "filename", None) \
+                    or time.monotonic() > deadline or url.startswith("file:"):
+                reason = getattr(error, "reason", None) or error
+                raise MachineError("%s cannot be fetched: %s" % (
+                    url, getattr(reason, "strerror", None) or reason),
+                    "Check the address, the network, the proxy variables and the room on the disk.")
+            time.sleep(tries)
+    found = file_digest(part, checksum.partition(":")[0]) if checksum else ""
+    if found != checksum.partition(":")[2].lower():
+        os.unlink(part)
+        raise MachineError("%s has the checksum %s instead of %s; it was not kept."
+                           % (url, found, checksum.partition(":")[2]),
+                           "Try again; if it stays so, the file or the list of checksums is bad.")
+    os.replace(part, path)
+
+
+def _fetch(url, part, start, deadline):
+    """Append the rest of a URL, from byte `start` on, to a file."""
+    import time
+    import urllib.request
+    headers = {"User-Agent": "docker_machine.py/" + __version__}
+    if start:
+        headers["Range"] = "bytes=%d-" % start
+    with urllib.request.urlopen(urllib.request.Request(url, None, headers), timeout=30) as answer:
+        if getattr(answer, "status", None) != 206:
+            start = 0
+        left = int(answer.headers.get("Content-Length") or 0)
+        total, done, told = start + left, start, time.monotonic()
+        with open(part, "ab" if start else "wb") as file:
+            for block in iter(lambda: answer.read(1 << 18), b""):
+                file.write(block)
+                done += len(block)
+                if time.monotonic() > deadline:
+                    raise OSError("it took too long")
+                if time.monotonic() > told + 5:
+                    told = time.monotonic()
+                    out.say("Downloading: %d of %s MB..." % (
+                        done >> 20, total >> 20 if left else "?"))
+        if left and done < total:
+            raise OSError("the connection broke off after %d of %d bytes" % (done, total))
+
+
+def published_checksum(url):
+    """The checksum of a URL's file in its publisher's list beside it, as ALGORITHM:HEX; "" if
+    there is no list (as Debian's, Ubuntu's and Fedora's clouds have one, coreutils' format)."""
+    import urllib.request
+    folder, _, name = url.rpartition("/")
+    for algorithm, lists in (("sha512", ("SHA512SUMS", name + ".sha512")),
+                             ("sha256", ("SHA256SUMS", name + ".sha256"))):
+        for file in lists:
+            try:
+                with urllib.request.urlopen(folder + "/" + file, timeout=30) as answer:
+                    text = answer.read(1 << 20).decode(errors="replace")
+            except (OSError, ValueError):  # an HTTPError is an OSError
+                continue
+            for words in map(str.split, text.splitlines()):
+                if len(words) == 2 and words[1].lstrip("*") == name:
+                    return "%s:%s" % (algorithm, words[0].lower())
+    return ""
+
+
+def file_digest(path, algorithm):
+    """The hex digest of a file. Raises MachineError for an algorithm that is not there."""
+    import hashlib
+    if algorithm not in hashlib.algorithms_guaranteed or algorithm.startswith("shake"):
+        raise MachineError('"%s" is no kind of checksum.' % algorithm, "Write sha256:HEX.")
+    digest = hashlib.new(algorithm)
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def each(function, items, workers=64, seconds=None):
@@ -1264,14 +1383,27 @@ def check_key_file(path):
                            "Convert it: puttygen KEY.ppk -O private-openssh -o KEY")
 
 
+def new_ssh_key(path, comment=""):
+    """Make an ed25519 key pair without a passphrase, `path` and `path`.pub, unless it is there;
+    the public line."""
+    if not os.path.exists(path + ".pub"):
+        if os.path.exists(path):
+            os.unlink(path)
+        result = run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", path])
+        if not result.ok:
+            raise MachineError("The SSH key %s cannot be made: %s" % (path, result.last_words()))
+    return read_text(path + ".pub").strip()
+
+
 # === 8. Driver ====================================================================================
 
 STATES = ("", "Running", "Paused", "Saved", "Stopped", "Stopping", "Starting", "Error", "Timeout")
 RUNNING, PAUSED, SAVED, STOPPED, STOPPING, STARTING, ERROR, TIMEOUT = STATES[1:]
 ENGINE_PORT = 2376
+HOST_KEY = "ssh_host_ed25519_key"
 MACHINE_FILES = (  # what else lies in the folder of a machine
     "config.json", "config.json.bak", "ca.pem", "cert.pem", "key.pem", "server.pem",
-    "server-key.pem", "known_hosts", "incomplete",
+    "server-key.pem", "known_hosts", "incomplete", HOST_KEY, HOST_KEY + ".pub",
 )
 BASE_FIELDS = (
     ("IPAddress", ""), ("MachineName", ""), ("SSHUser", ""), ("SSHPort", 0), ("SSHKeyPath", ""),
@@ -1376,6 +1508,17 @@ class Driver:
     def engine_port(self):
         return ENGINE_PORT
 
+    def listen_port(self):
+        """The engine's port in the machine itself; another one where ports are forwarded."""
+        return self.engine_port()
+
+    def engine_files(self, dockerd, listen, containerd=""):
+        """What sets the engine up before its first start, {path: (mode, text)}, for a driver that
+        knows the address in advance and writes the disk itself: nothing is left to restart for
+        then. The Machine fills this in. `dockerd`, `listen` (fd:// or a socket) and `containerd`
+        are as in the unit on that disk."""
+        return {}
+
     def get_ssh_hostname(self):
         return self.get_ip()
 
@@ -1395,6 +1538,14 @@ class Driver:
         return self._ssh.aim(self.get_ssh_hostname(), self.get_ssh_port(), self.get_ssh_username(),
                              self.get_ssh_key_path(), os.path.join(self.folder, "known_hosts"))
 
+    def make_ssh_keys(self):
+        """Make the login's key pair and the host's own, which is pinned in advance so that already
+        the first connection is verified. For drivers that write what the guest starts from."""
+        new_ssh_key(self.get_ssh_key_path(), self.get("MachineName"))
+        host_key = new_ssh_key(os.path.join(self.folder, HOST_KEY))
+        write_atomic(os.path.join(self.folder, "known_hosts"), "docker-machine.%s %s\n" % (
+            self.get("MachineName"), " ".join(host_key.split()[:2])))
+
     def known_facts(self):
         """What a probe of the host has told so far, or None."""
         return self._ssh.facts if self._ssh else None
@@ -1402,6 +1553,17 @@ class Driver:
     def close(self):
         if self._ssh:
             self._ssh.close()
+
+    def need(self, module, package=""):
+        """Import what only this driver needs. Raises MachineError with the line that installs
+        `package` (named like the module by default)."""
+        import importlib
+        try:
+            return importlib.import_module(module)
+        except ImportError as error:
+            raise MachineError("The %s driver needs the Python package %s (%s)." % (
+                self.name, package or module, error), "Install it: %s -m pip install %s" % (
+                    quote(sys.executable or "python3"), quote(package or module)))
 
 
 def join_url(host, port):
@@ -1666,6 +1828,11 @@ main() {
 }
 main </dev/null
 """
+
+DROPIN_PATH = "/etc/systemd/system/docker.service.d/10-machine.conf"
+DROPIN = """[Service]
+ExecStart=
+ExecStart=%(dockerd)s -H %(TCP)s -H %(listen)s%(containerd)s %(ARGUMENTS)s%(ENVIRONMENT)s"""
 
 PROVISION_SH = r"""
 step() { [ "$*" = "$last_step" ] || printf '::step %s\n' "$*"; last_step=$*; }
@@ -1989,9 +2156,7 @@ configure_systemd() {
     esac
     case $ARGUMENTS in *--containerd*) containerd='' ;; esac
     old_dropin=$(cat "$DROPIN" 2>/dev/null)
-    put "$DROPIN" 644 "[Service]
-ExecStart=
-ExecStart=$dockerd -H $TCP -H $listen$containerd $ARGUMENTS$ENVIRONMENT" "$CONFIGURING"
+    put "$DROPIN" 644 "@DROPIN@" "$CONFIGURING"
     put_json
     [ -z "$changed" ] || systemctl daemon-reload
     systemctl is-enabled -q docker.service || quietly systemctl enable docker.service ||
@@ -2046,12 +2211,18 @@ put_back_json() { # also after a script that was killed in between
     else rm -f "$json" "$spared"; fi
 }
 
-restart_systemd() {
+restart_systemd() { # or start, or wait for a start that is under way, if nothing changed
+    verb=restart
+    [ -n "$changed" ] || verb=start
     spare_containers
     since=$(date +%s)
     was_active=$(systemctl is-active docker.service)
     systemctl reset-failed docker.service 2>/dev/null
-    quietly timeout 120 systemctl restart docker.service && is_active && { unspare; return; }
+    if quietly timeout 180 systemctl "$verb" docker.service && is_active; then
+        [ "$was_active" = activating ] || changed=yes
+        unspare
+        return
+    fi
     report_engine
     roll_back
     systemctl reset-failed docker.service 2>/dev/null
@@ -2084,7 +2255,7 @@ main() {
     export LC_ALL DEBIAN_FRONTEND PATH
     umask 022
     CONFIGURING="Setting Docker configuration on the remote daemon..."
-    DROPIN=$ROOT/etc/systemd/system/docker.service.d/10-machine.conf
+    DROPIN=$ROOT@DROPIN_PATH@
     PENDING=$ROOT/run/docker-machine.restart # an earlier run was killed before its restart
     SCRATCH=$(mktemp -d) || fail "There is no room for temporary files on the host."
     case $INSTALL in bundle:*) bundle=${INSTALL#*:} ;; *) bundle=$SCRATCH ;; esac
@@ -2111,13 +2282,14 @@ main() {
     "configure_$STYLE"
     if [ -n "$changed" ] || { [ "$STYLE" = systemd ] && ! is_active; }; then
         "restart_$STYLE"
-        changed=yes
         rm -f "$PENDING"
     fi
     printf '::done %s\n' "${changed:-no}"
 }
 main </dev/null
-"""
+""".replace("@DROPIN@", DROPIN % {name: "$" + name for name in (
+    "dockerd", "TCP", "listen", "containerd", "ARGUMENTS", "ENVIRONMENT")}).replace(
+    "@DROPIN_PATH@", DROPIN_PATH)
 
 MERGED = ("label", "insecure-registry", "registry-mirror", "dns", "dns-opt", "dns-search",
           "storage-opt", "exec-opt")
@@ -2494,13 +2666,13 @@ def boot2docker_profile(flags, tcp, variables, folder="/var/lib/boot2docker"):
     return "\n".join(lines).rstrip("\n")
 
 
-def provision_script(row, facts, machine, certificates, bundle=""):
-    """PROVISION_SH with its variables in front. `machine` gives name, driver_name, url and engine
-    options; `certificates` the PEM texts CA, CERT, KEY."""
+def provision_variables(row, facts, machine, certificates, bundle=""):
+    """What PROVISION_SH is told. `machine` gives name, driver_name, url and engine options;
+    `certificates` the PEM texts CA, CERT, KEY."""
     engine = machine["engine"]
     flags, json_file = plan_daemon(facts, engine, machine["driver_name"], row.folder)
     host, port = split_url(machine["url"])
-    tcp = "tcp://%s:%d" % ("[::]" if ":" in host else "0.0.0.0", port)
+    tcp = join_url("::" if ":" in host else "0.0.0.0", port)
     install, fallback = install_plan(row, engine, bundle)
     variables = {
         "ROOT": "", "NAME": host_name(machine["name"]), "STYLE": row.style, "FOLDER": row.folder,
@@ -2514,12 +2686,31 @@ def provision_script(row, facts, machine, certificates, bundle=""):
         if row.style == "boot2docker" else "",
     }
     variables.update((key, text.strip()) for key, text in certificates.items())
+    return variables
+
+
+def provision_script(row, facts, machine, certificates, bundle=""):
+    """PROVISION_SH with its variables in front."""
+    variables = provision_variables(row, facts, machine, certificates, bundle)
     # A variable that the environment exports there would carry the key on to every child.
     lines = ["unset " + " ".join(variables)]
     lines += ["%s=%s" % (key, quote(text)) for key, text in variables.items()]
-    lines += ["export " + quote(text) for text in engine.get("Env") or ()  # for the installation
-              if text.partition("=")[0].lower().endswith("_proxy")]
+    lines += ["export " + quote(text) for text in machine["engine"].get("Env") or ()
+              if text.partition("=")[0].lower().endswith("_proxy")]  # for the installation
     return "\n".join(lines) + "\n" + PROVISION_SH
+
+
+def first_files(machine, certificates, dockerd, listen, containerd=""):
+    """What PROVISION_SH would put on a host with systemd where the engine has not started yet."""
+    row = PROVISIONERS[-1]
+    variables = provision_variables(row, {}, machine, certificates)
+    variables.update(dockerd=dockerd, listen=listen,
+                     containerd=" --containerd=" + containerd if containerd else "")
+    files = {DROPIN_PATH: (0o644, DROPIN % variables + "\n")}
+    for name, key, mode in (("ca.pem", "CA", 0o644), ("server.pem", "CERT", 0o644),
+                            ("server-key.pem", "KEY", 0o600)):
+        files["%s/%s" % (row.folder, name)] = (mode, variables[key] + "\n")
+    return files
 
 
 def spared_json(facts, engine):
@@ -2596,6 +2787,61 @@ main </dev/null
 
 
 # === 11. Built-in drivers =========================================================================
+
+def cloud_config(driver, **more):
+    """cloud-init's user-data for a machine whose keys were made: the login and the host's key.
+    `more` are further top-level keys (cloud-init's module reference). JSON is YAML too."""
+    user, key = driver.get_ssh_username(), read_text(driver.get_ssh_key_path() + ".pub").strip()
+    host_key = os.path.join(driver.folder, HOST_KEY)
+    config = {
+        "hostname": host_name(driver.get("MachineName")), "manage_etc_hosts": True,
+        "ssh_pwauth": False, "disable_root": user != "root", "ssh_deletekeys": True,
+        "ssh_keys": {"ed25519_private": read_text(host_key),
+                     "ed25519_public": read_text(host_key + ".pub").strip()},
+        "users": [{"name": user, "ssh_authorized_keys": [key], "lock_passwd": True,
+                   "sudo": "ALL=(ALL) NOPASSWD:ALL", "shell": "/bin/bash"}],
+    }  # type: dict
+    return "#cloud-config\n%s\n" % json_text(dict(config, **more))
+
+
+def seed_iso(files, label="cidata"):
+    """The bytes of a CD with a few {name: bytes} in its root, as cloud-init's NoCloud source reads
+    them: ISO 9660 (ECMA-119) for Linux, and Joliet for whoever wants the names in lower case."""
+    import struct
+
+    def both(number, size=4):
+        return number.to_bytes(size, "little") + number.to_bytes(size, "big")
+
+    def record(name, place, size, folder=False):
+        body = (b"\0" + both(place) + both(size) + b"\x7e\1\1\0\0\0\0" + bytes([2 * folder, 0, 0])
+                + both(1, 2) + bytes([len(name)]) + name + b"\0" * (1 - len(name) % 2))
+        return bytes([len(body) + 1]) + body
+
+    def sector(data, size=2048):
+        return data + b"\0" * (-len(data) % size)
+
+    first, places = 25, {}  # 16 to 18 are descriptors, 19 to 22 path tables, 23 and 24 the roots
+    for name in sorted(files):
+        places[name] = first
+        first += max(len(sector(files[name])) // 2048, 1)
+    descriptors, tables, roots = [], [], []
+    for kind, encoding in ((1, "ascii"), (2, "utf-16-be")):
+        root, blank = 22 + kind, (" " * (128 // kind)).encode(encoding)
+        roots.append(sector(b"".join(
+            [record(name, root, 2048, True) for name in (b"\0", b"\1")]
+            + [record(((name.upper() if kind == 1 else name) + ";1").encode(encoding),
+                      places[name], len(files[name])) for name in sorted(files)])))
+        tables += [sector(struct.pack(order + "BBIHBB", 1, 0, root, 1, 0, 0)) for order in "<>"]
+        descriptors.append(sector(
+            bytes([kind]) + b"CD001\1\0" + blank[:32] + (label.encode(encoding) + blank)[:32] + bytes(8)
+            + both(first) + (b"%/E" if kind == 2 else b"").ljust(32, b"\0") + both(1, 2)
+            + both(1, 2) + both(2048, 2) + both(10) + struct.pack("<II", 17 + 2 * kind, 0)
+            + struct.pack(">II", 18 + 2 * kind, 0) + record(b"\0", root, 2048, True) + blank * 4
+            + blank[:37] * 3 + (b"0" * 16 + b"\0") * 4 + b"\1"))
+    image = bytes(16 * 2048) + b"".join(descriptors) + sector(b"\xffCD001\1")
+    return image + b"".join(tables + roots + [
+        sector(files[name]) or bytes(2048) for name in sorted(files)])
+
 
 class NoneDriver(Driver):
     """No machine of ours: just the URL of an engine that somebody else runs."""
@@ -2737,15 +2983,66 @@ class GenericDriver(Driver):
 DRIVERS = {driver.name: driver for driver in (NoneDriver, GenericDriver)}
 
 
+def own_extras():
+    return os.path.join(os.path.dirname(os.path.realpath(__file__)), "extras")
+
+
+def driver_folders():
+    """Where drivers lie that are not built in, in the order of search."""
+    named = os.environ.get("MACHINE_DRIVER_PATH", "").split(os.pathsep)
+    installed = [os.path.join(folder, "docker_machine_extras") for folder in sys.path]
+    return [os.path.expanduser(folder) for folder in named if folder] + [own_extras()] + installed
+
+
+def driver_names():
+    """All drivers that can be named here, sorted."""
+    names = set(DRIVERS)
+    for folder in filter(os.path.isdir, driver_folders()):
+        names.update(file[:-3] for file in os.listdir(folder)
+                     if file.endswith(".py") and not file.startswith(("_", ".")))
+    return sorted(names)
+
+
 def load_driver(name):
-    """The class of a driver. Raises MachineError for one that is not there."""
+    """The class of a driver: a built-in one, or the one in NAME.py of `driver_folders()`.
+    Raises MachineError for one that is not there or does not load."""
     if name in DRIVERS:
         return DRIVERS[name]
+    for folder in driver_folders() if name.replace("-", "_").isidentifier() else ():
+        path = os.path.join(folder, name + ".py")
+        if os.path.isfile(path):
+            DRIVERS[name] = _driver_from_file(name, path)
+            return DRIVERS[name]
     raise MachineError(
         'Driver "%s" not found. Do you have the plugin binary "docker-machine-driver-%s" '
         "accessible in your PATH?" % (name, name),
-        nearest(name, DRIVERS, "Did you mean --driver %s?")
-        or "Drivers here: " + ", ".join(sorted(DRIVERS)))
+        nearest(name, driver_names(), "Did you mean --driver %s?")
+        or "Drivers here: %s. Another one is a file of that name and .py in %s, or in a folder of "
+        "MACHINE_DRIVER_PATH." % (", ".join(driver_names()), own_extras()))
+
+
+def _driver_from_file(name, path):
+    """The Driver subclass `name` in a file, which may import this very module as docker_machine,
+    whatever its name is here."""
+    import importlib.util
+    before = sys.modules.get("docker_machine")
+    sys.modules["docker_machine"] = sys.modules[__name__]
+    module_name = "docker_machine_driver_" + name
+    try:
+        spec = importlib.util.spec_from_file_location(module_name, path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        sys.modules[module_name] = module
+    except Exception as error:
+        raise MachineError('The driver "%s" in %s cannot be loaded: %s: %s' % (
+            name, path, type(error).__name__, error)) from error
+    finally:
+        sys.modules["docker_machine"] = before or sys.modules[__name__]
+    for value in vars(module).values():
+        if isinstance(value, type) and issubclass(value, Driver) and value.name == name:
+            return value
+    raise MachineError('%s holds no Driver whose name is "%s".' % (path, name),
+                       "Take a newer one, of the same release as docker_machine.py.")
 
 
 # === 12. Store and Machine ========================================================================
@@ -2840,6 +3137,7 @@ class Machine:
                 raise MachineError("config.json cannot be used: " + wrong, "Mend that file, or "
                                    "forget it: docker-machine rm -f " + quote(self.name))
             self._driver = driver_class(settings, self.folder)
+            self._driver.engine_files = self.engine_files
             hide_secrets(self._driver.flags, {flag.name: settings.get(flag.field)
                                               for flag in self._driver.flags})
         return self._driver
@@ -3096,14 +3394,22 @@ class Machine:
         return {"CA": read_text(ca.cert), "CERT": read_text(server.cert),
                 "KEY": read_text(server.key)}
 
+    def _described(self):
+        return {"name": self.name, "driver_name": self.driver_name, "engine": self.engine,
+                "url": join_url(self.driver.get_ip(), self.driver.listen_port())}
+
+    def engine_files(self, dockerd, listen, containerd=""):
+        """See Driver.engine_files()."""
+        return first_files(self._described(), self._server_certificates(False), dockerd, listen,
+                           containerd)
+
     def _run_provision_script(self, row, facts, certificates, upgrade=False):
         ssh = self.driver.ssh()
         url = self.engine.get("InstallURL") or ""
         bundle = ""
         if url.startswith("file://") and not facts.get("engine"):
             bundle = upload_bundle(ssh, url[len("file://"):])
-        described = {"name": self.name, "driver_name": self.driver_name, "engine": self.engine,
-                     "url": self.driver.engine_url(), "upgrade": upgrade}
+        described = dict(self._described(), upgrade=upgrade)
         script = provision_script(row, facts, described, certificates, bundle)
         return run_as_root(ssh, facts, script, PROVISION_SECONDS)
 
@@ -4127,7 +4433,8 @@ GLOBAL_FLAGS = (
     Flag("version", False, "print the version", short="v"),
 )
 ENGINE_FLAGS = (
-    Flag("driver", "virtualbox", "Driver to create machine with.", "MACHINE_DRIVER", "d"),
+    Flag("driver", "", "Driver to create machine with (default: virtualbox where it is installed, "
+         "else qemu)", "MACHINE_DRIVER", "d"),
     Flag("engine-env", [], "Specify environment variables to set in the engine"),
     Flag("engine-insecure-registry", [],
          "Specify insecure registries to allow with the created engine"),
@@ -4274,7 +4581,22 @@ def create_driver_name(words, environ):
             if not equals and number + 1 == len(words):
                 raise UsageError("flag needs an argument: -" + name.lstrip("-"))
             return value if equals else words[number + 1]
-    return environ.get("MACHINE_DRIVER") or "virtualbox"
+    return environ.get("MACHINE_DRIVER") or default_driver()
+
+
+def default_driver():
+    """The driver of a `create` line that names none. Raises MachineError if nothing is here that
+    runs a VM."""
+    import shutil
+    if shutil.which("VBoxManage") or os.environ.get("VBOX_MSI_INSTALL_PATH"):
+        return "virtualbox"
+    if find_qemu():
+        return "qemu"
+    install = install_line("qemu-system-" + host_arch(), "qemu-img")
+    raise MachineError(
+        "No --driver is named, and neither QEMU nor VirtualBox was found on this computer.",
+        (install and "Install QEMU: %s\n" % install) + "Or set up a host that answers SSH: "
+        "docker-machine create --driver generic --generic-ip-address ADDRESS NAME")
 
 
 def create_flags(driver_class):
@@ -4283,15 +4605,12 @@ def create_flags(driver_class):
 
 def command_create(context, words):
     wants_help = any(word.lstrip("-") in ("h", "help") for word in words if word.startswith("-"))
-    driver_name = create_driver_name(words, os.environ)
     try:
-        driver_class = load_driver(driver_name)
-    except MachineError:
+        driver_class = load_driver(create_driver_name(words, os.environ))
+    except MachineError as error:
         if not wants_help:
             raise
-        if driver_name != "virtualbox":
-            out.warn('there is no driver "%s"; these are the flags of all drivers.'
-                     % driver_name)
+        out.warn("%s These are the flags of all drivers." % error.message)
         driver_class = Driver
     flags = create_flags(driver_class)
     if wants_help:
@@ -5159,12 +5478,15 @@ def completions(context, before, typed):
     command = COMMANDS.get(rest[0]) if rest else None
     flags = GLOBAL_FLAGS if command is None else command.flags + COMMON_FLAGS
     if command and command.name == "create":
-        driver = DRIVERS.get(create_driver_name(rest + [""], os.environ), Driver)
+        try:
+            driver = load_driver(create_driver_name(rest + [""], os.environ))
+        except MachineError:
+            driver = Driver
         flags = tuple(create_flags(driver)) + COMMON_FLAGS
     last = before[-1].lstrip("-") if before and before[-1].startswith("-") else ""
     for flag in flags:
         if last and last in (flag.name, flag.short) and not isinstance(flag.default, bool):
-            return {"driver": list(DRIVERS),
+            return {"driver": driver_names(),
                     "shell": list(SHELLS) + list(POSIX_SHELLS[:5])}.get(flag.name, [])
     if typed.startswith("-"):
         return ["--" + flag.name for flag in flags]

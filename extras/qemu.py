@@ -1,0 +1,1229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Driver "qemu": a virtual machine by QEMU alone, without root, libvirt or a daemon.
+
+The machine's folder holds its disk (an overlay of an image in the store's cache), the seed from
+which its first boot takes keys and certificates, QEMU's console log, pid file and control socket.
+The guest is reached through ports of 127.0.0.1 that QEMU forwards.
+
+Contents: Flags and driver; QEMU's command line; Control; Seeds; Images; Image builder.
+"""
+
+import os
+import sys
+
+from docker_machine import (
+    ERROR,
+    HOST_KEY,
+    PAUSED,
+    RUNNING,
+    STARTING,
+    STOPPED,
+    WINDOWS,
+    Driver,
+    Flag,
+    Lock,
+    MachineError,
+    PreCreateError,
+    UsageError,
+    cloud_config,
+    download,
+    find_qemu,
+    host_arch,
+    host_name,
+    install_line,
+    json_text,
+    missing_program,
+    need,
+    out,
+    parse_json,
+    published_checksum,
+    quote,
+    read_text,
+    run,
+    seed_iso,
+    wait_for,
+    write_atomic,
+)
+
+# --- Flags and driver
+
+DEFAULT_IMAGE = "debian:bookworm"
+CLOUD_IMAGE = ("https://cloud.debian.org/images/cloud/bookworm/latest/"
+               "debian-12-genericcloud-%s.qcow2")
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # QEMU's word -> Debian's
+LOOPBACK = "127.0.0.1"
+LEAST_MEMORY, LEAST_DISK = 512, 3000  # MB: what Docker Engine on Debian starts with
+BUILD_SPACE = 3000  # MB on the disk while an image is built
+PORTS = range(20000, 32768)  # below what systems give to outgoing connections
+STATES = {  # QMP's RunState (qapi/run-state.json) -> ours; all others run
+    "paused": PAUSED, "suspended": PAUSED, "prelaunch": STARTING, "inmigrate": STARTING,
+    "internal-error": ERROR, "io-error": ERROR, "guest-panicked": ERROR, "shutdown": STOPPED,
+}
+
+
+class QemuDriver(Driver):
+    """A VM of QEMU's own on this computer."""
+
+    name = "qemu"
+    default_user = "docker"
+    boot_seconds = 600  # of software emulation
+    by_hand = "Do it by hand: docker-machine ssh NAME"
+    flags = (
+        Flag("qemu-memory", 2048, "Memory of the machine, in MB", "QEMU_MEMORY", field="Memory"),
+        Flag("qemu-cpu-count", 2, "Number of CPUs (-1 for as many as this computer has)",
+             "QEMU_CPU_COUNT", field="CPU"),
+        Flag("qemu-disk-size", 20000, "Size of the disk, in MB; it takes only what is used",
+             "QEMU_DISK_SIZE", field="DiskSize"),
+        Flag("qemu-image", "", "DISTRIBUTION:RELEASE to build from its packages, or the URL of a "
+             "cloud-init image (default: debian:bookworm where mmdebstrap is, else Debian's cloud "
+             "image)", "QEMU_IMAGE", field="Image"),
+        Flag("qemu-image-checksum", "", "sha256:HEX or sha512:HEX of the image (default: from the "
+             "list beside its URL)", "QEMU_IMAGE_CHECKSUM", field="Checksum"),
+        Flag("qemu-mirror", "", "Package mirror to build the image from", "QEMU_MIRROR",
+             field="Mirror"),
+        Flag("qemu-ssh-user", "", "Login that a cloud-init image is given (default: docker)",
+             "QEMU_SSH_USER", field="SSHUser"),
+        Flag("qemu-accel", "", "Accelerator: kvm, hvf, whpx, or tcg for none (default: the one that "
+             "works)", "QEMU_ACCEL", field="Accel"),
+        Flag("qemu-arch", "", "Processor, x86_64 or aarch64 (default: this computer's)",
+             "QEMU_ARCH", field="Arch"),
+        Flag("qemu-cpu-type", "", "QEMU's CPU model (default: host, or max under emulation)",
+             "QEMU_CPU_TYPE", field="CPUType"),
+        Flag("qemu-display", "none", "QEMU's display: none, gtk, cocoa, vnc=:1...", "QEMU_DISPLAY",
+             field="Display"),
+        Flag("qemu-forward", [], "Forward a port to the machine: [ADDRESS:]PORT:PORT[/udp]",
+             "QEMU_FORWARD", field="Forward"),
+        Flag("qemu-network", "", "A second network card: bridge:NAME or tap:NAME", "QEMU_NETWORK",
+             field="Network"),
+        Flag("qemu-share-folder", "", "Folder to share, FOLDER[:PATH IN THE MACHINE]",
+             "QEMU_SHARE_FOLDER", field="ShareFolder"),
+        Flag("qemu-extra-args", [], "More arguments for QEMU, split as a shell would",
+             "QEMU_EXTRA_ARGS", field="ExtraArgs"),
+    )
+    fields = (("EnginePort", 0), ("Base", ""), ("UUID", ""))
+
+    # --- before the machine is made
+
+    def set_config_from_flags(self, options):
+        super().set_config_from_flags(options)
+        self["IPAddress"] = LOOPBACK
+        self["SSHKeyPath"] = os.path.join(self.folder, "id_ed25519")
+        for flag, least in (("memory", LEAST_MEMORY), ("disk-size", LEAST_DISK)):
+            if options["qemu-" + flag] < least:
+                raise UsageError("--qemu-%s %d is too little: at least %d MB are needed." % (
+                    flag, options["qemu-" + flag], least))
+        if not (self["CPU"] == -1 or 0 < self["CPU"] < 256):
+            raise UsageError("--qemu-cpu-count %d is no number of CPUs." % self["CPU"])
+        _one_of("arch", self["Arch"], tuple(ARCHITECTURES) + ("",))
+        _one_of("accel", self["Accel"], ("", "kvm", "hvf", "whpx", "tcg"))
+        kind, colon, device = self["Network"].partition(":")
+        if self["Network"] and not (kind in ("bridge", "tap") and is_word(device)):
+            raise UsageError('--qemu-network "%s" is not bridge:NAME or tap:NAME.' % self["Network"])
+        if self["SSHUser"] and not is_word(self["SSHUser"]):
+            raise UsageError('--qemu-ssh-user "%s" is not a user name.' % self["SSHUser"])
+        for text in self["Forward"]:
+            parse_forward(text)
+        self.extra_arguments()
+        self._set_share_folder()
+        self["Image"] = self["Image"] or self.default_image()
+        if not is_url(self["Image"]):
+            parse_recipe(self["Image"])
+            _one_of("ssh-user", self["SSHUser"], ("", "docker", "root"))
+        self["SSHUser"] = self["SSHUser"] or self.default_user
+
+    def default_image(self):
+        import shutil
+        if shutil.which("mmdebstrap") and sys.platform.startswith("linux"):
+            return DEFAULT_IMAGE
+        return CLOUD_IMAGE % ARCHITECTURES.get(self.arch(), "amd64")
+
+    def _set_share_folder(self):
+        if not self["ShareFolder"]:
+            return
+        folder, colon, target = self["ShareFolder"].rpartition(":")
+        if not colon or not target.startswith("/"):
+            folder, target = self["ShareFolder"], ""
+        folder = os.path.abspath(os.path.expanduser(folder))
+        if not os.path.isdir(folder):
+            raise UsageError("--qemu-share-folder: there is no folder %s." % folder)
+        if set(target or folder) & set(" \t\n"):
+            raise UsageError("--qemu-share-folder: the path in the machine holds blanks.",
+                             "Name another one: --qemu-share-folder %s:/PATH" % quote(folder))
+        self["ShareFolder"] = folder + ":" + (target or folder)
+
+    def pre_create_check(self):
+        """Check this computer, and get the image: an image is no part of the machine, and one that
+        cannot be had must leave nothing behind."""
+        need("ssh-keygen")
+        self.program()
+        self.qemu_img()
+        memory = total_memory()
+        if memory and self["Memory"] > memory:
+            raise PreCreateError("--qemu-memory %d is more than the %d MB that this computer has." % (
+                self["Memory"], memory), "Give less: --qemu-memory %d" % max(
+                    min(2048, memory // 2), LEAST_MEMORY))
+        for address, port, _, kind in map(parse_forward, self["Forward"]):
+            if not is_free(port, address, kind):
+                raise PreCreateError("Port %d of %s is taken by another program." % (port, address),
+                                     "Forward another one, or end that program.")
+        self.image()
+
+    def image(self):
+        """Get the base image into the cache: its Image."""
+        return (CloudImage if is_url(self["Image"]) else BuiltImage)(self)
+
+    # --- the machine
+
+    def create(self):
+        if self._pid():
+            self.kill()  # what an interrupted creation left
+        image = self.image()
+        self["Base"] = os.path.relpath(image.file, self.cache())
+        self["UUID"] = self["UUID"] or os.urandom(16).hex()
+        self.log("Creating SSH keys...")
+        self.make_ssh_keys()
+        self._choose_ports()
+        self.log("Creating the disk...")
+        self._make_disk(image)
+        image.write_seed()
+        self.start()
+
+    def _make_disk(self, image):
+        disk = self.path("disk.qcow2")
+        if os.path.exists(disk):
+            os.unlink(disk)
+        # Relative to the disk, so that the store can be moved.
+        base = os.path.relpath(image.file, os.path.realpath(self.folder))
+        result = run([self.qemu_img(), "create", "-q", "-f", "qcow2", "-b", base.replace(os.sep, "/"),
+                      "-F", image.format, disk, "%dM" % self["DiskSize"]])
+        if not result.ok:
+            raise MachineError("The disk cannot be made: " + result.last_words())
+
+    def _choose_ports(self):
+        taken = set(self._ports_of_others())
+        for key in ("SSHPort", "EnginePort"):
+            taken.update(self.config.get(other) for other in ("SSHPort", "EnginePort"))
+            self[key] = free_port(taken)
+
+    def _ports_of_others(self):
+        """The ports of all machines in the store: those that are stopped need theirs again."""
+        machines = os.path.dirname(self.folder)
+        for name in os.listdir(machines):
+            try:
+                other = parse_json(read_text(os.path.join(machines, name, "config.json")))["Driver"]
+                yield from (other.get("SSHPort"), other.get("EnginePort"))
+            except (OSError, ValueError, KeyError, TypeError, AttributeError):
+                continue
+
+    def start(self):
+        state = self.get_state()
+        if state == PAUSED:
+            self.qmp("cont")
+            return
+        if state == RUNNING:
+            return
+        self._settle_ports()
+        accel = self._accelerator()
+        self.log("Starting QEMU (%s)..." % accel)
+        for file in ("qmp.sock", "agent.sock", "qemu.pid"):
+            if os.path.exists(self.path(file)):
+                os.unlink(self.path(file))
+        self._launch(Arguments(self, accel).all())
+
+    def _settle_ports(self):
+        """Take other ports where a program has taken ours while the machine was off."""
+        for key, what in (("SSHPort", "SSH"), ("EnginePort", "Docker Engine")):
+            if not is_free(self.get(key, 0)):
+                taken = self.get(key, 0)
+                self[key] = free_port(self._ports_of_others())
+                out.warn("Port %d is taken by another program; %s of %s is at port %d now%s." % (
+                    taken, what, self["MachineName"], self[key],
+                    " (run docker-machine env again)" if key == "EnginePort" else ""))
+        for address, port, _, kind in map(parse_forward, self.get("Forward", [])):
+            if not is_free(port, address, kind):
+                raise MachineError("Port %d of %s, which is to be forwarded, is taken by another "
+                                   "program." % (port, address), "End that program, then try again.")
+
+    def _accelerator(self):
+        accel, reason = choose_accelerator(self)
+        if accel == "tcg":
+            self.log("Without hardware acceleration (%s) the machine is emulated in software: expect "
+                     "a tenth of the speed." % reason)
+        return accel
+
+    def stop(self):
+        if self.get_state() == PAUSED:
+            self.qmp("cont")
+        self.log("Waiting for the machine to shut down...")
+        import time
+        asked = []  # type: list
+
+        def gone():
+            if not self._pid():
+                return True
+            if not asked or time.monotonic() > asked[-1] + 10:  # a booting guest does not hear it
+                asked.append(time.monotonic())
+                self._ask_to_power_off()
+            return False
+
+        wait_for(gone, 180, "%s did not shut down within 180 s." % self["MachineName"], 0.2)
+
+    def _ask_to_power_off(self):
+        try:
+            self.agent("guest-shutdown")
+        except MachineError:
+            try:
+                self.qmp("system_powerdown")
+            except MachineError:
+                pass  # it has ended in between, or the next try tells
+
+    def kill(self):
+        pid = self._pid()
+        if not pid:
+            return
+        try:
+            self.qmp("quit")
+        except MachineError:
+            pass
+        try:
+            wait_for(lambda: not self._pid(), 5, "")
+        except MachineError:
+            kill_process(pid)
+            wait_for(lambda: not self._pid(), 10, "QEMU (process %d) does not end." % pid)
+
+    def restart(self):
+        self.stop()
+        self.start()
+
+    def pause(self):
+        self.qmp("stop")
+
+    def remove(self):
+        self.kill()
+
+    def get_state(self):
+        if not self._pid():
+            return STOPPED
+        try:
+            return STATES.get(self.qmp("query-status")["status"], RUNNING)
+        except MachineError:
+            return RUNNING if self._pid() else STOPPED  # another command is talking to QEMU
+
+    def _pid(self):
+        """The process of this machine's QEMU, or 0. QEMU holds a lock on its pid file as long as it
+        lives (util/oslib-posix.c), so another process that got the same number is not mistaken."""
+        try:
+            with open(self.path("qemu.pid"), "r+") as file:
+                pid = int(file.read().strip() or 0)
+                if WINDOWS:
+                    return pid if self._qmp_answers() else 0
+                import fcntl
+                try:
+                    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    return pid
+        except (OSError, ValueError):
+            pass
+        return 0
+
+    # --- where it is
+
+    def engine_port(self):
+        return self.get("EnginePort", 0)
+
+    def listen_port(self):
+        return super().engine_port()
+
+    def arch(self):
+        return self.get("Arch") or host_arch()
+
+    def program(self):
+        """The path of QEMU. Raises MachineError naming its package."""
+        import shutil
+        name = "qemu-system-" + self.arch()
+        found = find_qemu() if self.arch() == host_arch() else None
+        if not found and WINDOWS:
+            found = shutil.which(name, path=os.path.join(os.environ.get("ProgramFiles", ""), "qemu"))
+        found = found or shutil.which(name)
+        if not found:
+            raise missing_program(name)
+        return found
+
+    def qemu_img(self):
+        import shutil
+        found = shutil.which("qemu-img") or shutil.which(
+            "qemu-img", path=os.path.dirname(os.path.realpath(self.program())))
+        if not found:
+            raise missing_program("qemu-img")
+        return found
+
+    def extra_arguments(self):
+        import shlex
+        try:
+            return [word for text in self.get("ExtraArgs", []) for word in shlex.split(text)]
+        except ValueError as error:
+            raise UsageError("--qemu-extra-args cannot be split: %s." % error)
+
+    def cache(self):
+        return os.path.join(os.path.realpath(os.path.join(self.folder, "..", "..")), "cache", "qemu")
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    # --- Control
+
+    def _launch(self, argv):
+        """Start QEMU in the background. Raises MachineError with its words if it does not start."""
+        if WINDOWS:
+            return self._launch_on_windows(argv)
+        result = run(argv + ["-daemonize"], seconds=120, cwd=self.folder)
+        if not result.ok:
+            raise MachineError("QEMU does not start: " + result.last_words(),
+                               "Its command line is shown by --debug.")
+
+    def _launch_on_windows(self, argv):
+        import subprocess
+        out.debug("run: " + " ".join(argv))
+        with open(self.path("qemu.log"), "w") as log:
+            process = subprocess.Popen(
+                argv, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                creationflags=0x208)  # DETACHED_PROCESS, CREATE_NEW_PROCESS_GROUP
+        wait_for(lambda: process.poll() is not None or self._qmp_answers(), 60,
+                 "QEMU does not answer on its control port.")
+        if process.poll() is not None:
+            raise MachineError("QEMU does not start: " + read_text(self.path("qemu.log")).strip())
+
+    def qmp(self, command, **arguments):
+        """Ask QEMU (docs/interop/qmp-spec): the "return" of the answer. Raises MachineError."""
+        return self._talk("qmp.sock", [("qmp_capabilities", {}), (command, arguments)])
+
+    def agent(self, command):
+        """Ask the guest agent, if one answers a ping; for a command that has no answer."""
+        self._talk("agent.sock", [("guest-ping", {})], greeting=False, seconds=1)
+        self._talk("agent.sock", [(command, {})], greeting=False, seconds=0)
+
+    def _qmp_answers(self):
+        try:
+            return bool(self.qmp("query-status"))
+        except MachineError:
+            return False
+
+    def _talk(self, socket_file, commands, greeting=True, seconds=3):
+        import json
+        answer = {}  # type: dict
+        try:
+            with connect_to(self.path(socket_file), seconds or 1) as connection:
+                lines = connection.makefile("rb")
+                if greeting:
+                    lines.readline()
+                for command, arguments in commands:
+                    words = {"execute": command, "arguments": arguments} if arguments else {
+                        "execute": command}
+                    connection.sendall(json.dumps(words).encode() + b"\n")
+                    answer = {"event": ""} if seconds else {"return": {}}
+                    while "event" in answer:
+                        answer = json.loads(lines.readline().decode() or '{"error": {"desc": ""}}')
+        except (OSError, ValueError) as error:
+            raise MachineError("QEMU does not answer: %s" % error)
+        if "return" not in answer:
+            raise MachineError("QEMU refuses %s: %s" % (
+                commands[-1][0], answer.get("error", {}).get("desc", "")))
+        return answer["return"]
+
+
+def connect_to(path, seconds):
+    """A socket connected to a unix socket, whose path may be longer than the 104 bytes or so that an
+    address can hold."""
+    import socket
+    if WINDOWS:
+        return socket.create_connection((LOOPBACK, int(read_text(path))), seconds)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(seconds)
+    try:
+        with ShortPath(os.path.dirname(path)) as folder:
+            connection.connect(os.path.join(folder, os.path.basename(path)))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+class ShortPath:
+    """`with ShortPath(folder) as path:`: a symlink to the folder, if its own path is long."""
+
+    def __init__(self, folder):
+        self.folder, self.link = folder, ""
+
+    def __enter__(self):
+        if WINDOWS or len(os.fsencode(self.folder)) < 90:
+            return self.folder
+        import tempfile
+        self.link = os.path.join(tempfile.mkdtemp(prefix="dm-", dir="/tmp"), "m")
+        os.symlink(self.folder, self.link)
+        return self.link
+
+    def __exit__(self, *unused):
+        if self.link:
+            os.unlink(self.link)
+            os.rmdir(os.path.dirname(self.link))
+
+
+def kill_process(pid):
+    import signal
+    try:
+        os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+    except OSError:
+        pass
+
+
+# --- Checks
+
+def _one_of(flag, value, choices):
+    if value not in choices:
+        raise UsageError('--qemu-%s "%s" is none of: %s.' % (
+            flag, value, ", ".join(filter(None, choices))))
+
+
+def is_word(text):
+    return bool(text) and not set(text) - set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                              "0123456789_.-") and text[0] not in "-."
+
+
+def is_url(text):
+    return "://" in text
+
+
+def parse_forward(text):
+    """(address, port here, port there, "tcp" or "udp") of a --qemu-forward. Raises UsageError."""
+    ports, _, kind = text.partition("/")
+    words = ports.split(":")
+    address = words[0] if len(words) == 3 else LOOPBACK
+    numbers = [int(word) if word.isdigit() else 0 for word in words[-2:]]
+    valid = len(words) in (2, 3) and all(0 < number < 65536 for number in numbers)
+    if not valid or kind not in ("", "tcp", "udp") or not is_address(address):
+        raise UsageError('--qemu-forward "%s" is not [ADDRESS:]PORT:PORT[/udp].' % text,
+                         "For example: --qemu-forward 8080:80")
+    return address, numbers[0], numbers[1], kind or "tcp"
+
+
+def is_address(text):
+    import socket
+    try:
+        return bool(socket.inet_aton(text)) and text.count(".") == 3
+    except OSError:
+        return False
+
+
+def is_free(port, address=LOOPBACK, kind="tcp"):
+    import socket
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM) as one:
+        if not WINDOWS and kind == "tcp":
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            one.bind((address, port))
+            return port > 0
+        except OSError:
+            return False
+
+
+def free_port(taken):
+    import random
+    taken = set(taken)
+    for port in random.SystemRandom().sample(PORTS, len(PORTS)):
+        if port not in taken and is_free(port):
+            return port
+    raise MachineError("There is no free port on %s." % LOOPBACK)
+
+
+def total_memory():
+    """MB of memory in this computer; 0 where that cannot be told."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+    except (AttributeError, OSError, ValueError):
+        return 0
+
+
+# --- QEMU's command line
+
+def choose_accelerator(driver):
+    """(accelerator, why not another): each is tried by starting QEMU with it for a moment."""
+    if driver.get("Accel"):
+        return driver["Accel"], "--qemu-accel " + driver["Accel"]
+    if driver.arch() != host_arch():
+        return "tcg", "this computer is %s" % host_arch()
+    accel = {"darwin": "hvf", "win32": "whpx"}.get(sys.platform, "kvm")
+    if accel == "kvm" and not os.path.exists("/dev/kvm"):
+        return "tcg", "there is no /dev/kvm"
+    if accel == "kvm" and not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return "tcg", "/dev/kvm is not open to you; to change that: sudo usermod -aG kvm $USER"
+    argv = [driver.program()] + Arguments(driver, accel).processor() + [
+        "-m", "64", "-nodefaults", "-display", "none", "-S", "-qmp", "stdio"]
+    try:
+        result = run(argv, '{"execute": "qmp_capabilities"}\n{"execute": "quit"}\n', 20)
+    except MachineError as error:
+        return "tcg", error.message
+    words = result.last_words(1).replace(argv[0] + ": ", "")
+    return (accel, "") if result.ok else ("tcg", "%s does not work: %s" % (accel, words))
+
+
+class Arguments:
+    """The command line of one machine's QEMU."""
+
+    def __init__(self, driver, accel):
+        self.driver, self.accel = driver, accel
+
+    def all(self):
+        driver = self.driver
+        with_seed = os.path.exists(driver.path("seed.img"))
+        return ([driver.program(), "-name", "docker-machine " + driver["MachineName"]]
+                + self.processor()
+                + ["-smp", str(os.cpu_count() if driver["CPU"] == -1 else driver["CPU"]),
+                   "-m", str(driver["Memory"]), "-nodefaults", "-no-user-config"]
+                + self.display() + self.control() + self.drive("disk", "disk.qcow2", "qcow2")
+                + (self.drive("seed", "seed.img", "raw") if with_seed else [])
+                + self.networks() + ["-device", "virtio-rng-pci"] + self.share() + self.boot()
+                + driver.extra_arguments())
+
+    def processor(self):
+        cpu = self.driver.get("CPUType") or ("max" if self.accel == "tcg" else "host")
+        if self.driver.arch() == "aarch64":
+            machine = "virt,gic-version=max"
+        else:
+            machine = "pc"
+        accel = "tcg,thread=multi" if self.accel == "tcg" else self.accel
+        return ["-M", machine, "-accel", accel, "-cpu", cpu]
+
+    def display(self):
+        if self.driver["Display"] == "none":
+            return ["-display", "none"]
+        device = "virtio-gpu-pci" if self.driver.arch() == "aarch64" else "VGA"
+        return ["-display", self.driver["Display"], "-device", device, "-device", "qemu-xhci",
+                "-device", "usb-kbd", "-device", "usb-tablet"]
+
+    def control(self):
+        """Sockets are named relative to the folder that QEMU starts in: a full path may be too
+        long for them."""
+        if WINDOWS:
+            port = free_port(())
+            write_atomic(self.driver.path("qmp.sock"), str(port))
+            sockets = ["-qmp", "tcp:%s:%d,server=on,wait=off" % (LOOPBACK, port)]
+        else:
+            sockets = ["-qmp", "unix:qmp.sock,server=on,wait=off",
+                       "-chardev", "socket,id=agent,path=agent.sock,server=on,wait=off",
+                       "-device", "virtio-serial-pci", "-device",
+                       "virtserialport,chardev=agent,name=org.qemu.guest_agent.0"]
+        return ["-pidfile", self.driver.path("qemu.pid"), "-serial", "file:console.log"] + sockets
+
+    def drive(self, name, file, kind):
+        read_only = ",readonly=on" if name == "seed" else ",discard=unmap"
+        return ["-drive", "file=%s,id=%s,if=none,format=%s%s" % (file, name, kind, read_only),
+                "-device", "virtio-blk-pci,drive=%s,serial=machine-%s" % (name, name)]
+
+    def networks(self):
+        driver = self.driver
+        forwards = [(LOOPBACK, driver["SSHPort"], 22, "tcp"),
+                    (LOOPBACK, driver["EnginePort"], driver.listen_port(), "tcp")]
+        forwards += map(parse_forward, driver.get("Forward", []))
+        user = "user,id=net0" + "".join(
+            ",hostfwd=%s:%s:%d-:%d" % (kind, address, here, there)
+            for address, here, there, kind in forwards)
+        words = ["-netdev", user, "-device", "virtio-net-pci,netdev=net0,romfile="]
+        kind, _, device = driver.get("Network").partition(":")
+        if kind:
+            words += ["-netdev", "bridge,id=net1,br=" + device if kind == "bridge" else
+                      "tap,id=net1,ifname=%s,script=no,downscript=no" % device, "-device",
+                      "virtio-net-pci,netdev=net1,romfile=,mac=" + self.mac()]
+        return words
+
+    def mac(self):
+        """An address of QEMU's own range that other machines do not have."""
+        import hashlib
+        digest = hashlib.sha256(os.fsencode(self.driver["UUID"] or self.driver.folder)).hexdigest()
+        return "52:54:00:" + ":".join(digest[place:place + 2] for place in (0, 2, 4))
+
+    def share(self):
+        folder = self.driver.get("ShareFolder").rpartition(":")[0]
+        if not folder:
+            return []
+        return ["-virtfs", "local,path=%s,mount_tag=share,security_model=none"
+                % folder.replace(",", ",,")]
+
+    def boot(self):
+        """A built image comes with its kernel; others have a boot loader, for which arm64 needs
+        firmware."""
+        folder = os.path.dirname(os.path.join(self.driver.cache(), self.driver["Base"]))
+        if os.path.exists(os.path.join(folder, "image.json")):
+            facts = parse_json(read_text(os.path.join(folder, "image.json")))
+            return ["-kernel", os.path.join(folder, "vmlinuz"),
+                    "-initrd", os.path.join(folder, "initrd.img"), "-append", facts["append"]]
+        return ["-bios", arm_firmware(self.driver.program())] if self.driver.arch() == "aarch64" else []
+
+
+def arm_firmware(program):
+    """The UEFI firmware for arm64. Raises MachineError naming its package."""
+    prefix = os.path.dirname(os.path.dirname(os.path.realpath(program)))
+    for path in (prefix + "/share/qemu/edk2-aarch64-code.fd",
+                 "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd",
+                 "/usr/share/edk2/aarch64/QEMU_EFI.fd", "/usr/share/AAVMF/AAVMF_CODE.fd"):
+        if os.path.exists(path):
+            return path
+    raise MachineError("There is no UEFI firmware for arm64 on this computer.",
+                       "Install it: " + (install_line("qemu-system-aarch64") or "edk2, for aarch64"))
+
+
+# --- Images and their seeds
+
+class CloudImage:
+    """A disk image with cloud-init and a boot loader, as distributions publish them."""
+
+    def __init__(self, driver):
+        import hashlib
+        self.driver, url = driver, driver["Image"]
+        name = url.rpartition("/")[2]
+        if name.endswith((".xz", ".gz", ".zst", ".zip", ".tar")):
+            raise MachineError("%s is compressed." % name, "Unpack it, and give it as file://")
+        key = hashlib.sha256((url + driver["Checksum"]).encode()).hexdigest()[:8]
+        folder = os.path.join(driver.cache(), "%s-%s" % (key, name))
+        self.file = os.path.join(folder, name)
+        with cache_lock(folder):
+            if not os.path.exists(self.file):
+                self._fetch(url)
+            self.format = self._check()
+
+    def _fetch(self, url):
+        checksum = self.driver["Checksum"] or published_checksum(url)
+        if not checksum:
+            out.warn("%s has no list of checksums beside it; the image is taken as it is." % url)
+        need_space(self.driver.cache(), 1000)
+        self.driver.log("Downloading %s..." % url)
+        download(url, self.file, checksum)
+
+    def _check(self):
+        """The image's format. Raises MachineError for what is no disk of the right kind."""
+        result = run([self.driver.qemu_img(), "info", "--output=json", self.file])
+        facts = parse_json(result.stdout) if result.ok else {}
+        kind = facts.get("format")
+        with open(self.file, "rb") as file:
+            is_disk = kind == "qcow2" or file.read(512)[510:] == b"\x55\xaa"
+        if kind not in ("qcow2", "raw") or not is_disk or facts.get("backing-filename"):
+            os.unlink(self.file)
+            raise MachineError("%s is no disk image in the format qcow2 or raw."
+                               % self.driver["Image"], "Check the address.")
+        if facts["virtual-size"] > self.driver["DiskSize"] << 20:
+            raise MachineError("--qemu-disk-size %d is less than the image's own size." % (
+                self.driver["DiskSize"]), "Give at least %d." % (facts["virtual-size"] >> 20))
+        return kind
+
+    def write_seed(self):
+        driver = self.driver
+        more = {}
+        if driver.get("ShareFolder"):
+            target = driver["ShareFolder"].rpartition(":")[2]
+            more["mounts"] = [["share", target, "9p", SHARE_OPTIONS + ",nofail", "0", "0"]]
+        seed = {"user-data": cloud_config(driver, **more).encode(), "meta-data": json_text({
+            "instance-id": driver["UUID"], "local-hostname": host_name(driver["MachineName"]),
+        }).encode()}
+        write_atomic(driver.path("seed.img"), seed_iso(seed))
+
+
+class BuiltImage:
+    """A root file system with kernel and initrd, built here from a distribution's packages."""
+
+    format = "raw"
+
+    def __init__(self, driver):
+        self.driver = driver
+        distribution, suite = parse_recipe(driver["Image"])
+        arch, general = ARCHITECTURES[driver.arch()], bool(driver["ShareFolder"])
+        folder = os.path.join(driver.cache(), "-".join(
+            [distribution, suite, arch] + ["general"] * general + [recipe_mark()]))
+        with cache_lock(folder):
+            if not os.path.exists(folder):
+                need_space(driver.cache(), BUILD_SPACE)
+                driver.log("Building the image %s, once for all machines..." % driver["Image"])
+                build_image(distribution, suite, arch, general, driver["Mirror"], folder, driver.log)
+        self.file = os.path.join(folder, "disk.raw")
+        self.engine = parse_json(read_text(os.path.join(folder, "image.json")))["docker"]
+
+    def write_seed(self):
+        """The seed is a tar that the first boot unpacks: keys, name, certificates and options are
+        in place before anything is started."""
+        driver = self.driver
+        name, user = host_name(driver["MachineName"]), driver.get_ssh_username()
+        home, owner = ("root", 0) if user == "root" else ("home/" + user, 1000)
+        host_key = driver.path(HOST_KEY)
+        tar = Tar()
+        tar.add("etc/hostname", name)
+        tar.add("etc/hosts", "127.0.0.1 localhost\n127.0.1.1 %s\n::1 localhost ip6-localhost" % name)
+        tar.add(home + "/.ssh/", "", 0o700, owner)
+        tar.add(home + "/.ssh/authorized_keys", read_text(driver.get_ssh_key_path() + ".pub"), 0o600, owner)
+        tar.add("etc/ssh/ssh_host_ed25519_key", read_text(host_key), 0o600)
+        tar.add("etc/ssh/ssh_host_ed25519_key.pub", read_text(host_key + ".pub"))
+        listen = "fd://" if self.engine["socket"] else "unix:///var/run/docker.sock"
+        files = driver.engine_files(self.engine["path"], listen, self.engine["containerd"])
+        for path, (mode, text) in files.items():
+            tar.add(path.lstrip("/"), text, mode)
+        if driver["ShareFolder"]:
+            add_share(tar, driver["ShareFolder"].rpartition(":")[2])
+        write_atomic(driver.path("seed.img"), tar.bytes())
+
+
+SHARE_OPTIONS = "trans=virtio,version=9p2000.L,msize=262144"
+
+
+def add_share(tar, target):
+    """A mount unit for the shared folder (systemd.mount(5))."""
+    unit = "-".join("".join(
+        char if char.isalnum() or char in ":_." else "\\x%02x" % byte
+        for char, byte in ((chr(byte), byte) for byte in os.fsencode(part)))
+        for part in target.split("/") if part) + ".mount"
+    tar.add("etc/systemd/system/" + unit, "[Mount]\nWhat=share\nWhere=%s\nType=9p\nOptions=%s\n" % (
+        target, SHARE_OPTIONS))
+    tar.add("etc/systemd/system/multi-user.target.wants/" + unit, link="../" + unit)
+
+
+class Tar:
+    """A tar archive of small texts, padded to whole sectors of a disk."""
+
+    def __init__(self):
+        import io
+        import tarfile
+        self._buffer = io.BytesIO()
+        self._file = tarfile.open(fileobj=self._buffer, mode="w", format=tarfile.GNU_FORMAT)
+
+    def add(self, path, text="", mode=0o644, owner=0, link=""):
+        import io
+        import tarfile
+        import time
+        entry = tarfile.TarInfo(path.rstrip("/"))
+        data = (text.rstrip("\n") + "\n").encode()
+        entry.mode, entry.uid, entry.mtime = mode, owner, int(time.time())
+        if link:
+            entry.type, entry.linkname = tarfile.SYMTYPE, link
+        elif path.endswith("/"):
+            entry.type = tarfile.DIRTYPE
+        else:
+            entry.size = len(data)
+        self._file.addfile(entry, io.BytesIO(data) if entry.size else None)
+
+    def bytes(self):
+        self._file.close()
+        return self._buffer.getvalue()
+
+
+def cache_lock(folder):
+    """One builder of an image at a time; the others wait for it."""
+    return Lock(folder + ".lock", "The image " + os.path.basename(folder), 3600)
+
+
+def need_space(folder, least):
+    """Raises MachineError if the disk has fewer than `least` MB left."""
+    import shutil
+    while not os.path.exists(folder):
+        folder = os.path.dirname(folder)
+    free = shutil.disk_usage(folder).free >> 20
+    if free < least:
+        raise MachineError("%s has %d MB left on its disk; the image needs %d." % (folder, free, least),
+                           "Make room, or name another place: docker-machine --storage-path FOLDER")
+
+
+def parse_recipe(text):
+    """(distribution, suite) of an image to build. Raises UsageError."""
+    distribution, _, suite = text.partition(":")
+    if distribution not in DISTRIBUTIONS or not is_word(suite):
+        raise UsageError('--qemu-image "%s" is neither a URL nor DISTRIBUTION:RELEASE.' % text,
+                         "For example: --qemu-image debian:bookworm, or --qemu-image file:///PATH")
+    return distribution, suite
+
+
+# --- Image builder
+
+PACKAGES = (
+    "systemd-sysv udev dbus libpam-systemd openssh-server docker.io iptables apparmor iproute2 sudo "
+    "ca-certificates kmod e2fsprogs busybox-static cpio netbase tzdata systemd-timesyncd procps")
+DISTRIBUTIONS = {
+    "debian": {
+        "mirrors": (("http://deb.debian.org/debian", "{}"),
+                    ("http://deb.debian.org/debian", "{}-updates"),
+                    ("http://deb.debian.org/debian-security", "{}-security")),
+        "components": "main", "rolling": ("sid", "unstable", "testing"),
+        "kernel": "linux-image-cloud-", "general": "linux-image-",
+        "keyring": "debian-archive-keyring",
+        "whole": ("bullseye", "bookworm"),  # releases where docker.io has the docker command too
+    },
+    "ubuntu": {
+        "mirrors": (("http://archive.ubuntu.com/ubuntu", "{}"),
+                    ("http://archive.ubuntu.com/ubuntu", "{}-updates"),
+                    ("http://security.ubuntu.com/ubuntu", "{}-security")),
+        "components": "main universe", "rolling": (),
+        "kernel": "linux-image-virtual", "general": "linux-image-virtual",
+        "keyring": "ubuntu-archive-keyring", "whole": ("focal", "jammy", "noble"),
+    },
+}  # type: dict
+MODULES = "virtio_pci virtio_mmio virtio_blk crc32c_generic ext4"
+# Nothing of this computer's mke2fs.conf: the guest's own tools must know every feature.
+EXT4_FEATURES = (
+    "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,"
+    "large_file,huge_file,dir_nlink,extra_isize,metadata_csum")
+COMMAND_LINE = ("root=LABEL=machine-root rw console=%s quiet net.ifnames=0 systemd.show_status=no")
+
+# The first process: finds the root disk, reads the seed at the first boot, hands over to systemd.
+INIT_SH = r"""#!/bin/busybox sh
+bb=/bin/busybox
+$bb mount -t devtmpfs dev /dev
+$bb mount -t proc proc /proc
+$bb mount -t sysfs sys /sys
+while read -r module; do $bb insmod "/modules/$module"; done </modules/order
+flags=rw
+root=
+read -r line </proc/cmdline
+for word in $line; do
+    case $word in root=*) root=${word#root=} ;; esac
+done
+tries=0
+while :; do
+    case $root in LABEL=*|UUID=*) disk=$($bb findfs "$root" 2>/dev/null) ;; *) disk=$root ;; esac
+    [ ! -b "$disk" ] || break
+    tries=$((tries + 1))
+    [ $tries -lt 100 ] || { echo "no root disk $root" >/dev/console; exec $bb sh; }
+    $bb sleep 0.1
+done
+# a file system that the kernel marked as damaged stays read-only until systemd has checked it
+case $($bb dd if="$disk" bs=1 skip=1082 count=1 2>/dev/null | $bb hexdump -e '1/1 "%d"') in
+    2|3|6|7) flags=ro ;;
+esac
+$bb mount -t ext4 -o "$flags,noatime" "$disk" /root || exec $bb sh
+$bb mount -o move /dev /root/dev
+if [ ! -e /root/var/lib/machine-seed ] && [ $flags = rw ]; then
+    seed=
+    for serial in /sys/block/vd*/serial; do
+        [ "$($bb cat "$serial" 2>/dev/null)" != machine-seed ] || seed=${serial%/serial}
+    done
+    seeded=yes
+    if [ -n "$seed" ]; then
+        $bb chroot /root tar -x -p -C / --numeric-owner --no-overwrite-dir \
+            <"/root/dev/${seed##*/}" >/root/dev/console 2>&1 || seeded=
+    fi
+    set -- /root/etc/ssh/ssh_host_*_key
+    [ -e "$1" ] || $bb chroot /root ssh-keygen -q -t ed25519 -N '' \
+        -f /etc/ssh/ssh_host_ed25519_key </root/dev/null >/root/dev/console 2>&1
+    if [ -n "$seeded" ]; then : >/root/var/lib/machine-seed
+    else echo "the seed disk could not be read" >/root/dev/console; fi
+fi
+$bb umount /proc
+$bb umount /sys
+exec $bb switch_root -c /dev/console /root /sbin/init
+"""
+
+# Runs beside the new system ($1), as root or as root of the user's namespace. What it makes goes
+# out through inherited descriptors: the namespace's root cannot reach into a user's home folder.
+CUSTOMIZE_SH = r"""set -eu
+root=$1
+PATH=/usr/sbin:/usr/bin:/sbin:/bin
+unset LD_PRELOAD || :
+inside() { chroot "$root" "$@"; }
+put() { mkdir -p "${root}${1%/*}"; cat >"$root$1"; }
+
+echo 'STEP configure' >&2
+inside useradd -m -u 1000 -s /bin/bash -g docker -G sudo -p '*' docker
+put /etc/sudoers.d/machine <<'END'
+docker ALL=(ALL) NOPASSWD: ALL
+END
+chmod 440 "$root/etc/sudoers.d/machine"
+inside passwd -q -l root >/dev/null 2>&1 || :
+put /etc/ssh/sshd_config.d/machine.conf <<'END'
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+PermitRootLogin prohibit-password
+UseDNS no
+END
+echo 'LABEL=machine-root / ext4 noatime,errors=remount-ro,x-systemd.growfs 0 1' >"$root/etc/fstab"
+echo machine >"$root/etc/hostname"
+printf '127.0.0.1 localhost\n127.0.1.1 machine\n::1 localhost ip6-localhost\n' >"$root/etc/hosts"
+rm -f "$root/etc/resolv.conf"
+echo 'nameserver 10.0.2.3' >"$root/etc/resolv.conf"
+put /etc/systemd/network/80-machine.network <<'END'
+[Match]
+Name=eth* en*
+[Network]
+DHCP=ipv4
+LinkLocalAddressing=no
+IPv6AcceptRA=no
+END
+put /etc/systemd/journald.conf.d/machine.conf <<'END'
+[Journal]
+Storage=volatile
+RuntimeMaxUse=16M
+END
+inside systemctl --quiet enable systemd-networkd.service ssh.service docker.service \
+    systemd-timesyncd.service
+inside systemctl --quiet mask @MASKED@
+
+# a kernel that the guest upgrades to would never be started: it comes from the host
+inside apt-mark -qq hold @KERNEL@ $(basename -a "$root"/var/lib/dpkg/info/linux-image-[0-9]*.list |
+    sed 's/\.list$//') >/dev/null
+
+kernel=$(ls "$root"/lib/modules | sort -V | tail -n 1)
+ram=$root/tmp/initrd
+mkdir -p "$ram"/bin "$ram"/modules "$ram"/dev "$ram"/proc "$ram"/sys "$ram"/root
+cp "$root/bin/busybox" "$ram/bin/busybox"
+cat >"$ram/init" <<'END'
+@INIT@END
+chmod 755 "$ram/init"
+for module in @MODULES@; do
+    inside modprobe -S "$kernel" --show-depends "$module" 2>/dev/null || :
+done | while read -r verb file rest; do
+    [ "$verb" = insmod ] || continue
+    name=${file##*/}
+    name=${name%%.ko*}.ko
+    [ ! -e "$ram/modules/$name" ] || continue
+    case $file in
+        *.xz) inside busybox xz -dc "$file" ;;
+        *.zst) inside zstd -qdc "$file" ;;
+        *.gz) inside gzip -dc "$file" ;;
+        *) inside cat "$file" ;;
+    esac >"$ram/modules/$name"
+    echo "$name" >>"$ram/modules/order"
+done
+inside sh -c 'cd /tmp/initrd && find . | cpio --quiet -o -H newc -R 0:0' >/proc/self/fd/9/initrd.img
+cat "$root/boot/vmlinuz-$kernel" >/proc/self/fd/9/vmlinuz
+{
+    echo "kernel_release $kernel"
+    inside dpkg-query -W -f 'package ${binary:Package} ${Version}\n' @KERNEL@ docker.io containerd runc openssh-server systemd \
+        2>/dev/null || :
+    for unit in docker.service docker.socket; do
+        for folder in etc lib usr/lib; do
+            [ -f "$root/$folder/systemd/system/$unit" ] || continue
+            echo "unit $unit"
+            sed -n 's/^ExecStart=/exec /p' "$root/$folder/systemd/system/$unit"
+            break
+        done
+    done
+} >/proc/self/fd/9/manifest
+
+rm -rf "$root"/boot/* "$root"/initrd.img* "$root"/vmlinuz* "$root"/tmp/initrd
+rm -f "$root"/etc/ssh/ssh_host_* "$root"/etc/dpkg/dpkg.cfg.d/99mmdebstrap \
+    "$root"/etc/apt/apt.conf.d/99mmdebstrap "$root"/var/lib/dbus/machine-id \
+    "$root"/var/lib/systemd/random-seed "$root"/etc/initramfs-tools/conf.d/machine-build
+rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/*.bin "$root"/var/cache/apt/archives/*
+rm -rf "$root"/var/log/* "$root"/var/cache/debconf/*-old "$root"/var/lib/dpkg/*-old
+mkdir -p "$root"/var/lib/apt/lists/partial "$root"/var/cache/apt/archives/partial
+: >"$root/etc/machine-id"
+
+echo 'STEP disk' >&2
+# a second view of the tree, without what is mounted below it
+mount --bind "$root" "$root/mnt"
+status=0
+MKE2FS_CONFIG=/dev/null mke2fs -q -F -t ext4 -O @FEATURES@ -I 256 -m 1 -L machine-root \
+    -E lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0 -d "$root/mnt" \
+    /proc/self/fd/9/disk.raw 8G >&2 || status=$?
+umount "$root/mnt"
+exit $status
+"""
+MASKED = (
+    "systemd-networkd-wait-online.service apt-daily.timer apt-daily-upgrade.timer "
+    "e2scrub_all.timer e2scrub_reap.service fstrim.timer dpkg-db-backup.timer "
+    "systemd-pstore.service getty@tty1.service"
+)
+STEPS = (  # what mmdebstrap or our own script says -> what the user sees
+    ("I: running apt-get update", "Reading package lists..."),
+    ("I: downloading packages", "Downloading packages..."),
+    ("I: installing essential", "Installing the base system..."),
+    ("I: installing remaining", "Installing kernel, systemd, ssh and Docker Engine..."),
+    ("STEP configure", "Configuring the system..."),
+    ("STEP disk", "Making the disk image..."),
+)
+FAILURES = (  # words of mmdebstrap and its tools -> what is wrong, what to do
+    ("No space left on device", "the disk is full", "Make room on the disk, then try again."),
+    ("newuidmap", "this user may not make user namespaces",
+     "Allow them: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER"),
+    ("/etc/subuid", "this user may not make user namespaces",
+     "Allow them: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER"),
+    ("unshare", "this user may not make user namespaces", "See whether sysctl "
+     "kernel.unprivileged_userns_clone or kernel.apparmor_restrict_unprivileged_userns forbids it."),
+    ("NO_PUBKEY", "the packages' signature cannot be verified", "Update the package {keyring}."),
+    ("is not signed", "the packages' signature cannot be verified", "Update the package {keyring}, "
+     "or name another mirror: --qemu-mirror URL"),
+    ("invalid", "the packages' signature cannot be verified", "Update the package {keyring}."),
+    ("does not have a Release file", "the mirror has no release {suite}",
+     "Name one that it has, or another mirror: --qemu-mirror URL"),
+    ("Could not resolve", "the package mirror cannot be reached",
+     "Check the network and the proxy, or name another mirror: --qemu-mirror URL"),
+    ("Temporary failure resolving", "the package mirror cannot be reached",
+     "Check the network and the proxy, or name another mirror: --qemu-mirror URL"),
+    ("onnect to", "the package mirror cannot be reached",
+     "Check the network and the proxy, or name another mirror: --qemu-mirror URL"),
+    ("Unable to locate package", "the mirror lacks a package",
+     "Name another release or mirror: --qemu-mirror URL"),
+)
+
+
+def recipe_mark():
+    """A few digits that change with what is built, so that an old image is not taken for a new."""
+    import hashlib
+    return hashlib.sha256("".join(map(str, (
+        PACKAGES, DISTRIBUTIONS, MODULES, EXT4_FEATURES, COMMAND_LINE, INIT_SH, CUSTOMIZE_SH,
+        MASKED))).encode()).hexdigest()[:8]
+
+
+def build_image(distribution, suite, arch, general, mirror, folder, say):
+    """Make `folder` with disk.raw, vmlinuz, initrd.img and image.json, or nothing. Raises
+    MachineError with the tools' own words."""
+    import shutil
+    facts = DISTRIBUTIONS[distribution]
+    keyring = "/usr/share/keyrings/%s.gpg" % facts["keyring"]
+    _check_tools(arch, keyring, facts["keyring"])
+    for old in os.listdir(os.path.dirname(folder)):  # of builders that were killed
+        if old.startswith(os.path.basename(folder) + ".part"):
+            shutil.rmtree(os.path.join(os.path.dirname(folder), old), ignore_errors=True)
+    work = folder + ".part"
+    os.makedirs(work)
+    try:
+        command = _mmdebstrap(facts, suite, arch, general, keyring, _sources(facts, suite, mirror))
+        _run_builder(command, work, say, {"suite": suite, "keyring": facts["keyring"]})
+        manifest = _manifest(read_text(os.path.join(work, "manifest")), arch)
+        os.unlink(os.path.join(work, "manifest"))
+        write_atomic(os.path.join(work, "image.json"), json_text(manifest))
+        os.chmod(work, 0o700)
+        os.rename(work, folder)
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+
+
+def _check_tools(arch, keyring, package):
+    for tool in ("mmdebstrap", "mke2fs", "apt-get") + (("newuidmap",) if os.geteuid() else ()):
+        if not _which(tool):
+            raise missing_program(tool)
+    if not os.path.exists(keyring):
+        raise MachineError("The keys that sign the packages are missing: " + keyring,
+                           "Install the package " + package + ".")
+    if ARCHITECTURES.get(host_arch()) != arch and not (
+            _which("arch-test") and run(["arch-test", arch]).ok):
+        raise MachineError("An image for %s cannot be built on this computer (%s)." % (
+            arch, host_arch()), "Install qemu-user-static and arch-test, or give the URL of a cloud "
+            "image: --qemu-image URL")
+
+
+def _which(tool):
+    import shutil
+    return shutil.which(tool, path=_tool_path())
+
+
+def _tool_path():
+    return os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
+
+
+def _mmdebstrap(facts, suite, arch, general, keyring, sources):
+    kernel = facts["general" if general else "kernel"]
+    kernel += arch if kernel.endswith("-") else ""
+    packages = PACKAGES.split() + [kernel]
+    if suite not in facts["whole"]:
+        packages.append("docker-cli")
+    values = {"MASKED": MASKED, "KERNEL": kernel, "MODULES": MODULES, "FEATURES": EXT4_FEATURES,
+              "INIT": INIT_SH}
+    script = CUSTOMIZE_SH
+    for name, value in values.items():
+        script = script.replace("@%s@" % name, value)
+    return [
+        "mmdebstrap", "--variant=minbase", "--format=null", "--architectures=" + arch,
+        "--mode=" + ("unshare" if os.geteuid() else "root"), "--include=" + ",".join(packages),
+        "--dpkgopt=force-unsafe-io", "--dpkgopt=path-exclude=/usr/share/man/*",
+        "--dpkgopt=path-exclude=/usr/share/doc/*",
+        "--dpkgopt=path-include=/usr/share/doc/*/copyright",
+        "--dpkgopt=path-exclude=/usr/share/locale/*", "--dpkgopt=path-exclude=/usr/share/info/*",
+        "--customize-hook=" + script, suite, "-",
+    ] + ["deb [arch=%s signed-by=%s] %s %s %s" % (arch, keyring, uri, name, components)
+         for uri, name, components in sources]
+
+
+def _sources(facts, suite, mirror):
+    """What apt is to read: [(URI, suite, components)]: the named mirror, else this computer's own
+    for that release, else the distribution's."""
+    if mirror:
+        return [(mirror, suite, facts["components"])]
+    found = {}  # type: dict
+    wanted = (suite, suite + "-updates", suite + "-security")
+    for line in _apt("indextargets", "--format", "$(REPO_URI)|$(RELEASE)|$(CODENAME)|$(COMPONENT)",
+                     "Created-By: Packages"):
+        uri, release, codename, component = (line.split("|") + [""] * 4)[:4]
+        if component in facts["components"].split() and (release in wanted or codename in wanted):
+            parts = found.setdefault((uri, codename if codename in wanted else release), [])
+            parts.append(component) if component not in parts else None
+    if any(name == suite for _, name in found):
+        return [(uri, name, " ".join(parts)) for (uri, name), parts in found.items()]
+    mirrors = facts["mirrors"][:1] if suite in facts["rolling"] else facts["mirrors"]
+    return [(uri, name.format(suite), facts["components"]) for uri, name in mirrors]
+
+
+def _apt(command, *words):
+    """The lines that apt-get or apt-config answer; none where they fail."""
+    program = "apt-config" if command == "shell" else "apt-get"
+    result = run([program, command] + list(words))
+    return result.stdout.splitlines() if result.ok else []
+
+
+def _builder_environment():
+    """Words for env(1). mmdebstrap's apt does not read this computer's apt.conf, where a proxy may
+    be named."""
+    variables = {"LC_ALL": "C.UTF-8", "PATH": _tool_path(),
+                 "INITRD": "No"}  # our own initrd is smaller and faster than the kernel package's
+    if "TMPDIR" not in os.environ and os.access("/var/tmp", os.W_OK):
+        variables["TMPDIR"] = "/var/tmp"  # /tmp is often memory
+    for scheme in ("http", "https"):
+        for line in _apt("shell", "v", "Acquire::%s::Proxy" % scheme):
+            value = line.partition("=")[2].strip("'")
+            if value and value != "DIRECT" and scheme + "_proxy" not in os.environ:
+                variables[scheme + "_proxy"] = value
+    return ["%s=%s" % pair for pair in variables.items()]
+
+
+def _run_builder(command, work, say, words):
+    """Run mmdebstrap. What it makes goes out through descriptor 9, a folder: the root of the user's
+    namespace cannot reach into a private home by its path."""
+    os.chmod(work, 0o711)
+    for name in ("disk.raw", "vmlinuz", "initrd.img", "manifest"):
+        path = os.path.join(work, name)
+        open(path, "wb").close()
+        os.chmod(path, 0o666)
+    said = []  # type: list
+
+    def on_line(line):
+        for start, text in STEPS:
+            if line.startswith(start):
+                say(text)
+        if line and not line.startswith(("I: ", "STEP ")):
+            said.append(line)
+
+    result = run(["env"] + _builder_environment() + [
+        "sh", "-c", 'exec 9<"$0" && cd / && exec "$@" 2>&1', work] + command, seconds=3600,
+        on_line=on_line)
+    if not result.ok:
+        last = "\n".join(said[-12:])
+        for mark, sentence, hint in FAILURES:
+            if mark in "\n".join(said):
+                raise MachineError("The image cannot be built: %s (%s)" % (
+                    sentence, next(line for line in said if mark in line).strip()),
+                    hint.format(**words))
+        raise MachineError("The image cannot be built. mmdebstrap says:\n" + last)
+    for name in ("disk.raw", "vmlinuz", "initrd.img"):
+        os.chmod(os.path.join(work, name), 0o600)
+
+
+def _manifest(text, arch):
+    """image.json: what the builder's script told of the system."""
+    facts = {"packages": {}, "append": COMMAND_LINE % ("ttyAMA0" if arch == "arm64" else "ttyS0")}
+    unit, command, units = "", [], []  # type: str, list, list
+    for line in text.splitlines():
+        word, _, rest = line.partition(" ")
+        if word == "package" and len(rest.split()) == 2:
+            facts["packages"].update([rest.split()])
+        elif word == "unit":
+            unit = rest
+            units.append(unit)
+        elif word == "exec" and unit == "docker.service":
+            command = rest.split()
+    containerd = [item.partition("=")[2] for item in command if item.startswith("--containerd=")]
+    facts["docker"] = {"path": command[0], "containerd": "".join(containerd[:1]),
+                       "socket": "docker.socket" in units}
+    return facts
