@@ -40,9 +40,9 @@ if False:  # for type checkers alone
 
 __version__ = "1.0.0.dev0"
 __all__ = [
-    "Driver", "ERROR", "Flag", "HOST_KEY", "Lock", "MachineError", "PAUSED", "PreCreateError",
-    "RUNNING", "Result", "SAVED", "SSH", "STARTING", "STATES", "STOPPED", "STOPPING",
-    "TIMEOUT", "UsageError", "WINDOWS", "cloud_config", "download", "each", "find_qemu",
+    "Driver", "ERROR", "Finding", "Flag", "HOST_KEY", "Lock", "MachineError", "PAUSED",
+    "PreCreateError", "RUNNING", "Result", "SAVED", "SSH", "STARTING", "STATES", "STOPPED",
+    "STOPPING", "TIMEOUT", "UsageError", "WINDOWS", "cloud_config", "download", "each", "find_qemu",
     "host_arch", "host_name", "install_line", "json_text", "main", "missing_program",
     "need", "out", "parse_json", "published_checksum", "quote", "read_text", "run", "seed_iso",
     "wait_for", "write_atomic",
@@ -209,6 +209,7 @@ PACKAGES = {  # program -> package, by package manager where the name differs
 PACKAGES["scp"] = PACKAGES["ssh"]
 PACKAGES["rsync"] = {"": "rsync"}
 PACKAGES["sshfs"] = {"": "sshfs", "dnf": "fuse-sshfs", "yum": "fuse-sshfs"}
+PACKAGES["docker"] = {"": "docker-cli", "apt-get": "docker.io", "brew": "docker"}
 PACKAGES["fusermount"] = {"": "fuse3"}
 PACKAGES["qemu-system-x86_64"] = {
     "": "qemu-system-x86", "dnf": "qemu-system-x86-core", "yum": "qemu-kvm", "zypper": "qemu-x86",
@@ -1411,6 +1412,13 @@ BASE_FIELDS = (
 )
 
 
+class Finding:
+    """What `doctor` found: "ok", "note" (may be meant so) or "bad"; of what, and how to mend it."""
+
+    def __init__(self, level, subject, words, mend=""):
+        self.level, self.subject, self.words, self.mend = level, subject, words, mend
+
+
 class Driver:
     """Base of all drivers: one kind of place where machines live.
 
@@ -1441,6 +1449,8 @@ class Driver:
             if flag.field:
                 config[flag.field] = flag.default
         config.update(cls.fields)
+        for key, value in config.items():  # lists and objects are each machine's own
+            config[key] = type(value)(value) if isinstance(value, (list, dict)) else value
         return cls(config, folder)
 
     def __getitem__(self, key):
@@ -1468,6 +1478,11 @@ class Driver:
     def pre_create_check(self):
         """Find out whether create() can work, before anything is made. Raises MachineError."""
 
+    @classmethod
+    def checks(cls):
+        """What `doctor` tells of this computer's fitness for the driver: rows as Finding."""
+        return ()
+
     def create(self):
         raise NotImplementedError
 
@@ -1485,6 +1500,9 @@ class Driver:
 
     def restart(self):
         raise MachineError("%s driver does not support restart" % self.name, self.by_hand)
+
+    def pause(self):
+        raise MachineError("%s driver does not support pause" % self.name, self.by_hand)
 
     def get_state(self):
         """One of STATES. Raises MachineError if it cannot be known."""
@@ -1573,7 +1591,7 @@ def join_url(host, port):
 
 def split_url(url, default_port=ENGINE_PORT):
     """(host, port) of an engine's URL; port 0 for one that is no number."""
-    rest = url.partition("://")[2] or url
+    rest = url.partition("://")[2] if "://" in url else url
     rest = rest.partition("/")[0]
     if rest.startswith("["):
         host, _, port = rest[1:].partition("]")
@@ -2833,8 +2851,8 @@ def seed_iso(files, label="cidata"):
                       places[name], len(files[name])) for name in sorted(files)])))
         tables += [sector(struct.pack(order + "BBIHBB", 1, 0, root, 1, 0, 0)) for order in "<>"]
         descriptors.append(sector(
-            bytes([kind]) + b"CD001\1\0" + blank[:32] + (label.encode(encoding) + blank)[:32] + bytes(8)
-            + both(first) + (b"%/E" if kind == 2 else b"").ljust(32, b"\0") + both(1, 2)
+            bytes([kind]) + b"CD001\1\0" + blank[:32] + (label.encode(encoding) + blank)[:32]
+            + bytes(8) + both(first) + (b"%/E" if kind == 2 else b"").ljust(32, b"\0") + both(1, 2)
             + both(1, 2) + both(2048, 2) + both(10) + struct.pack("<II", 17 + 2 * kind, 0)
             + struct.pack(">II", 18 + 2 * kind, 0) + record(b"\0", root, 2048, True) + blank * 4
             + blank[:37] * 3 + (b"0" * 16 + b"\0") * 4 + b"\1"))
@@ -2981,6 +2999,7 @@ class GenericDriver(Driver):
 
 
 DRIVERS = {driver.name: driver for driver in (NoneDriver, GenericDriver)}
+LOADING = {}  # type: dict
 
 
 def own_extras():
@@ -2994,12 +3013,18 @@ def driver_folders():
     return [os.path.expanduser(folder) for folder in named if folder] + [own_extras()] + installed
 
 
+def is_driver_name(name):
+    """Whether a driver's file can be called so."""
+    return name.replace("-", "_").isidentifier() and name[0] not in "_-"
+
+
 def driver_names():
     """All drivers that can be named here, sorted."""
     names = set(DRIVERS)
     for folder in filter(os.path.isdir, driver_folders()):
         names.update(file[:-3] for file in os.listdir(folder)
-                     if file.endswith(".py") and not file.startswith(("_", ".")))
+                     if file.endswith(".py") and is_driver_name(file[:-3])
+                     and os.path.isfile(os.path.join(folder, file)))
     return sorted(names)
 
 
@@ -3008,10 +3033,12 @@ def load_driver(name):
     Raises MachineError for one that is not there or does not load."""
     if name in DRIVERS:
         return DRIVERS[name]
-    for folder in driver_folders() if name.replace("-", "_").isidentifier() else ():
+    for folder in driver_folders() if is_driver_name(name) else ():
         path = os.path.join(folder, name + ".py")
         if os.path.isfile(path):
-            DRIVERS[name] = _driver_from_file(name, path)
+            import threading
+            with LOADING.setdefault(name, threading.Lock()):  # one class for all threads
+                DRIVERS[name] = DRIVERS.get(name) or _driver_from_file(name, path)
             return DRIVERS[name]
     raise MachineError(
         'Driver "%s" not found. Do you have the plugin binary "docker-machine-driver-%s" '
@@ -3027,22 +3054,21 @@ def _driver_from_file(name, path):
     import importlib.util
     before = sys.modules.get("docker_machine")
     sys.modules["docker_machine"] = sys.modules[__name__]
-    module_name = "docker_machine_driver_" + name
+    hint = "Take a newer one, of the same release as docker_machine.py, or mend that file."
     try:
-        spec = importlib.util.spec_from_file_location(module_name, path)
+        spec = importlib.util.spec_from_file_location("docker_machine_driver_" + name, path)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        sys.modules[module_name] = module
-    except Exception as error:
-        raise MachineError('The driver "%s" in %s cannot be loaded: %s: %s' % (
-            name, path, type(error).__name__, error)) from error
+        sys.modules[spec.name] = module
+    except (Exception, SystemExit) as error:
+        raise MachineError('The driver "%s" in %s cannot be loaded: %s' % (name, path, " ".join(
+            (type(error).__name__ + ": " + str(error)).split()).rstrip(":")), hint) from error
     finally:
         sys.modules["docker_machine"] = before or sys.modules[__name__]
     for value in vars(module).values():
         if isinstance(value, type) and issubclass(value, Driver) and value.name == name:
             return value
-    raise MachineError('%s holds no Driver whose name is "%s".' % (path, name),
-                       "Take a newer one, of the same release as docker_machine.py.")
+    raise MachineError('%s holds no Driver whose name is "%s".' % (path, name), hint)
 
 
 # === 12. Store and Machine ========================================================================
@@ -3107,6 +3133,13 @@ def hide_secrets(flags, options):
     """Let the values of secret flags never be printed; short ones would hide too much."""
     out.secrets.update(options[flag.name] for flag in flags
                        if flag.secret and len(options.get(flag.name) or "") > 5)
+
+
+def read_unfinished(folder):
+    try:
+        return read_text(os.path.join(folder, "incomplete")).strip()
+    except OSError:
+        return ""
 
 
 class Machine:
@@ -3206,10 +3239,7 @@ class Machine:
 
     def unfinished(self):
         """The step that an earlier command did not finish, or ""."""
-        try:
-            return read_text(os.path.join(self.folder, "incomplete")).strip()
-        except OSError:
-            return ""
+        return read_unfinished(self.folder)
 
     def pre_create_check(self):
         """The driver's check, and ours where the host can be asked already. Changes nothing."""
@@ -3320,10 +3350,20 @@ class Machine:
         out.say('Machine "%s" was %s.' % (self.name, "killed" if kill else "stopped"))
         self.save()
 
+    def pause(self):
+        """Hold the machine in memory until it is started again. Raises MachineError."""
+        out.say('Pausing "%s"...' % self.name)
+        state = self.driver.get_state()
+        if state != RUNNING:
+            raise MachineError('Machine "%s" is not running, but %s.' % (self.name, state))
+        self.driver.pause()
+        self._reach(PAUSED)
+        out.say('Machine "%s" was paused.' % self.name)
+
     def restart(self):
         out.say('Restarting "%s"...' % self.name)
         state = self.driver.get_state()
-        if state == STOPPED:
+        if state in (STOPPED, PAUSED, SAVED):
             return self.start()
         if state == RUNNING:
             self.driver.restart()
@@ -5131,6 +5171,10 @@ def command_kill(context, options, words):
     return on_each(context, context.names(words), lambda machine: machine.stop(kill=True))
 
 
+def command_pause(context, options, words):
+    return on_each(context, context.names(words), Machine.pause)
+
+
 def command_upgrade(context, options, words):
     return on_each(context, context.names(words), lambda machine: machine.upgrade())
 
@@ -5364,6 +5408,173 @@ BUGSNAG = "https://notify.bugsnag.com/"
 CRASHING_COMMANDS = ("create", "upgrade")  # as in Docker Machine, the long ones
 
 
+def command_doctor(context, options, words):
+    """Check what people stumble over; 1 if something is bad."""
+    if words:
+        raise UsageError("Error: doctor takes no arguments")
+    checks = (check_programs, check_virtualization, check_drivers, check_clock, check_files,
+              check_certificates, check_proxies, check_machines)
+    findings = []  # type: list
+    for check, found in zip(checks, each(lambda check: list(check(context.store)), checks)):
+        findings += found if isinstance(found, list) else [Finding(
+            "bad", check.__name__.replace("check_", ""), "cannot be checked: %s" % found)]
+    if options["format"]:
+        return report_each([], [vars(finding) for finding in findings], options["format"])
+    for finding in findings:
+        out.answer("%-5s %s: %s" % (finding.level, finding.subject, finding.words))
+        if finding.mend:
+            out.answer("      " + finding.mend.replace("\n", "\n      "))
+    return int(any(finding.level == "bad" for finding in findings))
+
+
+def check_programs(store):
+    for name, question, level, use in (
+            ("ssh", "-V", "bad", "needed for every machine"),
+            ("openssl", "version", "bad", "makes the certificates"),
+            ("docker", "--version", "note", "the client that talks to the machines' engines"),
+            ("VBoxManage", "--version", "note", "needed for the driver virtualbox")):
+        try:
+            result = run([name, question], seconds=20)
+        except MachineError as error:
+            mend = error.hint if name in PACKAGES or level == "bad" else ""
+            yield Finding(level, name, "%s (%s)" % (error.message, use), mend)
+            continue
+        said = (result.stdout + result.stderr).strip()
+        if "vboxdrv" in said:
+            yield Finding("bad", name, "its kernel module is not loaded",
+                          "Run: sudo /sbin/vboxconfig")
+        elif not result.ok:
+            yield Finding("bad", name, "does not work: " + result.last_words(1))
+        else:
+            yield Finding("ok", name, said.splitlines()[-1])
+
+
+def check_virtualization(store):
+    """Whether VMs can run at full speed: kvm(4) on Linux, sysctl kern.hv_support on macOS."""
+    mend = "It is enabled in the firmware; in a VM, by nested virtualization in its hypervisor."
+    if sys.platform == "darwin":
+        result = run(["sysctl", "-n", "kern.hv_support"])
+        fit = result.stdout.strip() == "1"
+    elif os.path.exists("/proc/cpuinfo"):
+        flags = read_text("/proc/cpuinfo").split()
+        fit = os.path.exists("/dev/kvm")
+        if not fit and ("vmx" in flags or "svm" in flags):
+            mend = "Load it: sudo modprobe kvm_%s" % ("intel" if "vmx" in flags else "amd")
+        elif fit and not os.access("/dev/kvm", os.R_OK | os.W_OK):
+            fit, mend = False, "Open /dev/kvm to yourself: sudo usermod -aG kvm $USER"
+    else:
+        return
+    yield Finding("ok", "virtualization", "there") if fit else Finding(
+        "note", "virtualization", "not there for you; VMs are emulated in software", mend)
+
+
+def check_drivers(store):
+    for name in driver_names():
+        try:
+            yield from load_driver(name).checks()
+        except MachineError as error:
+            yield Finding("bad", "driver " + name, error.message, error.hint)
+
+
+def check_clock(store):
+    """The only clocks at hand without a network are the dates of what was written here."""
+    import time
+    later = [path for path in (os.path.join(store.certs, "ca.pem"), os.path.realpath(__file__))
+             if os.path.exists(path) and os.path.getmtime(path) > time.time() + 300]
+    yield Finding("bad", "clock", "is before the date of %s: certificates are not valid yet"
+                  % later[0], "Set it: sudo timedatectl set-ntp true") if later else Finding(
+        "ok", "clock", time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()))
+
+
+def check_files(store):
+    """The store's folder, files that others may read, and what is no machine."""
+    bad = []
+    try:
+        store.check_writable()
+    except MachineError as error:
+        bad.append(Finding("bad", "store", error.message, error.hint))
+    for folder in [store.certs] + [store.folder(name) for name in store.names()]:
+        for name in os.listdir(folder) if os.path.isdir(folder) else ():
+            path = os.path.join(folder, name)
+            secret = "key" in name or name.startswith(("config.json", "id_"))
+            facts = os.lstat(path)
+            if not WINDOWS and os.geteuid() not in (0, facts.st_uid):
+                bad.append(Finding("bad", "store", "%s belongs to another user" % path,
+                                   "Take it: sudo chown -R $(id -u) " + quote(store.path)))
+            elif not WINDOWS and secret and not name.endswith(".pub") and facts.st_mode & 0o077:
+                bad.append(Finding("bad", "store", "%s is open to other users" % path,
+                                   "Close it: chmod 600 " + quote(path)))
+    for name in store.names():
+        if not os.path.exists(os.path.join(store.folder(name), "config.json")):
+            bad.append(Finding("bad", "store", "%s has no config.json" % store.folder(name),
+                               "Remove it: docker-machine rm -f " + quote(name)))
+    return bad or [Finding("ok", "store", store.path)]
+
+
+def check_certificates(store):
+    paths = [(os.path.join(store.certs, name), "--client-certs") for name in ("ca.pem", "cert.pem")]
+    paths += [(os.path.join(store.folder(name), "server.pem"), quote(name))
+              for name in store.names()]
+    there = [pair for pair in paths if os.path.exists(pair[0])]
+    for (path, what), days in zip(there, each(lambda pair: days_left(pair[0]), there, 8)):
+        if isinstance(days, Exception):
+            yield Finding("bad", "certificates", "%s cannot be read: %s" % (path, days),
+                          "Make it anew: docker-machine regenerate-certs " + what)
+        elif days < 30:
+            yield Finding("bad" if days < 0 else "note", "certificates", "%s %s" % (
+                path, "expires in %d days" % days if days >= 0 else "has expired"),
+                "Renew it: docker-machine regenerate-certs " + what)
+    if there:
+        yield Finding("ok", "certificates", "%d looked at" % len(there))
+
+
+def days_left(path):
+    """Days until a certificate expires. Raises MachineError if openssl cannot read it."""
+    import time
+    result = openssl("x509", "-noout", "-enddate", "-in", path)
+    if not result.ok:
+        raise MachineError(result.last_words(1))
+    end = import_ssl().cert_time_to_seconds(result.stdout.strip().partition("=")[2])
+    return (end - time.time()) / 86400
+
+
+def check_proxies(store):
+    """docker sends what is for an engine to a proxy, unless NO_PROXY names the engine's address."""
+    named = [name for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
+             if os.environ.get(name)]
+    for name in named:
+        if "://" not in os.environ[name]:
+            yield Finding("note", "proxy", "%s has no scheme" % name, "Begin it with http://")
+    exempt = os.environ.get(no_proxy_variable(), "").split(",")
+    for name in store.names() if named else ():
+        host = split_url(list_row(store, name)[0]["URL"])[0]
+        if host and not host.startswith("127.") and not any(
+                part.strip() == "*" or part.strip() and host.endswith(part.strip())
+                for part in exempt):
+            yield Finding("note", "proxy", "%s is set, and NO_PROXY does not name %s" % (
+                named[0], name), 'Set it: eval "$(docker-machine env --no-proxy %s)"' % name)
+    if named:
+        yield Finding("ok", "proxy", ", ".join(named) + " set")
+
+
+def check_machines(store):
+    """Machines that run but whose engine does not answer, and those that were left half-made."""
+    names = [name for name in store.names()
+             if os.path.exists(os.path.join(store.folder(name), "config.json"))]
+    for row in list_rows(store, names, 10):
+        name = row["Name"]
+        unfinished = read_unfinished(store.folder(name))
+        if unfinished:
+            yield Finding("bad", name, "was not finished (%s)" % unfinished, "Finish it: "
+                          "docker-machine provision %s; or remove it: docker-machine rm %s" % (
+                              name, name))
+        elif row["Error"]:
+            yield Finding("bad", name, row["Error"],
+                          "Look closer: docker-machine provision " + quote(name))
+        else:
+            yield Finding("ok", name, row["State"])
+
+
 def report_crash(context, command, error):
     """Leave a report of an unexpected exception in the store, and send it where the user has set
     a Bugsnag key. A file "no-error-report" in the store forbids both. Raises nothing."""
@@ -5554,6 +5765,8 @@ COMMANDS = {command.name: command for command in (
     Command("config", command_config, ONE, "Print the connection config for machine",
             (SWARM_FLAG,)),
     Command("create", command_create, "NAME", "Create a machine", raw=True),
+    Command("doctor", command_doctor, "", "Check this computer, the store and the machines, and "
+            "tell how to mend what is wrong", (FORMAT_FLAG,)),
     Command("env", command_env, ONE,
             "Display the commands to set up the environment for the Docker client", (
                 SWARM_FLAG, FORMAT_FLAG,
@@ -5570,6 +5783,7 @@ COMMANDS = {command.name: command for command in (
         Flag("quiet", False, "Enable quiet mode", short="q"),
         Flag("filter", [], "Filter output by driver, label, name, state or swarm: key=value"),
         TIMEOUT_FLAG, FORMAT_FLAG)),
+    Command("pause", command_pause, SOME, "Pause a machine; start resumes it"),
     Command("provision", command_provision, SOME, "Re-provision existing machines"),
     Command("regenerate-certs", command_regenerate_certs, SOME,
             "Regenerate TLS Certificates for a machine", (

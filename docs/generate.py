@@ -12,6 +12,8 @@ sys.path.insert(0, os.path.dirname(HERE))
 
 import docker_machine as core  # noqa: E402
 
+EXTRAS = sorted(name[:-3] for name in os.listdir(core.own_extras()) if name.endswith(".py"))
+DRIVER_NAMES = list(core.DRIVERS) + EXTRAS
 INTRODUCTION = """\
 # Reference
 
@@ -36,7 +38,7 @@ def flag_groups(command):
     if command.name != "create":
         return [("", command.flags)] if command.flags else []
     groups = [("Flags of every driver", core.CREATE_FLAGS)]
-    return groups + [("Flags of the driver `%s`" % name, driver.flags) for name, driver in core.DRIVERS.items()]
+    return groups + [("Flags of the driver `%s`" % name, core.load_driver(name).flags) for name in DRIVER_NAMES]
 
 
 def names_of(flag):

@@ -20,6 +20,7 @@ from docker_machine import (
     STOPPED,
     WINDOWS,
     Driver,
+    Finding,
     Flag,
     Lock,
     MachineError,
@@ -83,8 +84,8 @@ class QemuDriver(Driver):
              field="Mirror"),
         Flag("qemu-ssh-user", "", "Login that a cloud-init image is given (default: docker)",
              "QEMU_SSH_USER", field="SSHUser"),
-        Flag("qemu-accel", "", "Accelerator: kvm, hvf, whpx, or tcg for none (default: the one that "
-             "works)", "QEMU_ACCEL", field="Accel"),
+        Flag("qemu-accel", "", "Accelerator: kvm, hvf, whpx, or tcg for none (default: the one "
+             "that works)", "QEMU_ACCEL", field="Accel"),
         Flag("qemu-arch", "", "Processor, x86_64 or aarch64 (default: this computer's)",
              "QEMU_ARCH", field="Arch"),
         Flag("qemu-cpu-type", "", "QEMU's CPU model (default: host, or max under emulation)",
@@ -102,6 +103,19 @@ class QemuDriver(Driver):
     )
     fields = (("EnginePort", 0), ("Base", ""), ("UUID", ""))
 
+    @classmethod
+    def checks(cls):
+        driver = cls.new("doctor", "", "")
+        try:
+            version = run([driver.program(), "--version"]).stdout.splitlines()[0]
+            driver.qemu_img()
+        except MachineError as error:
+            return [Finding("note", "qemu", error.message, error.hint)]
+        accel, reason = choose_accelerator(driver)
+        if accel == "tcg":
+            return [Finding("note", "qemu", "%s, without acceleration: %s" % (version, reason))]
+        return [Finding("ok", "qemu", "%s, accelerated by %s" % (version, accel))]
+
     # --- before the machine is made
 
     def set_config_from_flags(self, options):
@@ -118,7 +132,8 @@ class QemuDriver(Driver):
         _one_of("accel", self["Accel"], ("", "kvm", "hvf", "whpx", "tcg"))
         kind, colon, device = self["Network"].partition(":")
         if self["Network"] and not (kind in ("bridge", "tap") and is_word(device)):
-            raise UsageError('--qemu-network "%s" is not bridge:NAME or tap:NAME.' % self["Network"])
+            raise UsageError('--qemu-network "%s" is not bridge:NAME or tap:NAME.'
+                             % self["Network"])
         if self["SSHUser"] and not is_word(self["SSHUser"]):
             raise UsageError('--qemu-ssh-user "%s" is not a user name.' % self["SSHUser"])
         for text in self["Forward"]:
@@ -159,7 +174,7 @@ class QemuDriver(Driver):
         self.qemu_img()
         memory = total_memory()
         if memory and self["Memory"] > memory:
-            raise PreCreateError("--qemu-memory %d is more than the %d MB that this computer has." % (
+            raise PreCreateError("--qemu-memory %d is more than the %d MB of this computer." % (
                 self["Memory"], memory), "Give less: --qemu-memory %d" % max(
                     min(2048, memory // 2), LEAST_MEMORY))
         for address, port, _, kind in map(parse_forward, self["Forward"]):
@@ -194,8 +209,8 @@ class QemuDriver(Driver):
             os.unlink(disk)
         # Relative to the disk, so that the store can be moved.
         base = os.path.relpath(image.file, os.path.realpath(self.folder))
-        result = run([self.qemu_img(), "create", "-q", "-f", "qcow2", "-b", base.replace(os.sep, "/"),
-                      "-F", image.format, disk, "%dM" % self["DiskSize"]])
+        result = run([self.qemu_img(), "create", "-q", "-f", "qcow2", "-F", image.format,
+                      "-b", base.replace(os.sep, "/"), disk, "%dM" % self["DiskSize"]])
         if not result.ok:
             raise MachineError("The disk cannot be made: " + result.last_words())
 
@@ -242,13 +257,14 @@ class QemuDriver(Driver):
         for address, port, _, kind in map(parse_forward, self.get("Forward", [])):
             if not is_free(port, address, kind):
                 raise MachineError("Port %d of %s, which is to be forwarded, is taken by another "
-                                   "program." % (port, address), "End that program, then try again.")
+                                   "program." % (port, address),
+                                   "End that program, then try again.")
 
     def _accelerator(self):
         accel, reason = choose_accelerator(self)
         if accel == "tcg":
-            self.log("Without hardware acceleration (%s) the machine is emulated in software: expect "
-                     "a tenth of the speed." % reason)
+            self.log("Without hardware acceleration (%s) the machine is emulated in software: "
+                     "expect a tenth of the speed." % reason)
         return accel
 
     def stop(self):
@@ -343,7 +359,7 @@ class QemuDriver(Driver):
         name = "qemu-system-" + self.arch()
         found = find_qemu() if self.arch() == host_arch() else None
         if not found and WINDOWS:
-            found = shutil.which(name, path=os.path.join(os.environ.get("ProgramFiles", ""), "qemu"))
+            found = shutil.which(name, path=os.environ.get("ProgramFiles", "") + "\\qemu")
         found = found or shutil.which(name)
         if not found:
             raise missing_program(name)
@@ -365,7 +381,8 @@ class QemuDriver(Driver):
             raise UsageError("--qemu-extra-args cannot be split: %s." % error)
 
     def cache(self):
-        return os.path.join(os.path.realpath(os.path.join(self.folder, "..", "..")), "cache", "qemu")
+        store = os.path.realpath(os.path.join(self.folder, "..", ".."))
+        return os.path.join(store, "cache", "qemu")
 
     def path(self, name):
         return os.path.join(self.folder, name)
@@ -432,7 +449,7 @@ class QemuDriver(Driver):
 
 
 def connect_to(path, seconds):
-    """A socket connected to a unix socket, whose path may be longer than the 104 bytes or so that an
+    """A connection to a unix socket, whose path may be longer than the 104 bytes or so that an
     address can hold."""
     import socket
     if WINDOWS:
@@ -516,7 +533,8 @@ def is_address(text):
 
 def is_free(port, address=LOOPBACK, kind="tcp"):
     import socket
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM) as one:
+    kinds = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
+    with socket.socket(socket.AF_INET, kinds[kind]) as one:
         if not WINDOWS and kind == "tcp":
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -656,7 +674,9 @@ class Arguments:
             facts = parse_json(read_text(os.path.join(folder, "image.json")))
             return ["-kernel", os.path.join(folder, "vmlinuz"),
                     "-initrd", os.path.join(folder, "initrd.img"), "-append", facts["append"]]
-        return ["-bios", arm_firmware(self.driver.program())] if self.driver.arch() == "aarch64" else []
+        if self.driver.arch() == "aarch64":
+            return ["-bios", arm_firmware(self.driver.program())]
+        return []
 
 
 def arm_firmware(program):
@@ -668,7 +688,7 @@ def arm_firmware(program):
         if os.path.exists(path):
             return path
     raise MachineError("There is no UEFI firmware for arm64 on this computer.",
-                       "Install it: " + (install_line("qemu-system-aarch64") or "edk2, for aarch64"))
+                       "Install it: " + (install_line("qemu-system-aarch64") or "edk2"))
 
 
 # --- Images and their seeds
@@ -741,7 +761,8 @@ class BuiltImage:
             if not os.path.exists(folder):
                 need_space(driver.cache(), BUILD_SPACE)
                 driver.log("Building the image %s, once for all machines..." % driver["Image"])
-                build_image(distribution, suite, arch, general, driver["Mirror"], folder, driver.log)
+                build_image(distribution, suite, arch, general, driver["Mirror"], folder,
+                            driver.log)
         self.file = os.path.join(folder, "disk.raw")
         self.engine = parse_json(read_text(os.path.join(folder, "image.json")))["docker"]
 
@@ -754,9 +775,10 @@ class BuiltImage:
         host_key = driver.path(HOST_KEY)
         tar = Tar()
         tar.add("etc/hostname", name)
-        tar.add("etc/hosts", "127.0.0.1 localhost\n127.0.1.1 %s\n::1 localhost ip6-localhost" % name)
+        tar.add("etc/hosts", "127.0.0.1 localhost\n::1 localhost\n127.0.1.1 " + name)
         tar.add(home + "/.ssh/", "", 0o700, owner)
-        tar.add(home + "/.ssh/authorized_keys", read_text(driver.get_ssh_key_path() + ".pub"), 0o600, owner)
+        tar.add(home + "/.ssh/authorized_keys", read_text(driver.get_ssh_key_path() + ".pub"), 0o600,
+                owner)
         tar.add("etc/ssh/ssh_host_ed25519_key", read_text(host_key), 0o600)
         tar.add("etc/ssh/ssh_host_ed25519_key.pub", read_text(host_key + ".pub"))
         listen = "fd://" if self.engine["socket"] else "unix:///var/run/docker.sock"
@@ -823,8 +845,8 @@ def need_space(folder, least):
         folder = os.path.dirname(folder)
     free = shutil.disk_usage(folder).free >> 20
     if free < least:
-        raise MachineError("%s has %d MB left on its disk; the image needs %d." % (folder, free, least),
-                           "Make room, or name another place: docker-machine --storage-path FOLDER")
+        raise MachineError("%s has %d MB left on its disk; the image needs %d." % (
+            folder, free, least), "Make room, or name another place: docker-machine --storage-path FOLDER")
 
 
 def parse_recipe(text):
