@@ -44,8 +44,8 @@ __all__ = [
     "PreCreateError", "RUNNING", "Result", "SAVED", "SSH", "STARTING", "STATES", "STOPPED",
     "STOPPING", "TIMEOUT", "UsageError", "WINDOWS", "cloud_config", "download", "each", "find_qemu",
     "host_arch", "host_name", "install_line", "json_text", "main", "missing_program",
-    "need", "out", "parse_json", "published_checksum", "quote", "read_text", "run", "seed_iso",
-    "wait_for", "write_atomic",
+    "need", "out", "parse_checksum", "parse_json", "published_checksum", "quote", "read_text",
+    "run", "seed_iso", "wait_for", "write_atomic",
 ]
 
 WINDOWS = os.name == "nt"
@@ -468,6 +468,7 @@ def download(url, path, checksum="", seconds=7200):
     again where it broke. `checksum` is ALGORITHM:HEX. Raises MachineError."""
     import http.client
     import time
+    algorithm, wanted = parse_checksum(checksum) if checksum else ("", "")
     part, deadline, tries = path + ".part", time.monotonic() + seconds, 0
     make_folder(os.path.dirname(path))
     while True:
@@ -482,14 +483,14 @@ def download(url, path, checksum="", seconds=7200):
                     or time.monotonic() > deadline or url.startswith("file:"):
                 reason = getattr(error, "reason", None) or error
                 raise MachineError("%s cannot be fetched: %s" % (
-                    url, getattr(reason, "strerror", None) or reason),
+                    url, getattr(reason, "strerror", "") or reason or type(error).__name__),
                     "Check the address, the network, the proxy variables and the room on the disk.")
             time.sleep(tries)
-    found = file_digest(part, checksum.partition(":")[0]) if checksum else ""
-    if found != checksum.partition(":")[2].lower():
+    found = file_digest(part, algorithm) if checksum else ""
+    if found != wanted:
         os.unlink(part)
         raise MachineError("%s has the checksum %s instead of %s; it was not kept."
-                           % (url, found, checksum.partition(":")[2]),
+                           % (url, found, wanted),
                            "Try again; if it stays so, the file or the list of checksums is bad.")
     os.replace(part, path)
 
@@ -539,11 +540,19 @@ def published_checksum(url):
     return ""
 
 
+def parse_checksum(text):
+    """(algorithm, hex digits) of sha256:HEX or sha512:HEX. Raises UsageError."""
+    algorithm, _, digits = text.lower().partition(":")
+    length = {"sha256": 64, "sha512": 128}.get(algorithm)
+    if len(digits) != length or set(digits) - set("0123456789abcdef"):
+        raise UsageError('"%s" is no checksum.' % text, "Write it as sha256:HEX or sha512:HEX, "
+                         "with 64 or 128 digits.")
+    return algorithm, digits
+
+
 def file_digest(path, algorithm):
-    """The hex digest of a file. Raises MachineError for an algorithm that is not there."""
+    """The hex digest of a file."""
     import hashlib
-    if algorithm not in hashlib.algorithms_guaranteed or algorithm.startswith("shake"):
-        raise MachineError('"%s" is no kind of checksum.' % algorithm, "Write sha256:HEX.")
     digest = hashlib.new(algorithm)
     with open(path, "rb") as file:
         for block in iter(lambda: file.read(1 << 20), b""):
@@ -1492,6 +1501,9 @@ class Driver:
     def start(self):
         raise MachineError("%s driver does not support start" % self.name, self.by_hand)
 
+    def check_boot(self):
+        """Raise MachineError if a machine that is awaited will never answer."""
+
     def stop(self):
         raise MachineError("%s driver does not support stop" % self.name, self.by_hand)
 
@@ -2324,15 +2336,19 @@ FILE_KEYS = {  # dockerd flag -> its key in daemon.json where that has another n
 OWN_OPTIONS = ("tls", "tlsverify", "tlscacert", "tlscert", "tlskey")
 
 
-def probe(ssh, seconds=0):
+def probe(ssh, seconds=0, before_try=lambda: None):
     """Ask the host what provisioning needs to know: {fact: text}. Asked once for each SSH.
 
-    Tries for `seconds` while the host boots. Raises SSHError, or MachineError for a host without
-    a POSIX shell.
+    Tries for `seconds` while the host boots. Raises SSHError, what `before_try` raises, or
+    MachineError for a host without a POSIX shell.
     """
+    def attempt():
+        before_try()
+        return _probe_once(ssh, patient=True)
+
     if ssh.facts is None:
-        ssh.facts = wait_for(lambda: _probe_once(ssh, patient=True), seconds,
-                             "SSH did not answer.") if seconds else _probe_once(ssh)
+        ssh.facts = wait_for(attempt, seconds, "SSH did not answer within %d s." % seconds) \
+            if seconds else _probe_once(ssh)
     return ssh.facts
 
 
@@ -2816,8 +2832,9 @@ def cloud_config(driver, **more):
         "ssh_pwauth": False, "disable_root": user != "root", "ssh_deletekeys": True,
         "ssh_keys": {"ed25519_private": read_text(host_key),
                      "ed25519_public": read_text(host_key + ".pub").strip()},
-        "users": [{"name": user, "ssh_authorized_keys": [key], "lock_passwd": True,
-                   "sudo": "ALL=(ALL) NOPASSWD:ALL", "shell": "/bin/bash"}],
+        # primary_group: useradd fails where there is a group of the user's name already.
+        "users": [{"name": user, "primary_group": user, "ssh_authorized_keys": [key],
+                   "lock_passwd": True, "sudo": "ALL=(ALL) NOPASSWD:ALL", "shell": "/bin/bash"}],
     }  # type: dict
     return "#cloud-config\n%s\n" % json_text(dict(config, **more))
 
@@ -3003,6 +3020,7 @@ LOADING = {}  # type: dict
 
 
 def own_extras():
+    """The folder extras/ beside this file, wherever a symlink to it lies."""
     return os.path.join(os.path.dirname(os.path.realpath(__file__)), "extras")
 
 
@@ -3037,15 +3055,16 @@ def load_driver(name):
         path = os.path.join(folder, name + ".py")
         if os.path.isfile(path):
             import threading
-            with LOADING.setdefault(name, threading.Lock()):  # one class for all threads
+            with LOADING.setdefault("lock", threading.Lock()):  # one class for all threads
                 DRIVERS[name] = DRIVERS.get(name) or _driver_from_file(name, path)
             return DRIVERS[name]
     raise MachineError(
         'Driver "%s" not found. Do you have the plugin binary "docker-machine-driver-%s" '
         "accessible in your PATH?" % (name, name),
         nearest(name, driver_names(), "Did you mean --driver %s?")
-        or "Drivers here: %s. Another one is a file of that name and .py in %s, or in a folder of "
-        "MACHINE_DRIVER_PATH." % (", ".join(driver_names()), own_extras()))
+        or "Drivers here: %s. Another one is a file of that name and .py in %sa folder of "
+        "MACHINE_DRIVER_PATH." % (", ".join(driver_names()), own_extras() + " or "
+                                  if os.path.isdir(own_extras()) else ""))
 
 
 def _driver_from_file(name, path):
@@ -3056,7 +3075,8 @@ def _driver_from_file(name, path):
     sys.modules["docker_machine"] = sys.modules[__name__]
     hint = "Take a newer one, of the same release as docker_machine.py, or mend that file."
     try:
-        spec = importlib.util.spec_from_file_location("docker_machine_driver_" + name, path)
+        spec = importlib.util.spec_from_file_location(
+            "docker_machine_driver_" + name, path)  # type: typing.Any
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         sys.modules[spec.name] = module
@@ -3324,7 +3344,7 @@ class Machine:
         """Wait until ssh answers and find out what the host is: (facts, Provisioner)."""
         with stage("Error detecting OS: "):
             out.say("Waiting for SSH to be available...")
-            facts = probe(self.driver.ssh(), seconds)
+            facts = probe(self.driver.ssh(), seconds, self.driver.check_boot)
             out.say("Detecting the provisioner...")
             return facts, find_provisioner(facts)
 
@@ -4614,14 +4634,14 @@ def show_error(error):
 # --- create
 
 def create_driver_name(words, environ):
-    """The driver that a `create` line names, found before its flags can be known."""
+    """The driver that a `create` line names, or None, found before its flags can be known."""
     for number, word in enumerate(words):
         name, equals, value = word.partition("=")
         if name in ("-d", "--d", "-driver", "--driver"):
             if not equals and number + 1 == len(words):
                 raise UsageError("flag needs an argument: -" + name.lstrip("-"))
             return value if equals else words[number + 1]
-    return environ.get("MACHINE_DRIVER") or default_driver()
+    return environ.get("MACHINE_DRIVER") or None
 
 
 def default_driver():
@@ -4645,12 +4665,14 @@ def create_flags(driver_class):
 
 def command_create(context, words):
     wants_help = any(word.lstrip("-") in ("h", "help") for word in words if word.startswith("-"))
+    named = create_driver_name(words, os.environ)
     try:
-        driver_class = load_driver(create_driver_name(words, os.environ))
+        driver_class = load_driver(default_driver() if named is None else named)
     except MachineError as error:
         if not wants_help:
             raise
-        out.warn("%s These are the flags of all drivers." % error.message)
+        if named:
+            out.warn("%s These are the flags of all drivers." % error.message)
         driver_class = Driver
     flags = create_flags(driver_class)
     if wants_help:
@@ -5690,7 +5712,8 @@ def completions(context, before, typed):
     flags = GLOBAL_FLAGS if command is None else command.flags + COMMON_FLAGS
     if command and command.name == "create":
         try:
-            driver = load_driver(create_driver_name(rest + [""], os.environ))
+            named = create_driver_name(rest + [""], os.environ)
+            driver = load_driver(default_driver() if named is None else named)
         except MachineError:
             driver = Driver
         flags = tuple(create_flags(driver)) + COMMON_FLAGS

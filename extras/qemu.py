@@ -36,6 +36,7 @@ from docker_machine import (
     missing_program,
     need,
     out,
+    parse_checksum,
     parse_json,
     published_checksum,
     quote,
@@ -138,6 +139,8 @@ class QemuDriver(Driver):
             raise UsageError('--qemu-ssh-user "%s" is not a user name.' % self["SSHUser"])
         for text in self["Forward"]:
             parse_forward(text)
+        if self["Checksum"]:
+            parse_checksum(self["Checksum"])
         self.extra_arguments()
         self._set_share_folder()
         self["Image"] = self["Image"] or self.default_image()
@@ -244,6 +247,13 @@ class QemuDriver(Driver):
             if os.path.exists(self.path(file)):
                 os.unlink(self.path(file))
         self._launch(Arguments(self, accel).all())
+
+    def check_boot(self):
+        if not self._pid():
+            with open(self.path("console.log"), "rb") as file:
+                said = file.read().decode(errors="replace").split()[-40:]
+            raise MachineError("The machine went off while it booted. Its console said last: %s"
+                               % (" ".join(said) or "nothing"))
 
     def _settle_ports(self):
         """Take other ports where a program has taken ours while the machine was off."""
@@ -580,8 +590,11 @@ def choose_accelerator(driver):
         result = run(argv, '{"execute": "qmp_capabilities"}\n{"execute": "quit"}\n', 20)
     except MachineError as error:
         return "tcg", error.message
-    words = result.last_words(1).replace(argv[0] + ": ", "")
-    return (accel, "") if result.ok else ("tcg", "%s does not work: %s" % (accel, words))
+    if result.ok:
+        return accel, ""
+    words = (result.stderr.strip().splitlines() or ["exit code %d" % result.code])[0]
+    return "tcg", "%s does not work: %s" % (accel, words.rpartition("qemu-system-")[2].partition(
+        ": ")[2].replace("error: ", "") or words)
 
 
 class Arguments:
@@ -668,12 +681,13 @@ class Arguments:
 
     def boot(self):
         """A built image comes with its kernel; others have a boot loader, for which arm64 needs
-        firmware."""
+        firmware. What the CPU's mitigations are for does not happen under emulation."""
         folder = os.path.dirname(os.path.join(self.driver.cache(), self.driver["Base"]))
         if os.path.exists(os.path.join(folder, "image.json")):
             facts = parse_json(read_text(os.path.join(folder, "image.json")))
             return ["-kernel", os.path.join(folder, "vmlinuz"),
-                    "-initrd", os.path.join(folder, "initrd.img"), "-append", facts["append"]]
+                    "-initrd", os.path.join(folder, "initrd.img"), "-append", facts["append"]
+                    + (" mitigations=off" if self.accel == "tcg" else "")]
         if self.driver.arch() == "aarch64":
             return ["-bios", arm_firmware(self.driver.program())]
         return []
@@ -705,7 +719,7 @@ class CloudImage:
         key = hashlib.sha256((url + driver["Checksum"]).encode()).hexdigest()[:8]
         folder = os.path.join(driver.cache(), "%s-%s" % (key, name))
         self.file = os.path.join(folder, name)
-        with cache_lock(folder):
+        with CacheLock(folder):
             if not os.path.exists(self.file):
                 self._fetch(url)
             self.format = self._check()
@@ -727,7 +741,7 @@ class CloudImage:
             is_disk = kind == "qcow2" or file.read(512)[510:] == b"\x55\xaa"
         if kind not in ("qcow2", "raw") or not is_disk or facts.get("backing-filename"):
             os.unlink(self.file)
-            raise MachineError("%s is no disk image in the format qcow2 or raw."
+            raise MachineError("%s holds no disk image in the format qcow2 or raw."
                                % self.driver["Image"], "Check the address.")
         if facts["virtual-size"] > self.driver["DiskSize"] << 20:
             raise MachineError("--qemu-disk-size %d is less than the image's own size." % (
@@ -757,7 +771,7 @@ class BuiltImage:
         arch, general = ARCHITECTURES[driver.arch()], bool(driver["ShareFolder"])
         folder = os.path.join(driver.cache(), "-".join(
             [distribution, suite, arch] + ["general"] * general + [recipe_mark()]))
-        with cache_lock(folder):
+        with CacheLock(folder):
             if not os.path.exists(folder):
                 need_space(driver.cache(), BUILD_SPACE)
                 driver.log("Building the image %s, once for all machines..." % driver["Image"])
@@ -777,8 +791,8 @@ class BuiltImage:
         tar.add("etc/hostname", name)
         tar.add("etc/hosts", "127.0.0.1 localhost\n::1 localhost\n127.0.1.1 " + name)
         tar.add(home + "/.ssh/", "", 0o700, owner)
-        tar.add(home + "/.ssh/authorized_keys", read_text(driver.get_ssh_key_path() + ".pub"), 0o600,
-                owner)
+        tar.add(home + "/.ssh/authorized_keys", read_text(driver.get_ssh_key_path() + ".pub"),
+                0o600, owner)
         tar.add("etc/ssh/ssh_host_ed25519_key", read_text(host_key), 0o600)
         tar.add("etc/ssh/ssh_host_ed25519_key.pub", read_text(host_key + ".pub"))
         listen = "fd://" if self.engine["socket"] else "unix:///var/run/docker.sock"
@@ -833,9 +847,23 @@ class Tar:
         return self._buffer.getvalue()
 
 
-def cache_lock(folder):
-    """One builder of an image at a time; the others wait for it."""
-    return Lock(folder + ".lock", "The image " + os.path.basename(folder), 3600)
+class CacheLock(Lock):
+    """One maker of an image at a time; the others wait. Nothing stays of one that was not made."""
+
+    def __init__(self, folder):
+        super().__init__(folder + ".lock", "The image " + os.path.basename(folder), 3600)
+        self.folder = folder
+
+    def __exit__(self, *unused):
+        self.remove()
+        super().__exit__()
+        store = os.path.dirname(os.path.dirname(os.path.dirname(self.folder)))
+        for folder in (self.folder, os.path.join(store, "cache", "qemu"),
+                       os.path.join(store, "cache"), store):
+            try:
+                os.rmdir(folder)
+            except OSError:
+                pass  # it is used
 
 
 def need_space(folder, least):
@@ -846,7 +874,7 @@ def need_space(folder, least):
     free = shutil.disk_usage(folder).free >> 20
     if free < least:
         raise MachineError("%s has %d MB left on its disk; the image needs %d." % (
-            folder, free, least), "Make room, or name another place: docker-machine --storage-path FOLDER")
+            folder, free, least), "Make room, or name another place for all: --storage-path FOLDER")
 
 
 def parse_recipe(text):
@@ -860,34 +888,38 @@ def parse_recipe(text):
 
 # --- Image builder
 
+# No recommended packages are installed. The pattern is for apt: docker-cli where it is a package.
 PACKAGES = (
-    "systemd-sysv udev dbus libpam-systemd openssh-server docker.io iptables apparmor iproute2 sudo "
-    "ca-certificates kmod e2fsprogs busybox-static cpio netbase tzdata systemd-timesyncd procps")
+    "systemd-sysv udev dbus openssh-server docker.io ?exact-name(docker-cli) iptables apparmor "
+    "iproute2 sudo ca-certificates kmod e2fsprogs busybox-static cpio netbase tzdata "
+    "systemd-timesyncd procps")
 DISTRIBUTIONS = {
     "debian": {
         "mirrors": (("http://deb.debian.org/debian", "{}"),
                     ("http://deb.debian.org/debian", "{}-updates"),
                     ("http://deb.debian.org/debian-security", "{}-security")),
-        "components": "main", "rolling": ("sid", "unstable", "testing"),
+        "origin": "Debian", "components": "main", "rolling": ("sid", "unstable", "testing"),
         "kernel": "linux-image-cloud-", "general": "linux-image-",
-        "keyring": "debian-archive-keyring",
-        "whole": ("bullseye", "bookworm"),  # releases where docker.io has the docker command too
+        "keyring": "debian-archive-keyring", "package": "debian-archive-keyring",
     },
     "ubuntu": {
         "mirrors": (("http://archive.ubuntu.com/ubuntu", "{}"),
                     ("http://archive.ubuntu.com/ubuntu", "{}-updates"),
                     ("http://security.ubuntu.com/ubuntu", "{}-security")),
-        "components": "main universe", "rolling": (),
+        "origin": "Ubuntu", "components": "main universe", "rolling": (),
         "kernel": "linux-image-virtual", "general": "linux-image-virtual",
-        "keyring": "ubuntu-archive-keyring", "whole": ("focal", "jammy", "noble"),
+        "keyring": "ubuntu-archive-keyring", "package": "ubuntu-keyring",
     },
 }  # type: dict
 MODULES = "virtio_pci virtio_mmio virtio_blk crc32c_generic ext4"
-# Nothing of this computer's mke2fs.conf: the guest's own tools must know every feature.
+# Nothing of this computer's mke2fs.conf: an older guest's own tools must know each feature.
+MKE2FS_CONF = "[fs_types]\next4 = {\ninode_size = 256\n}\n"
 EXT4_FEATURES = (
     "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,"
     "large_file,huge_file,dir_nlink,extra_isize,metadata_csum")
-COMMAND_LINE = ("root=LABEL=machine-root rw console=%s quiet net.ifnames=0 systemd.show_status=no")
+COMMAND_LINE = "root=LABEL=machine-root rw console=%s quiet net.ifnames=0"
+OUTPUT = {"disk.raw": "", "vmlinuz": "", "initrd.img": "", "manifest": "",
+          "mke2fs.conf": MKE2FS_CONF}
 
 # The first process: finds the root disk, reads the seed at the first boot, hands over to systemd.
 INIT_SH = r"""#!/bin/busybox sh
@@ -896,7 +928,6 @@ $bb mount -t devtmpfs dev /dev
 $bb mount -t proc proc /proc
 $bb mount -t sysfs sys /sys
 while read -r module; do $bb insmod "/modules/$module"; done </modules/order
-flags=rw
 root=
 read -r line </proc/cmdline
 for word in $line; do
@@ -910,13 +941,22 @@ while :; do
     [ $tries -lt 100 ] || { echo "no root disk $root" >/dev/console; exec $bb sh; }
     $bb sleep 0.1
 done
-# a file system that the kernel marked as damaged stays read-only until systemd has checked it
+# s_state of the superblock: the kernel has met errors in this file system
 case $($bb dd if="$disk" bs=1 skip=1082 count=1 2>/dev/null | $bb hexdump -e '1/1 "%d"') in
-    2|3|6|7) flags=ro ;;
+    2|3|6|7)
+        echo "checking $disk" >/dev/console
+        $bb mount -t ext4 -o ro,noload "$disk" /root && while read -r file; do
+            $bb mkdir -p "${file%/*}"
+            $bb cp -L "/root$file" "$file"
+        done </fsck
+        $bb umount /root
+        /sbin/e2fsck -y "$disk" >/dev/console 2>&1
+        ;;
 esac
-$bb mount -t ext4 -o "$flags,noatime" "$disk" /root || exec $bb sh
+# a new disk reads as zeros: no need to write the inode tables of the part that it grows by
+$bb mount -t ext4 -o noatime,noinit_itable "$disk" /root || exec $bb sh
 $bb mount -o move /dev /root/dev
-if [ ! -e /root/var/lib/machine-seed ] && [ $flags = rw ]; then
+if [ ! -e /root/var/lib/machine-seed ]; then
     seed=
     for serial in /sys/block/vd*/serial; do
         [ "$($bb cat "$serial" 2>/dev/null)" != machine-seed ] || seed=${serial%/serial}
@@ -937,8 +977,7 @@ $bb umount /sys
 exec $bb switch_root -c /dev/console /root /sbin/init
 """
 
-# Runs beside the new system ($1), as root or as root of the user's namespace. What it makes goes
-# out through inherited descriptors: the namespace's root cannot reach into a user's home folder.
+# Runs beside the new system ($1), as root or as the root of a user's namespace.
 CUSTOMIZE_SH = r"""set -eu
 root=$1
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
@@ -952,42 +991,65 @@ put /etc/sudoers.d/machine <<'END'
 docker ALL=(ALL) NOPASSWD: ALL
 END
 chmod 440 "$root/etc/sudoers.d/machine"
-inside passwd -q -l root >/dev/null 2>&1 || :
+inside passwd -l root >/dev/null
 put /etc/ssh/sshd_config.d/machine.conf <<'END'
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
 UseDNS no
 END
-echo 'LABEL=machine-root / ext4 noatime,errors=remount-ro,x-systemd.growfs 0 1' >"$root/etc/fstab"
+# / is not listed: it is mounted, checked and grown without fstab's units
+echo '# what else to mount' >"$root/etc/fstab"
 echo machine >"$root/etc/hostname"
 printf '127.0.0.1 localhost\n127.0.1.1 machine\n::1 localhost ip6-localhost\n' >"$root/etc/hosts"
 rm -f "$root/etc/resolv.conf"
 echo 'nameserver 10.0.2.3' >"$root/etc/resolv.conf"
-put /etc/systemd/network/80-machine.network <<'END'
+put /etc/systemd/network/10-machine.network <<'END'
 [Match]
-Name=eth* en*
+Name=eth0
 [Network]
 DHCP=ipv4
 LinkLocalAddressing=no
 IPv6AcceptRA=no
 END
-put /etc/systemd/journald.conf.d/machine.conf <<'END'
-[Journal]
-Storage=volatile
-RuntimeMaxUse=16M
+put /etc/systemd/network/80-others.network <<'END'
+[Match]
+Name=eth* en*
+[Network]
+DHCP=yes
+END
+# What no first `docker` command needs waits until the engine is up
+put /etc/systemd/system/machine-late.service <<'END'
+[Unit]
+Description=Grow the root file system, keep the clock, load AppArmor profiles
+After=docker.service ssh.service
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=-/bin/sh -c 'exec resize2fs "$(findmnt -n -o SOURCE /)"'
+ExecStart=-/bin/systemctl start --no-block systemd-timesyncd.service apparmor.service
+[Install]
+WantedBy=multi-user.target
 END
 inside systemctl --quiet enable systemd-networkd.service ssh.service docker.service \
-    systemd-timesyncd.service
+    machine-late.service
+inside systemctl --quiet disable systemd-timesyncd.service apparmor.service
 inside systemctl --quiet mask @MASKED@
+mkdir -p "$root/etc/systemd/system-generators"
+for generator in @GENERATORS@; do
+    ln -s /dev/null "$root/etc/systemd/system-generators/systemd-$generator-generator"
+done
+touch "$root/etc/.updated" "$root/var/.updated"
 
 # a kernel that the guest upgrades to would never be started: it comes from the host
-inside apt-mark -qq hold @KERNEL@ $(basename -a "$root"/var/lib/dpkg/info/linux-image-[0-9]*.list |
-    sed 's/\.list$//') >/dev/null
+inside apt-mark -qq hold @KERNEL@ $(cd "$root/var/lib/dpkg/info" && ls linux-image-[0-9]*.list |
+    sed 's/\.list$//; s/:.*//') >/dev/null
 
 kernel=$(ls "$root"/lib/modules | sort -V | tail -n 1)
 ram=$root/tmp/initrd
 mkdir -p "$ram"/bin "$ram"/modules "$ram"/dev "$ram"/proc "$ram"/sys "$ram"/root
+{ echo /sbin/e2fsck; inside ldd /sbin/e2fsck | grep -o '/[^ ]*'; } >"$ram/fsck"
+: >"$ram/modules/order"
 cp "$root/bin/busybox" "$ram/bin/busybox"
 cat >"$ram/init" <<'END'
 @INIT@END
@@ -1011,8 +1073,8 @@ inside sh -c 'cd /tmp/initrd && find . | cpio --quiet -o -H newc -R 0:0' >/proc/
 cat "$root/boot/vmlinuz-$kernel" >/proc/self/fd/9/vmlinuz
 {
     echo "kernel_release $kernel"
-    inside dpkg-query -W -f 'package ${binary:Package} ${Version}\n' @KERNEL@ docker.io containerd runc openssh-server systemd \
-        2>/dev/null || :
+    inside dpkg-query -W -f 'package ${Package} ${Version}\n' '@KERNEL@' docker.io containerd runc \
+        openssh-server systemd 2>/dev/null || :
     for unit in docker.service docker.socket; do
         for folder in etc lib usr/lib; do
             [ -f "$root/$folder/systemd/system/$unit" ] || continue
@@ -1026,9 +1088,10 @@ cat "$root/boot/vmlinuz-$kernel" >/proc/self/fd/9/vmlinuz
 rm -rf "$root"/boot/* "$root"/initrd.img* "$root"/vmlinuz* "$root"/tmp/initrd
 rm -f "$root"/etc/ssh/ssh_host_* "$root"/etc/dpkg/dpkg.cfg.d/99mmdebstrap \
     "$root"/etc/apt/apt.conf.d/99mmdebstrap "$root"/var/lib/dbus/machine-id \
-    "$root"/var/lib/systemd/random-seed "$root"/etc/initramfs-tools/conf.d/machine-build
+    "$root"/var/lib/systemd/random-seed
 rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/*.bin "$root"/var/cache/apt/archives/*
-rm -rf "$root"/var/log/* "$root"/var/cache/debconf/*-old "$root"/var/lib/dpkg/*-old
+find "$root/var/log" -type f -delete
+rm -rf "$root"/var/log/journal "$root"/var/cache/debconf/*-old "$root"/var/lib/dpkg/*-old
 mkdir -p "$root"/var/lib/apt/lists/partial "$root"/var/cache/apt/archives/partial
 : >"$root/etc/machine-id"
 
@@ -1036,16 +1099,25 @@ echo 'STEP disk' >&2
 # a second view of the tree, without what is mounted below it
 mount --bind "$root" "$root/mnt"
 status=0
-MKE2FS_CONFIG=/dev/null mke2fs -q -F -t ext4 -O @FEATURES@ -I 256 -m 1 -L machine-root \
+MKE2FS_CONFIG=/proc/self/fd/9/mke2fs.conf mke2fs -q -F -t ext4 -O @FEATURES@ \
+    -I 256 -m 1 -e remount-ro -L machine-root \
     -E lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0 -d "$root/mnt" \
-    /proc/self/fd/9/disk.raw 8G >&2 || status=$?
+    /proc/self/fd/9/disk.raw 4G >&2 || status=$?
 umount "$root/mnt"
 exit $status
 """
-MASKED = (
-    "systemd-networkd-wait-online.service apt-daily.timer apt-daily-upgrade.timer "
-    "e2scrub_all.timer e2scrub_reap.service fstrim.timer dpkg-db-backup.timer "
-    "systemd-pstore.service getty@tty1.service"
+MASKED = (  # what finds nothing to do in this guest, or nobody to do it for
+    "systemd-networkd-wait-online.service systemd-network-generator.service "
+    "apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer fstrim.timer "
+    "e2scrub_all.timer e2scrub_reap.service systemd-pstore.service "
+    "modprobe@drm.service modprobe@configfs.service modprobe@fuse.service modprobe@dm_mod.service "
+    "modprobe@loop.service sys-kernel-config.mount systemd-update-utmp.service "
+    "systemd-update-utmp-runlevel.service"
+)
+# Each is a program that would be started before anything else, and finds nothing in this guest.
+GENERATORS = (
+    "bless-boot cryptsetup getty gpt-auto hibernate-resume integritysetup rc-local system-update "
+    "veritysetup tpm2 ssh"
 )
 STEPS = (  # what mmdebstrap or our own script says -> what the user sees
     ("I: running apt-get update", "Reading package lists..."),
@@ -1055,28 +1127,36 @@ STEPS = (  # what mmdebstrap or our own script says -> what the user sees
     ("STEP configure", "Configuring the system..."),
     ("STEP disk", "Making the disk image..."),
 )
+MIRROR_HINT = "Check the network and the proxy, or name another mirror: --qemu-mirror URL"
+KEYS_HINT = "Update the package {package}, or name another mirror: --qemu-mirror URL"
+USER_HINT = ("Give yourself a range of ids: sudo usermod --add-subuids 100000-165535 "
+             "--add-subgids 100000-165535 $USER")
 FAILURES = (  # words of mmdebstrap and its tools -> what is wrong, what to do
-    ("No space left on device", "the disk is full", "Make room on the disk, then try again."),
-    ("newuidmap", "this user may not make user namespaces",
-     "Allow them: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER"),
-    ("/etc/subuid", "this user may not make user namespaces",
-     "Allow them: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER"),
-    ("unshare", "this user may not make user namespaces", "See whether sysctl "
-     "kernel.unprivileged_userns_clone or kernel.apparmor_restrict_unprivileged_userns forbids it."),
-    ("NO_PUBKEY", "the packages' signature cannot be verified", "Update the package {keyring}."),
-    ("is not signed", "the packages' signature cannot be verified", "Update the package {keyring}, "
-     "or name another mirror: --qemu-mirror URL"),
-    ("invalid", "the packages' signature cannot be verified", "Update the package {keyring}."),
+    ("No space left on device", "the disk is full",
+     "Make room: 2 GB in {scratch}, and as much in the store."),
     ("does not have a Release file", "the mirror has no release {suite}",
      "Name one that it has, or another mirror: --qemu-mirror URL"),
-    ("Could not resolve", "the package mirror cannot be reached",
-     "Check the network and the proxy, or name another mirror: --qemu-mirror URL"),
-    ("Temporary failure resolving", "the package mirror cannot be reached",
-     "Check the network and the proxy, or name another mirror: --qemu-mirror URL"),
-    ("onnect to", "the package mirror cannot be reached",
-     "Check the network and the proxy, or name another mirror: --qemu-mirror URL"),
-    ("Unable to locate package", "the mirror lacks a package",
-     "Name another release or mirror: --qemu-mirror URL"),
+    ("has no Release file", "the mirror has no release {suite}",
+     "Name one that it has, or another mirror: --qemu-mirror URL"),
+    ("404  Not Found", "the mirror has no release {suite}",
+     "Name one that it has, or another mirror: --qemu-mirror URL"),
+    ("is not valid yet", "this computer's clock is wrong", "Set the clock."),
+    ("is expired", "the mirror is out of date, or this computer's clock is wrong", MIRROR_HINT),
+    ("NO_PUBKEY", "the packages' signature cannot be verified", KEYS_HINT),
+    ("BADSIG", "the packages' signature cannot be verified", KEYS_HINT),
+    ("is not signed", "the packages' signature cannot be verified", KEYS_HINT),
+    ("signatures were invalid", "the packages' signature cannot be verified", KEYS_HINT),
+    ("Could not resolve", "the package mirror cannot be reached", MIRROR_HINT),
+    ("Temporary failure resolving", "the package mirror cannot be reached", MIRROR_HINT),
+    ("onnect to", "the package mirror cannot be reached", MIRROR_HINT),
+    ("Connection", "the package mirror cannot be reached", MIRROR_HINT),
+    ("Failed to fetch", "the package mirror cannot be reached", MIRROR_HINT),
+    ("subuid", "this user may not make user namespaces", USER_HINT),
+    ("newuidmap", "this user may not make user namespaces", USER_HINT),
+    ("unshare", "this user may not make user namespaces", "See whether sysctl "
+     "kernel.unprivileged_userns_clone or kernel.apparmor_restrict_unprivileged_userns forbids it, "
+     "or build the image as root."),
+    ("Unable to locate package", "the mirror lacks a package", MIRROR_HINT),
 )
 
 
@@ -1084,33 +1164,48 @@ def recipe_mark():
     """A few digits that change with what is built, so that an old image is not taken for a new."""
     import hashlib
     return hashlib.sha256("".join(map(str, (
-        PACKAGES, DISTRIBUTIONS, MODULES, EXT4_FEATURES, COMMAND_LINE, INIT_SH, CUSTOMIZE_SH,
-        MASKED))).encode()).hexdigest()[:8]
+        PACKAGES, sorted(DISTRIBUTIONS.items()), MODULES, EXT4_FEATURES, COMMAND_LINE, INIT_SH,
+        CUSTOMIZE_SH, MASKED, GENERATORS))).encode()).hexdigest()[:8]
 
 
 def build_image(distribution, suite, arch, general, mirror, folder, say):
     """Make `folder` with disk.raw, vmlinuz, initrd.img and image.json, or nothing. Raises
     MachineError with the tools' own words."""
-    import shutil
+    import tempfile
     facts = DISTRIBUTIONS[distribution]
     keyring = "/usr/share/keyrings/%s.gpg" % facts["keyring"]
-    _check_tools(arch, keyring, facts["keyring"])
-    for old in os.listdir(os.path.dirname(folder)):  # of builders that were killed
-        if old.startswith(os.path.basename(folder) + ".part"):
-            shutil.rmtree(os.path.join(os.path.dirname(folder), old), ignore_errors=True)
+    _check_tools(arch, keyring, facts["package"])
     work = folder + ".part"
-    os.makedirs(work)
+    _remove_build(work)  # of a builder that was killed
+    # The system grows outside the store: a namespace's root must reach it, and /tmp may be memory.
+    scratch = tempfile.mkdtemp(prefix="docker-machine-", dir=os.environ.get("TMPDIR") or "/var/tmp")
     try:
+        os.chmod(scratch, 0o711)
+        os.makedirs(os.path.join(work, "out"))
+        os.symlink(scratch, os.path.join(work, "scratch"))
         command = _mmdebstrap(facts, suite, arch, general, keyring, _sources(facts, suite, mirror))
-        _run_builder(command, work, say, {"suite": suite, "keyring": facts["keyring"]})
-        manifest = _manifest(read_text(os.path.join(work, "manifest")), arch)
-        os.unlink(os.path.join(work, "manifest"))
-        write_atomic(os.path.join(work, "image.json"), json_text(manifest))
-        os.chmod(work, 0o700)
-        os.rename(work, folder)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
+        _run_builder(command, work, scratch, say, dict(facts, suite=suite, scratch=scratch))
+        manifest = _manifest(read_text(os.path.join(work, "out", "manifest")), arch)
+        write_atomic(os.path.join(work, "out", "image.json"), json_text(manifest))
+        for name in ("manifest", "mke2fs.conf"):
+            os.unlink(os.path.join(work, "out", name))
+        os.chmod(os.path.join(work, "out"), 0o700)
+        os.rename(os.path.join(work, "out"), folder)
+    finally:
+        _remove_build(work)
+
+
+def _remove_build(work):
+    import shutil
+    scratch = os.path.join(work, "scratch")
+    if os.path.islink(scratch):
+        place = os.readlink(scratch)
+        shutil.rmtree(place, ignore_errors=True)
+        if os.path.isdir(place) and os.geteuid():  # files of the namespace's users
+            run(["mmdebstrap", "--unshare-helper", "rm", "-rf", "--"] + [
+                os.path.join(place, name) for name in os.listdir(place)], cwd="/")
+            shutil.rmtree(place, ignore_errors=True)
+    shutil.rmtree(work, ignore_errors=True)
 
 
 def _check_tools(arch, keyring, package):
@@ -1119,12 +1214,12 @@ def _check_tools(arch, keyring, package):
             raise missing_program(tool)
     if not os.path.exists(keyring):
         raise MachineError("The keys that sign the packages are missing: " + keyring,
-                           "Install the package " + package + ".")
+                           "Install the package %s." % package)
     if ARCHITECTURES.get(host_arch()) != arch and not (
             _which("arch-test") and run(["arch-test", arch]).ok):
         raise MachineError("An image for %s cannot be built on this computer (%s)." % (
-            arch, host_arch()), "Install qemu-user-static and arch-test, or give the URL of a cloud "
-            "image: --qemu-image URL")
+            arch, host_arch()), "Install qemu-user-static and arch-test, or give the URL of a "
+            "cloud image: --qemu-image URL")
 
 
 def _which(tool):
@@ -1139,17 +1234,15 @@ def _tool_path():
 def _mmdebstrap(facts, suite, arch, general, keyring, sources):
     kernel = facts["general" if general else "kernel"]
     kernel += arch if kernel.endswith("-") else ""
-    packages = PACKAGES.split() + [kernel]
-    if suite not in facts["whole"]:
-        packages.append("docker-cli")
-    values = {"MASKED": MASKED, "KERNEL": kernel, "MODULES": MODULES, "FEATURES": EXT4_FEATURES,
-              "INIT": INIT_SH}
     script = CUSTOMIZE_SH
-    for name, value in values.items():
+    for name, value in (("MASKED", MASKED), ("GENERATORS", GENERATORS), ("KERNEL", kernel),
+                        ("MODULES", MODULES), ("FEATURES", EXT4_FEATURES), ("INIT", INIT_SH)):
         script = script.replace("@%s@" % name, value)
-    return [
+    # Root's mounts must end with the builder, also by a kill: what is left is removed as a tree.
+    return ([] if os.geteuid() else ["unshare", "--mount"]) + [
         "mmdebstrap", "--variant=minbase", "--format=null", "--architectures=" + arch,
-        "--mode=" + ("unshare" if os.geteuid() else "root"), "--include=" + ",".join(packages),
+        "--mode=" + ("unshare" if os.geteuid() else "root"),
+        "--include=" + ",".join(PACKAGES.split() + [kernel]),
         "--dpkgopt=force-unsafe-io", "--dpkgopt=path-exclude=/usr/share/man/*",
         "--dpkgopt=path-exclude=/usr/share/doc/*",
         "--dpkgopt=path-include=/usr/share/doc/*/copyright",
@@ -1160,54 +1253,49 @@ def _mmdebstrap(facts, suite, arch, general, keyring, sources):
 
 
 def _sources(facts, suite, mirror):
-    """What apt is to read: [(URI, suite, components)]: the named mirror, else this computer's own
+    """What apt is to read, [(URI, suite, components)]: the named mirror, else this computer's own
     for that release, else the distribution's."""
     if mirror:
         return [(mirror, suite, facts["components"])]
     found = {}  # type: dict
-    wanted = (suite, suite + "-updates", suite + "-security")
-    for line in _apt("indextargets", "--format", "$(REPO_URI)|$(RELEASE)|$(CODENAME)|$(COMPONENT)",
-                     "Created-By: Packages"):
-        uri, release, codename, component = (line.split("|") + [""] * 4)[:4]
-        if component in facts["components"].split() and (release in wanted or codename in wanted):
-            parts = found.setdefault((uri, codename if codename in wanted else release), [])
-            parts.append(component) if component not in parts else None
-    if any(name == suite for _, name in found):
-        return [(uri, name, " ".join(parts)) for (uri, name), parts in found.items()]
+    for line in _apt("apt-get", "indextargets", "--format",
+                     "$(ORIGIN)|$(REPO_URI)|$(CODENAME)|$(COMPONENT)", "Created-By: Packages"):
+        origin, uri, name, component = (line.split("|") + [""] * 4)[:4]
+        if origin == facts["origin"] and component in facts["components"].split() \
+                and name in (suite, suite + "-updates", suite + "-security"):
+            found.setdefault((len(name), uri, name), set()).add(component)
+    if any(name == suite for _, _, name in found):
+        return [(key[1], key[2], " ".join(sorted(found[key]))) for key in sorted(found)]
     mirrors = facts["mirrors"][:1] if suite in facts["rolling"] else facts["mirrors"]
     return [(uri, name.format(suite), facts["components"]) for uri, name in mirrors]
 
 
-def _apt(command, *words):
-    """The lines that apt-get or apt-config answer; none where they fail."""
-    program = "apt-config" if command == "shell" else "apt-get"
-    result = run([program, command] + list(words))
+def _apt(*argv):
+    """The lines that apt-get or apt-config answers; none if it fails."""
+    result = run(list(argv))
     return result.stdout.splitlines() if result.ok else []
 
 
-def _builder_environment():
+def _builder_environment(scratch):
     """Words for env(1). mmdebstrap's apt does not read this computer's apt.conf, where a proxy may
-    be named."""
-    variables = {"LC_ALL": "C.UTF-8", "PATH": _tool_path(),
-                 "INITRD": "No"}  # our own initrd is smaller and faster than the kernel package's
-    if "TMPDIR" not in os.environ and os.access("/var/tmp", os.W_OK):
-        variables["TMPDIR"] = "/var/tmp"  # /tmp is often memory
+    be named; INITRD keeps the kernel package from making an initrd, ours is smaller and faster."""
+    variables = {"LC_ALL": "C.UTF-8", "PATH": _tool_path(), "INITRD": "No", "TMPDIR": scratch}
     for scheme in ("http", "https"):
-        for line in _apt("shell", "v", "Acquire::%s::Proxy" % scheme):
+        for line in _apt("apt-config", "shell", "v", "Acquire::%s::Proxy" % scheme):
             value = line.partition("=")[2].strip("'")
-            if value and value != "DIRECT" and scheme + "_proxy" not in os.environ:
+            if value not in ("", "DIRECT") and scheme + "_proxy" not in os.environ:
                 variables[scheme + "_proxy"] = value
     return ["%s=%s" % pair for pair in variables.items()]
 
 
-def _run_builder(command, work, say, words):
-    """Run mmdebstrap. What it makes goes out through descriptor 9, a folder: the root of the user's
+def _run_builder(command, work, scratch, say, words):
+    """Run mmdebstrap. What it makes comes out through descriptor 9, a folder: the root of a user's
     namespace cannot reach into a private home by its path."""
-    os.chmod(work, 0o711)
-    for name in ("disk.raw", "vmlinuz", "initrd.img", "manifest"):
-        path = os.path.join(work, name)
-        open(path, "wb").close()
-        os.chmod(path, 0o666)
+    folder = os.path.join(work, "out")
+    os.chmod(folder, 0o711)
+    for name, text in OUTPUT.items():
+        write_atomic(os.path.join(folder, name), text, 0o666)
+        os.chmod(os.path.join(folder, name), 0o666)
     said = []  # type: list
 
     def on_line(line):
@@ -1217,33 +1305,37 @@ def _run_builder(command, work, say, words):
         if line and not line.startswith(("I: ", "STEP ")):
             said.append(line)
 
-    result = run(["env"] + _builder_environment() + [
-        "sh", "-c", 'exec 9<"$0" && cd / && exec "$@" 2>&1', work] + command, seconds=3600,
+    result = run(["env"] + _builder_environment(scratch) + [
+        "sh", "-c", 'exec 9<"$0" && cd / && exec "$@" 2>&1', folder] + command, seconds=3600,
         on_line=on_line)
     if not result.ok:
-        last = "\n".join(said[-12:])
-        for mark, sentence, hint in FAILURES:
-            if mark in "\n".join(said):
-                raise MachineError("The image cannot be built: %s (%s)" % (
-                    sentence, next(line for line in said if mark in line).strip()),
-                    hint.format(**words))
-        raise MachineError("The image cannot be built. mmdebstrap says:\n" + last)
-    for name in ("disk.raw", "vmlinuz", "initrd.img"):
-        os.chmod(os.path.join(work, name), 0o600)
+        raise _failure(said, words)
+    for name in OUTPUT:
+        os.chmod(os.path.join(folder, name), 0o600)
+
+
+def _failure(said, words):
+    """The MachineError for what mmdebstrap and its tools said."""
+    for mark, sentence, hint in FAILURES:
+        for line in said:
+            if mark in line and "oAPT::Status-Fd" not in line:
+                return MachineError("The image cannot be built: %s (%s)." % (
+                    sentence.format(**words), line.strip().rstrip(".")), hint.format(**words))
+    return MachineError("The image cannot be built. mmdebstrap says:\n" + "\n".join(said[-12:]))
 
 
 def _manifest(text, arch):
     """image.json: what the builder's script told of the system."""
-    facts = {"packages": {}, "append": COMMAND_LINE % ("ttyAMA0" if arch == "arm64" else "ttyS0")}
-    unit, command, units = "", [], []  # type: str, list, list
+    console = "ttyAMA0" if arch == "arm64" else "ttyS0"
+    facts = {"packages": {}, "append": COMMAND_LINE % console}  # type: dict
+    command, units = [], []  # type: list, list
     for line in text.splitlines():
         word, _, rest = line.partition(" ")
         if word == "package" and len(rest.split()) == 2:
             facts["packages"].update([rest.split()])
         elif word == "unit":
-            unit = rest
-            units.append(unit)
-        elif word == "exec" and unit == "docker.service":
+            units.append(rest)
+        elif word == "exec" and units[-1] == "docker.service":
             command = rest.split()
     containerd = [item.partition("=")[2] for item in command if item.startswith("--containerd=")]
     facts["docker"] = {"path": command[0], "containerd": "".join(containerd[:1]),

@@ -145,7 +145,7 @@ def test_without_a_name_the_machine_default_is_meant(call, add):
     (["create", "-d", "none", "--url", "tcp://h:1", "--engine-label", "x", "new"], 2, None),
     (["create", "-d", "none", "--url", "tcp://h:1", "--tls-san", "a b", "new"], 2, None),
     (["create", "-d", "none", "--url", "tcp://h:99999", "new"], 2, None),
-    (["create", "new"], 1, None), (["bogus"], 2, None), (["lss"], 2, None), (["help", "bogus"], 2, None),
+    (["create", "-d", "bogus", "new"], 1, None), (["bogus"], 2, None), (["lss"], 2, None), (["help", "bogus"], 2, None),
     (["inspect", "-f", "{{.X", "web"], 1, None), (["env", "--shell", "", "web"], 1, None),
     (["version", "gone"], 1, None),
 ])

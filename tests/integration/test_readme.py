@@ -10,12 +10,12 @@ from .program import ROOT, Program
 pytest_plugins = (f"{__package__}.fixtures",)
 
 
-def test_the_main_command_ends_with_docker_info(
+def test_the_command_for_a_host_ends_with_docker_info(
     host: HostFactory, program: Program, tmp_path: Path
 ) -> None:
     machine = host("bare")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (line,) = re.findall(r"<!-- main-command -->\n```sh\n(.*)\n```", readme)
+    (line,) = re.findall(r"<!-- host-command -->\n```sh\n(.*)\n```", readme)
     line = line.replace("ADDRESS", machine.ip).replace("KEY", str(machine.key))
     shutil.copy(ROOT / "docker_machine.py", tmp_path)
     sudo = tmp_path / "bin" / "sudo"  # the test is root already; a minimal machine has no sudo

@@ -1,0 +1,116 @@
+"""A cloud image like the ones that distributions publish, made on the spot from Debian's packages:
+a disk with its own boot loader, cloud-init, sshd, sudo, and docker.io unless told otherwise.
+
+By hand, from the root of the repository, as root: python3 -m tests.cloud_image FOLDER
+
+It lacks what makes a stock image slow to boot under software emulation: most modules of cloud-init,
+systemd-resolved, AppArmor, mitigations, sessions of logind, the check of the file system, timers.
+Its initrd knows virtio disks and IDE CDs only, and the engine waits until provisioning starts it.
+"""
+
+import hashlib
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.testbed import _apt_options
+
+NAME = "debian-12-test-amd64.qcow2"
+NEEDS = {"mmdebstrap": "mmdebstrap", "mke2fs": "e2fsprogs", "qemu-img": "qemu-utils"}
+GRUB = Path("/usr/lib/grub/i386-pc")
+SECTORS, START = 2 << 21, 2048  # 2 GiB in all, and the one partition from 1 MiB on
+PACKAGES = ("systemd-sysv,udev,dbus,openssh-server,sudo,python3,"
+            "cloud-init,cloud-guest-utils,fdisk,e2fsprogs,iproute2,kmod,ca-certificates,curl,"
+            "linux-image-cloud-amd64,initramfs-tools,zstd")
+BOOT = """linux /vmlinuz root=LABEL=root rw console=ttyS0 quiet mitigations=off apparmor=0
+initrd /initrd.img
+boot
+"""
+# Without normal.mod, GRUB takes these lines as they are and knows nothing else.
+GRUB_MODULES = "biosdisk part_msdos ext2 linux".split()
+BEFORE = r"""set -e; cd "$1"
+mkdir -p etc/initramfs-tools/conf.d usr/share/initramfs-tools/modules.d
+echo MODULES=list >etc/initramfs-tools/conf.d/test
+printf '%s\n' virtio_pci virtio_blk ext4 crc32c ata_piix sr_mod >usr/share/initramfs-tools/modules.d/test
+"""
+AFTER = r"""set -e; cd "$1"
+rm -f etc/ssh/ssh_host_* etc/hostname; : >etc/machine-id
+echo 'LABEL=root / ext4 errors=remount-ro 0 0' >etc/fstab
+echo 'nameserver 10.0.2.3' >etc/resolv.conf  # QEMU's own
+cat >etc/cloud/cloud.cfg.d/99_test.cfg <<'END'
+cloud_init_modules: [seed_random, bootcmd, write-files, growpart, resizefs, set_hostname,
+  update_hostname, update_etc_hosts, users-groups, ssh]
+cloud_config_modules: [set-passwords, runcmd]
+cloud_final_modules: [scripts-user, final-message]
+END
+printf 'blacklist %s\n' kvm_amd kvm_intel powernow_k8 acpi_cpufreq aesni_intel ghash_clmulni_intel \
+  sha512_ssse3 crct10dif_pclmul crc32_pclmul >etc/modprobe.d/test.conf  # slow, and of no use here
+chroot . systemctl --quiet enable systemd-networkd.service
+chroot . systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
+  e2scrub_all.timer e2scrub_reap.service fstrim.timer systemd-binfmt.service dev-hugepages.mount \
+  dev-mqueue.mount sys-kernel-debug.mount sys-kernel-tracing.mount
+[ ! -e usr/sbin/dockerd ] || chroot . systemctl --quiet disable docker.service docker.socket \
+  containerd.service
+"""
+
+
+def missing():
+    """The Debian packages that `build` wants and this machine lacks."""
+    return sorted(NEEDS[name] for name in NEEDS if not shutil.which(name)) + [
+        "grub-pc-bin"] * (not (GRUB / "boot.img").exists())
+
+
+def build(folder, engine=True):
+    """Make FOLDER/NAME and FOLDER/SHA512SUMS, unless they are there from this very recipe."""
+    folder = Path(folder)
+    image, sums, made = folder / NAME, folder / "SHA512SUMS", folder / "recipe"
+    recipe = hashlib.sha256(Path(__file__).read_bytes() + bytes([engine])).hexdigest()
+    if image.exists() and sums.exists() and made.exists() and made.read_text() == recipe:
+        return image
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=str(folder)) as scratch:
+        root, disk, done = (os.path.join(scratch, name) for name in ("root", "disk", "done"))
+        packages = PACKAGES + (",docker.io,iptables" if engine else "")
+        run("mmdebstrap", "--quiet", "--variant=minbase", "--include=" + packages,
+            "--dpkgopt=force-unsafe-io", *["--aptopt=" + option for option in _apt_options()]
+            + ["--dpkgopt=path-exclude=/usr/share/%s/*" % junk for junk in ("doc", "locale", "man")]
+            + ["--essential-hook=" + BEFORE, "--customize-hook=" + AFTER, "bookworm", root])
+        write_disk(disk, root, scratch)
+        run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", disk, done)
+        shutil.rmtree(root)
+        digest = hashlib.sha512(Path(done).read_bytes()).hexdigest()
+        os.replace(done, str(image))
+    sums.write_text("%s  %s\n" % (digest, NAME))
+    made.write_text(recipe)
+    return image
+
+
+def write_disk(disk, root, scratch):
+    """A raw disk: GRUB's first sector with the partition table, the rest of GRUB right after it
+    where the first sector looks for it unless told otherwise, and the files of `root`."""
+    config, core = os.path.join(scratch, "config"), os.path.join(scratch, "core")
+    Path(config).write_text(BOOT)
+    run("grub-mkimage", "-O", "i386-pc", "-p", "(,msdos1)/", "-c", config, "-o", core,
+        *GRUB_MODULES)
+    run("mke2fs", "-q", "-t", "ext4", "-L", "root", "-d", root, "-E",
+        "offset=%d" % (START * 512), disk, "%ds" % (SECTORS - START))
+    entry = struct.pack("<B3sB3sII", 0x80, b"\0\2\0", 0x83, b"\xff\xff\xff", START, SECTORS - START)
+    first = (GRUB / "boot.img").read_bytes()[:440] + b"test\0\0" + entry.ljust(64, b"\0") + b"\x55\xaa"
+    with open(disk, "r+b") as file:
+        file.write(first + Path(core).read_bytes())
+        file.truncate(SECTORS * 512)
+
+
+def run(*words):
+    """Run a program whose output matters only if it fails."""
+    ended = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if ended.returncode:
+        raise RuntimeError("%s failed:\n%s" % (words[0], ended.stdout.decode(errors="replace")[-4000:]))
+
+
+if __name__ == "__main__":
+    print(build(sys.argv[1]))
