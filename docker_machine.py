@@ -2247,6 +2247,7 @@ restart_systemd() { # or start, or wait for a start that is under way, if nothin
     spare_containers
     since=$(date +%s)
     was_active=$(systemctl is-active docker.service)
+    case $(systemctl show -p Job docker.service) in Job=[1-9]*) was_active=activating ;; esac
     systemctl reset-failed docker.service 2>/dev/null
     if quietly timeout 180 systemctl "$verb" docker.service && is_active; then
         [ "$was_active" = activating ] || changed=yes

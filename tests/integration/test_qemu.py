@@ -464,7 +464,8 @@ def test_a_port_that_another_program_has_taken_meanwhile(dev: Guests, pair: Pair
 
     with socket.create_server(("127.0.0.1", pair.port)):  # the one that --qemu-forward names
         done = dev("start", "dev", code=1)
-    assert f"Port {pair.port} of 127.0.0.1" in done.stderr and dev.qemus() == [], said(done)
+    assert f"Port {pair.port} of 127.0.0.1" in done.stderr, said(done)
+    assert dev.qemus("dev") == []
 
     with socket.create_server(("127.0.0.1", before.ports[1])):
         done = dev("start", "dev", seconds=BUILD)
