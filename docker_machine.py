@@ -463,80 +463,108 @@ def post_json(url, data, headers, seconds=10):
         raise MachineError("%s: %s" % (url, getattr(error, "reason", None) or error))
 
 
+def open_url(url, headers=None, seconds=30):
+    """An http, https or file URL, opened. Raises MachineError if https would become http on the
+    way, OSError, ValueError or HTTPException."""
+    import urllib.request
+    if url.partition("://")[0] not in ("http", "https", "file"):
+        raise MachineError("%s is no address of the kind http, https or file." % url)
+    headers = dict(headers or (), **{"User-Agent": "docker_machine.py/" + __version__})
+    answer = urllib.request.urlopen(urllib.request.Request(url, None, headers), timeout=seconds)
+    if url.startswith("https:") and not answer.geturl().startswith("https:"):
+        raise MachineError("%s leads to %s, which is not protected." % (url, answer.geturl()))
+    return answer
+
+
 def download(url, path, checksum="", seconds=7200):
-    """Fetch an http, https or file URL to `path`, with progress; a cut connection is taken up
-    again where it broke. `checksum` is ALGORITHM:HEX. Raises MachineError."""
+    """Fetch a URL to `path`, with progress; a cut connection is taken up again where it broke.
+    `checksum` is ALGORITHM:HEX. Raises MachineError, and leaves nothing then."""
+    algorithm, wanted = parse_checksum(checksum) if checksum else ("", "")
+    part = path + ".part"
+    make_folder(os.path.dirname(path) or ".")
+    try:
+        _fetch_patiently(url, part, seconds)
+        found = file_digest(part, algorithm) if checksum else ""
+        if found != wanted:
+            raise MachineError(
+                "%s has the checksum %s instead of %s; it was not kept." % (url, found, wanted),
+                "Try again; if it stays so, the file or the list of checksums is bad.")
+        os.replace(part, path)
+    finally:
+        if os.path.isfile(part):
+            os.unlink(part)
+
+
+def _fetch_patiently(url, part, seconds):
     import http.client
     import time
-    algorithm, wanted = parse_checksum(checksum) if checksum else ("", "")
-    part, deadline, tries = path + ".part", time.monotonic() + seconds, 0
-    make_folder(os.path.dirname(path))
+    import urllib.error
+    deadline, tries, done = time.monotonic() + seconds, 0, 0
     while True:
-        before = os.path.getsize(part) if os.path.exists(part) else 0
         try:
-            _fetch(url, part, before, deadline)
-            break
+            return _fetch(url, part, done, deadline)
         except (OSError, ValueError, http.client.HTTPException) as error:
-            came = os.path.getsize(part) - before if os.path.exists(part) else 0
-            tries = 0 if came > 0 else tries + 1
-            if tries > 2 or getattr(error, "code", 500) < 500 or getattr(error, "filename", None) \
-                    or time.monotonic() > deadline or url.startswith("file:"):
-                reason = getattr(error, "reason", None) or error
-                raise MachineError("%s cannot be fetched: %s" % (
-                    url, getattr(reason, "strerror", "") or reason or type(error).__name__),
-                    "Check the address, the network, the proxy variables and the room on the disk.")
+            before, done = done, os.path.getsize(part) if os.path.exists(part) else 0
+            tries = 0 if done > before else tries + 1
+            final = isinstance(error, urllib.error.HTTPError) and error.code < 500
+            if final or tries > 2 or time.monotonic() > deadline or url.startswith("file:"):
+                raise _cannot_fetch(url, error)
             time.sleep(tries)
-    found = file_digest(part, algorithm) if checksum else ""
-    if found != wanted:
-        os.unlink(part)
-        raise MachineError("%s has the checksum %s instead of %s; it was not kept."
-                           % (url, found, wanted),
-                           "Try again; if it stays so, the file or the list of checksums is bad.")
-    os.replace(part, path)
+
+
+def _cannot_fetch(url, error):
+    reason = getattr(error, "reason", None) or error
+    return MachineError("%s cannot be fetched: %s" % (
+        url, getattr(reason, "strerror", "") or reason or type(error).__name__),
+        "Check the address, the network and the proxy variables.")
 
 
 def _fetch(url, part, start, deadline):
     """Append the rest of a URL, from byte `start` on, to a file."""
     import time
-    import urllib.request
-    headers = {"User-Agent": "docker_machine.py/" + __version__}
-    if start:
-        headers["Range"] = "bytes=%d-" % start
-    with urllib.request.urlopen(urllib.request.Request(url, None, headers), timeout=30) as answer:
+    with open_url(url, {"Range": "bytes=%d-" % start} if start else {}) as answer:
         if getattr(answer, "status", None) != 206:
             start = 0
         left = int(answer.headers.get("Content-Length") or 0)
         total, done, told = start + left, start, time.monotonic()
-        with open(part, "ab" if start else "wb") as file:
-            for block in iter(lambda: answer.read(1 << 18), b""):
-                file.write(block)
-                done += len(block)
-                if time.monotonic() > deadline:
-                    raise OSError("it took too long")
-                if time.monotonic() > told + 5:
-                    told = time.monotonic()
-                    out.say("Downloading: %d of %s MB..." % (
-                        done >> 20, total >> 20 if left else "?"))
+        while True:
+            block = answer.read(1 << 18)
+            try:
+                with open(part, "ab" if done else "wb") as file:
+                    file.write(block)
+            except OSError as error:
+                raise cannot("write", part, error)
+            done += len(block)
+            if not block:
+                break
+            if time.monotonic() > deadline:
+                raise OSError("it took too long")
+            if time.monotonic() > told + 5:
+                told = time.monotonic()
+                out.say("Downloading: %d of %s MB..." % (done >> 20, total >> 20 if left else "?"))
         if left and done < total:
             raise OSError("the connection broke off after %d of %d bytes" % (done, total))
 
 
 def published_checksum(url):
     """The checksum of a URL's file in its publisher's list beside it, as ALGORITHM:HEX; "" if
-    there is no list (as Debian's, Ubuntu's and Fedora's clouds have one, coreutils' format)."""
-    import urllib.request
+    there is no list. In the format of coreutils, as Debian's and Ubuntu's clouds have it."""
+    import http.client
+    import urllib.error
     folder, _, name = url.rpartition("/")
-    for algorithm, lists in (("sha512", ("SHA512SUMS", name + ".sha512")),
-                             ("sha256", ("SHA256SUMS", name + ".sha256"))):
-        for file in lists:
-            try:
-                with urllib.request.urlopen(folder + "/" + file, timeout=30) as answer:
-                    text = answer.read(1 << 20).decode(errors="replace")
-            except (OSError, ValueError):  # an HTTPError is an OSError
+    for file in ("SHA512SUMS", "SHA256SUMS", name + ".sha512", name + ".sha256"):
+        try:
+            with open_url(folder + "/" + file) as answer:
+                text = answer.read(1 << 20).decode(errors="replace")
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            if url.startswith("file:") or isinstance(error, urllib.error.HTTPError) \
+                    and error.code in (403, 404, 410):
                 continue
-            for words in map(str.split, text.splitlines()):
-                if len(words) == 2 and words[1].lstrip("*") == name:
-                    return "%s:%s" % (algorithm, words[0].lower())
+            raise _cannot_fetch(folder + "/" + file, error)
+        for words in map(str.split, text.splitlines()):
+            algorithm = {64: "sha256", 128: "sha512"}.get(len(words[0])) if words else None
+            if algorithm and len(words) == 2 and words[1].lstrip("*") == name:
+                return algorithm + ":" + words[0].lower()
     return ""
 
 

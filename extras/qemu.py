@@ -240,6 +240,9 @@ class QemuDriver(Driver):
             return
         if state == RUNNING:
             return
+        if not os.path.exists(self.path("disk.qcow2")):
+            raise MachineError("The machine has no disk: its creation did not finish.",
+                               "Finish it: docker-machine provision " + self["MachineName"])
         self._settle_ports()
         accel = self._accelerator()
         self.log("Starting QEMU (%s)..." % accel)

@@ -246,6 +246,7 @@ def test_the_generated_pages_are_current():
 def test_a_stale_page_is_noticed_and_made_anew(tmp_path, page):
     shutil.copytree(str(DOCS), str(tmp_path / "docs"))
     shutil.copy(core.__file__, str(tmp_path / "docker_machine.py"))
+    shutil.copytree(os.path.join(os.path.dirname(str(DOCS)), "extras"), str(tmp_path / "extras"))
     path = tmp_path / "docs" / page
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace("status", "state"), encoding="utf-8")

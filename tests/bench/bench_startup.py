@@ -35,7 +35,8 @@ def install(folder: Path) -> Path:
     for name in ("docker_machine.py", "docker-machine", "setup.py", "setup.cfg", "pyproject.toml",
                  "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    shutil.copytree(ROOT / "docs", source / "docs")
+    for name in ("docs", "extras"):
+        shutil.copytree(ROOT / name, source / name)
     subprocess.run([sys.executable, "-m", "venv", environment], check=True)
     subprocess.run([environment / "bin" / "pip", "install", "--quiet", source], check=True)
     return environment / "bin" / "docker-machine"
