@@ -206,18 +206,20 @@ PACKAGES = {  # program -> package, by package manager where the name differs
     "ssh": {"": "openssh-clients", "apt-get": "openssh-client", "apk": "openssh-client",
             "pacman": "openssh", "brew": "openssh"},
 }
-PACKAGES["scp"] = PACKAGES["ssh"]
+PACKAGES["scp"] = PACKAGES["ssh-keygen"] = PACKAGES["ssh"]
 PACKAGES["rsync"] = {"": "rsync"}
 PACKAGES["sshfs"] = {"": "sshfs", "dnf": "fuse-sshfs", "yum": "fuse-sshfs"}
 PACKAGES["docker"] = {"": "docker-cli", "apt-get": "docker.io", "brew": "docker"}
-PACKAGES["fusermount"] = {"": "fuse3"}
+PACKAGES["fusermount"], PACKAGES["mke2fs"] = {"": "fuse3"}, {"": "e2fsprogs"}
 PACKAGES["qemu-system-x86_64"] = {
-    "": "qemu-system-x86", "dnf": "qemu-system-x86-core", "yum": "qemu-kvm", "zypper": "qemu-x86",
+    "": "qemu-system-x86", "dnf": "qemu-kvm", "yum": "qemu-kvm", "zypper": "qemu-x86",
     "apk": "qemu-system-x86_64", "pacman": "qemu-system-x86", "brew": "qemu"}
 PACKAGES["qemu-system-aarch64"] = {
     "": "qemu-system-aarch64", "apt-get": "qemu-system-arm qemu-efi-aarch64",
-    "dnf": "qemu-system-aarch64-core", "yum": "qemu-kvm", "zypper": "qemu-arm", "brew": "qemu"}
-PACKAGES["qemu-img"] = {"": "qemu-img", "apt-get": "qemu-utils", "brew": "qemu"}
+    "dnf": "qemu-kvm", "yum": "qemu-kvm", "zypper": "qemu-arm", "brew": "qemu"}
+PACKAGES["qemu-img"] = {"": "qemu-img", "apt-get": "qemu-utils", "zypper": "qemu-tools",
+                        "brew": "qemu"}
+PACKAGES["newuidmap"] = {"": "shadow-utils", "apt-get": "uidmap", "zypper": "shadow"}
 PACKAGES["mmdebstrap"] = {"": "mmdebstrap", "apt-get": "mmdebstrap uidmap"}
 
 
@@ -260,7 +262,8 @@ def host_arch():
 def find_qemu():
     """The path of the QEMU that emulates this computer's own processor, or None."""
     import shutil
-    return (shutil.which("qemu-system-" + host_arch())
+    path = [os.environ.get("PATH", ""), os.environ.get("ProgramFiles", "") + "\\qemu"]
+    return (shutil.which("qemu-system-" + host_arch(), path=os.pathsep.join(path))
             or shutil.which("qemu-kvm", path="/usr/libexec"))  # RHEL and its kin
 
 
@@ -314,6 +317,8 @@ def _start(argv, stdin, errors, cwd):
             stdout=subprocess.PIPE, stderr=errors, cwd=cwd)
     except FileNotFoundError:
         raise missing_program(argv[0])
+    except OSError as error:
+        raise MachineError('The program "%s" cannot be run: %s.' % (argv[0], error.strerror))
 
 
 def _in_thread(function, *arguments):
@@ -469,11 +474,15 @@ def open_url(url, headers=None, seconds=30):
     import urllib.request
     if url.partition("://")[0] not in ("http", "https", "file"):
         raise MachineError("%s is no address of the kind http, https or file." % url)
+    class Redirects(urllib.request.HTTPRedirectHandler):
+        def redirect_request(self, req, fp, code, msg, headers, newurl):
+            if req.full_url.startswith("https:") and not newurl.startswith("https:"):
+                raise MachineError("%s leads to %s, which is not protected." % (url, newurl))
+            return super().redirect_request(req, fp, code, msg, headers, newurl)
+
     headers = dict(headers or (), **{"User-Agent": "docker_machine.py/" + __version__})
-    answer = urllib.request.urlopen(urllib.request.Request(url, None, headers), timeout=seconds)
-    if url.startswith("https:") and not answer.geturl().startswith("https:"):
-        raise MachineError("%s leads to %s, which is not protected." % (url, answer.geturl()))
-    return answer
+    return urllib.request.build_opener(Redirects).open(
+        urllib.request.Request(url, None, headers), timeout=seconds)
 
 
 def download(url, path, checksum="", seconds=7200):
@@ -482,6 +491,8 @@ def download(url, path, checksum="", seconds=7200):
     algorithm, wanted = parse_checksum(checksum) if checksum else ("", "")
     part = path + ".part"
     make_folder(os.path.dirname(path) or ".")
+    if os.path.isfile(part):  # of a program that was killed
+        os.unlink(part)
     try:
         _fetch_patiently(url, part, seconds)
         found = file_digest(part, algorithm) if checksum else ""
@@ -1424,9 +1435,9 @@ def check_key_file(path):
 def new_ssh_key(path, comment=""):
     """Make an ed25519 key pair without a passphrase, `path` and `path`.pub, unless it is there;
     the public line."""
-    if not os.path.exists(path + ".pub"):
-        if os.path.exists(path):
-            os.unlink(path)
+    if not (os.path.exists(path) and os.path.exists(path + ".pub")):
+        for old in filter(os.path.exists, (path, path + ".pub")):
+            os.unlink(old)
         result = run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", path])
         if not result.ok:
             raise MachineError("The SSH key %s cannot be made: %s" % (path, result.last_words()))
@@ -1502,6 +1513,10 @@ class Driver:
 
     def log(self, text):
         out.say("(%s) %s" % (self.get("MachineName"), text))
+
+    def save(self):
+        """Write config.json now: for an id that a kill in the middle of a verb must not lose. What
+        a verb leaves in the driver is saved after it anyway. The Machine fills this in."""
 
     def set_config_from_flags(self, options):
         """Take the values of the flags. Raises MachineError for a missing or bad one."""
@@ -2768,7 +2783,8 @@ def first_files(machine, certificates, dockerd, listen, containerd=""):
     row = PROVISIONERS[-1]
     variables = provision_variables(row, {}, machine, certificates)
     variables.update(dockerd=dockerd, listen=listen,
-                     containerd=" --containerd=" + containerd if containerd else "")
+                     containerd=" --containerd=" + containerd
+                     if containerd and "--containerd" not in variables["ARGUMENTS"] else "")
     files = {DROPIN_PATH: (0o644, DROPIN % variables + "\n")}
     for name, key, mode in (("ca.pem", "CA", 0o644), ("server.pem", "CERT", 0o644),
                             ("server-key.pem", "KEY", 0o600)):
@@ -2861,7 +2877,8 @@ def cloud_config(driver, **more):
         "ssh_pwauth": False, "disable_root": user != "root", "ssh_deletekeys": True,
         "ssh_keys": {"ed25519_private": read_text(host_key),
                      "ed25519_public": read_text(host_key + ".pub").strip()},
-        # primary_group: useradd fails where there is a group of the user's name already.
+        # useradd fails where there is a group of the user's name that it is not told of.
+        "groups": [user] if user != "root" else [],
         "users": [{"name": user, "primary_group": user, "ssh_authorized_keys": [key],
                    "lock_passwd": True, "sudo": "ALL=(ALL) NOPASSWD:ALL", "shell": "/bin/bash"}],
     }  # type: dict
@@ -2872,6 +2889,8 @@ def seed_iso(files, label="cidata"):
     """The bytes of a CD with a few {name: bytes} in its root, as cloud-init's NoCloud source reads
     them: ISO 9660 (ECMA-119) for Linux, and Joliet for whoever wants the names in lower case."""
     import struct
+    if len(files) > 20:
+        raise ValueError("one sector has no room for that many names")
 
     def both(number, size=4):
         return number.to_bytes(size, "little") + number.to_bytes(size, "big")
@@ -3049,7 +3068,6 @@ LOADING = {}  # type: dict
 
 
 def own_extras():
-    """The folder extras/ beside this file, wherever a symlink to it lies."""
     return os.path.join(os.path.dirname(os.path.realpath(__file__)), "extras")
 
 
@@ -3184,13 +3202,6 @@ def hide_secrets(flags, options):
                        if flag.secret and len(options.get(flag.name) or "") > 5)
 
 
-def read_unfinished(folder):
-    try:
-        return read_text(os.path.join(folder, "incomplete")).strip()
-    except OSError:
-        return ""
-
-
 class Machine:
     """One machine: its config.json, its driver, and what is done with both."""
 
@@ -3219,7 +3230,7 @@ class Machine:
                 raise MachineError("config.json cannot be used: " + wrong, "Mend that file, or "
                                    "forget it: docker-machine rm -f " + quote(self.name))
             self._driver = driver_class(settings, self.folder)
-            self._driver.engine_files = self.engine_files
+            self._driver.engine_files, self._driver.save = self.engine_files, self.save
             hide_secrets(self._driver.flags, {flag.name: settings.get(flag.field)
                                               for flag in self._driver.flags})
         return self._driver
@@ -3288,7 +3299,7 @@ class Machine:
 
     def unfinished(self):
         """The step that an earlier command did not finish, or ""."""
-        return read_unfinished(self.folder)
+        return self.store.unfinished(self.name)
 
     def pre_create_check(self):
         """The driver's check, and ours where the host can be asked already. Changes nothing."""
@@ -3349,11 +3360,23 @@ class Machine:
         self.bootstrap_certificates()
         if self.unfinished() == "create":
             self._create_by_driver()
+        elif provisions and type(self.driver).start is not Driver.start:
+            self._wake()
         if provisions:
             self._provision(renew_server, upgrade)
         self.copy_client_certificates()
         self.save()
         self.mark("")
+
+    def _wake(self):
+        """Start a machine that went off half-made; any other must be running."""
+        state = self.driver.get_state()
+        if state != RUNNING and not self.unfinished():
+            raise MachineError('Machine "%s" is not running, but %s.' % (self.name, state),
+                               "Start it: docker-machine start " + self.name)
+        if state != RUNNING:
+            self.driver.start()
+            self._reach(RUNNING)
 
     def _provision(self, renew_server=False, upgrade=False):
         facts, row = self._detect(self.driver.boot_seconds)
@@ -3382,6 +3405,9 @@ class Machine:
     def start(self):
         """Raises MachineError, also if the machine runs already."""
         out.say('Starting "%s"...' % self.name)
+        if self.unfinished() == "create":
+            raise MachineError('Machine "%s" was not finished.' % self.name,
+                               "Finish it: docker-machine provision " + self.name)
         if self.driver.get_state() == RUNNING:
             raise MachineError('Machine "%s" is already running.' % self.name)
         self.driver.start()
@@ -3582,6 +3608,12 @@ class Store:
 
     def exists(self, name):
         return is_plain_name(name) and os.path.lexists(self.folder(name))
+
+    def unfinished(self, name):
+        try:
+            return read_text(os.path.join(self.folder(name), "incomplete")).strip()
+        except OSError:
+            return ""
 
     def lock(self, name):
         return Lock(os.path.join(self.path, "locks", name), 'Machine "%s"' % name)
@@ -4677,7 +4709,8 @@ def default_driver():
     """The driver of a `create` line that names none. Raises MachineError if nothing is here that
     runs a VM."""
     import shutil
-    if shutil.which("VBoxManage") or os.environ.get("VBOX_MSI_INSTALL_PATH"):
+    there = shutil.which("VBoxManage") or os.environ.get("VBOX_MSI_INSTALL_PATH")
+    if there and "virtualbox" in driver_names():
         return "virtualbox"
     if find_qemu():
         return "qemu"
@@ -4700,9 +4733,9 @@ def command_create(context, words):
     except MachineError as error:
         if not wants_help:
             raise
+        driver_class = Driver
         if named:
             out.warn("%s These are the flags of all drivers." % error.message)
-        driver_class = Driver
     flags = create_flags(driver_class)
     if wants_help:
         return show_command_help(COMMANDS["create"], flags)
@@ -5165,6 +5198,7 @@ def silent_engine(machine, error, seconds):
 
 def finish_row(row):
     """What follows from the state: only a running machine has a URL and can be active."""
+    row["Error"] = out.mask(row["Error"])
     there, swarm = os.environ.get("DOCKER_HOST"), row["ActiveSwarm"]
     if row["State"] != RUNNING:
         row["URL"] = ""
@@ -5463,16 +5497,17 @@ def command_doctor(context, options, words):
     """Check what people stumble over; 1 if something is bad."""
     if words:
         raise UsageError("Error: doctor takes no arguments")
-    checks = (check_programs, check_virtualization, check_drivers, check_clock, check_files,
-              check_certificates, check_proxies, check_machines)
+    checks = (check_programs, check_drivers, check_clock, check_files, check_certificates,
+              check_proxies, check_machines)
     findings = []  # type: list
     for check, found in zip(checks, each(lambda check: list(check(context.store)), checks)):
         findings += found if isinstance(found, list) else [Finding(
-            "bad", check.__name__.replace("check_", ""), "cannot be checked: %s" % found)]
+            "bad", check.__name__[len("check_"):], str(found), getattr(found, "hint", ""))]
     if options["format"]:
-        return report_each([], [vars(finding) for finding in findings], options["format"])
-    for finding in findings:
-        out.answer("%-5s %s: %s" % (finding.level, finding.subject, finding.words))
+        report_each([], [{key.title(): out.mask(text) for key, text in vars(finding).items()}
+                         for finding in findings], options["format"])
+    for finding in () if options["format"] else findings:
+        out.answer(out.mask("%-5s %s: %s" % (finding.level, finding.subject, finding.words)))
         if finding.mend:
             out.answer("      " + finding.mend.replace("\n", "\n      "))
     return int(any(finding.level == "bad" for finding in findings))
@@ -5490,46 +5525,26 @@ def check_programs(store):
             mend = error.hint if name in PACKAGES or level == "bad" else ""
             yield Finding(level, name, "%s (%s)" % (error.message, use), mend)
             continue
-        said = (result.stdout + result.stderr).strip()
-        if "vboxdrv" in said:
+        said = (result.stdout.strip() or result.stderr.strip()).splitlines()
+        if "vboxdrv" in result.stdout + result.stderr:
             yield Finding("bad", name, "its kernel module is not loaded",
                           "Run: sudo /sbin/vboxconfig")
         elif not result.ok:
             yield Finding("bad", name, "does not work: " + result.last_words(1))
         else:
-            yield Finding("ok", name, said.splitlines()[-1])
-
-
-def check_virtualization(store):
-    """Whether VMs can run at full speed: kvm(4) on Linux, sysctl kern.hv_support on macOS."""
-    mend = "It is enabled in the firmware; in a VM, by nested virtualization in its hypervisor."
-    if sys.platform == "darwin":
-        result = run(["sysctl", "-n", "kern.hv_support"])
-        fit = result.stdout.strip() == "1"
-    elif os.path.exists("/proc/cpuinfo"):
-        flags = read_text("/proc/cpuinfo").split()
-        fit = os.path.exists("/dev/kvm")
-        if not fit and ("vmx" in flags or "svm" in flags):
-            mend = "Load it: sudo modprobe kvm_%s" % ("intel" if "vmx" in flags else "amd")
-        elif fit and not os.access("/dev/kvm", os.R_OK | os.W_OK):
-            fit, mend = False, "Open /dev/kvm to yourself: sudo usermod -aG kvm $USER"
-    else:
-        return
-    yield Finding("ok", "virtualization", "there") if fit else Finding(
-        "note", "virtualization", "not there for you; VMs are emulated in software", mend)
+            yield Finding("ok", name, said[-1] if said else "there")
 
 
 def check_drivers(store):
     for name in driver_names():
         try:
-            yield from load_driver(name).checks()
-        except MachineError as error:
-            yield Finding("bad", "driver " + name, error.message, error.hint)
+            yield from load_driver(name).checks() or ()
+        except Exception as error:  # one driver must not hide the others
+            yield Finding("bad", "driver " + name, str(error), getattr(error, "hint", ""))
 
 
 def check_clock(store):
-    """The only clocks at hand without a network are the dates of what was written here."""
-    import time
+    import time  # without a network, the only other clocks are the dates of files
     later = [path for path in (os.path.join(store.certs, "ca.pem"), os.path.realpath(__file__))
              if os.path.exists(path) and os.path.getmtime(path) > time.time() + 300]
     yield Finding("bad", "clock", "is before the date of %s: certificates are not valid yet"
@@ -5540,10 +5555,7 @@ def check_clock(store):
 def check_files(store):
     """The store's folder, files that others may read, and what is no machine."""
     bad = []
-    try:
-        store.check_writable()
-    except MachineError as error:
-        bad.append(Finding("bad", "store", error.message, error.hint))
+    store.check_writable()
     for folder in [store.certs] + [store.folder(name) for name in store.names()]:
         for name in os.listdir(folder) if os.path.isdir(folder) else ():
             path = os.path.join(folder, name)
@@ -5599,13 +5611,25 @@ def check_proxies(store):
     exempt = os.environ.get(no_proxy_variable(), "").split(",")
     for name in store.names() if named else ():
         host = split_url(list_row(store, name)[0]["URL"])[0]
-        if host and not host.startswith("127.") and not any(
-                part.strip() == "*" or part.strip() and host.endswith(part.strip())
-                for part in exempt):
-            yield Finding("note", "proxy", "%s is set, and NO_PROXY does not name %s" % (
-                named[0], name), 'Set it: eval "$(docker-machine env --no-proxy %s)"' % name)
+        if host and not any(is_exempt(host, part.strip()) for part in exempt + ["localhost"]):
+            yield Finding("note", "proxy", "%s is set, and NO_PROXY does not hold %s, where %s is"
+                          % (named[0], host, name),
+                          'Set it: eval "$(docker-machine env --no-proxy %s)"' % name)
     if named:
         yield Finding("ok", "proxy", ", ".join(named) + " set")
+
+
+def is_exempt(host, part):
+    """Whether an entry of NO_PROXY covers a host (Go's httpproxy); the loopback always is."""
+    import ipaddress
+    part = part.partition(":")[0] if part.count(":") == 1 else part  # it may have a port
+    if part == "*" or host in ("localhost", "::1") or host.startswith("127."):
+        return True
+    try:
+        return ipaddress.ip_address(host) in ipaddress.ip_network(part, False)
+    except ValueError:  # one of them is a name
+        return not host[-1:].isdigit() and bool(part) and (
+            "." + host).endswith("." + part.lstrip("."))
 
 
 def check_machines(store):
@@ -5614,7 +5638,7 @@ def check_machines(store):
              if os.path.exists(os.path.join(store.folder(name), "config.json"))]
     for row in list_rows(store, names, 10):
         name = row["Name"]
-        unfinished = read_unfinished(store.folder(name))
+        unfinished = store.unfinished(name)
         if unfinished:
             yield Finding("bad", name, "was not finished (%s)" % unfinished, "Finish it: "
                           "docker-machine provision %s; or remove it: docker-machine rm %s" % (

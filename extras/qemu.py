@@ -56,10 +56,11 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # QEMU's word -> Debian
 LOOPBACK = "127.0.0.1"
 LEAST_MEMORY, LEAST_DISK = 512, 3000  # MB: what Docker Engine on Debian starts with
 BUILD_SPACE = 3000  # MB on the disk while an image is built
-PORTS = range(20000, 32768)  # below what systems give to outgoing connections
-STATES = {  # QMP's RunState (qapi/run-state.json) -> ours; all others run
-    "paused": PAUSED, "suspended": PAUSED, "prelaunch": STARTING, "inmigrate": STARTING,
-    "internal-error": ERROR, "io-error": ERROR, "guest-panicked": ERROR, "shutdown": STOPPED,
+PORTS = range(20000, 30000)  # below Kubernetes' ports and those of outgoing connections
+QMP_STATES = {  # QMP's RunState (qapi/run-state.json) -> ours; all others run
+    "paused": PAUSED, "prelaunch": STARTING, "inmigrate": STARTING,
+    "io-error": PAUSED,  # the disk here was full: "cont" writes again
+    "internal-error": ERROR, "guest-panicked": ERROR,
 }
 
 
@@ -83,7 +84,8 @@ class QemuDriver(Driver):
              "list beside its URL)", "QEMU_IMAGE_CHECKSUM", field="Checksum"),
         Flag("qemu-mirror", "", "Package mirror to build the image from", "QEMU_MIRROR",
              field="Mirror"),
-        Flag("qemu-ssh-user", "", "Login that a cloud-init image is given (default: docker)",
+        Flag("qemu-ssh-user", "", "Login that a cloud-init image is given; docker or root in a "
+             "built one (default: docker)",
              "QEMU_SSH_USER", field="SSHUser"),
         Flag("qemu-accel", "", "Accelerator: kvm, hvf, whpx, or tcg for none (default: the one "
              "that works)", "QEMU_ACCEL", field="Accel"),
@@ -103,6 +105,7 @@ class QemuDriver(Driver):
              "QEMU_EXTRA_ARGS", field="ExtraArgs"),
     )
     fields = (("EnginePort", 0), ("Base", ""), ("UUID", ""))
+    _image = None  # type: object
 
     @classmethod
     def checks(cls):
@@ -112,10 +115,12 @@ class QemuDriver(Driver):
             driver.qemu_img()
         except MachineError as error:
             return [Finding("note", "qemu", error.message, error.hint)]
-        accel, reason = choose_accelerator(driver)
-        if accel == "tcg":
-            return [Finding("note", "qemu", "%s, without acceleration: %s" % (version, reason))]
-        return [Finding("ok", "qemu", "%s, accelerated by %s" % (version, accel))]
+        accel, reason = find_accelerator(driver)
+        fit = Finding("ok", "qemu, virtualization", accel) if accel != "tcg" else Finding(
+            "note", "qemu, virtualization", "QEMU emulates in software, since " + reason,
+            "See that virtualization is enabled in the firmware (in a VM: nested, in its "
+            "hypervisor), and its module loaded: modprobe kvm_intel, or kvm_amd")
+        return [Finding("ok", "qemu", version), fit]
 
     # --- before the machine is made
 
@@ -129,7 +134,7 @@ class QemuDriver(Driver):
                     flag, options["qemu-" + flag], least))
         if not (self["CPU"] == -1 or 0 < self["CPU"] < 256):
             raise UsageError("--qemu-cpu-count %d is no number of CPUs." % self["CPU"])
-        _one_of("arch", self["Arch"], tuple(ARCHITECTURES) + ("",))
+        _one_of("arch", self.arch(), tuple(ARCHITECTURES))
         _one_of("accel", self["Accel"], ("", "kvm", "hvf", "whpx", "tcg"))
         kind, colon, device = self["Network"].partition(":")
         if self["Network"] and not (kind in ("bridge", "tap") and is_word(device)):
@@ -137,8 +142,9 @@ class QemuDriver(Driver):
                              % self["Network"])
         if self["SSHUser"] and not is_word(self["SSHUser"]):
             raise UsageError('--qemu-ssh-user "%s" is not a user name.' % self["SSHUser"])
-        for text in self["Forward"]:
-            parse_forward(text)
+        places = [(forward[1], forward[3]) for forward in map(parse_forward, self["Forward"])]
+        if len(places) != len(set(places)):
+            raise UsageError("--qemu-forward names a port twice.")
         if self["Checksum"]:
             parse_checksum(self["Checksum"])
         self.extra_arguments()
@@ -147,6 +153,8 @@ class QemuDriver(Driver):
         if not is_url(self["Image"]):
             parse_recipe(self["Image"])
             _one_of("ssh-user", self["SSHUser"], ("", "docker", "root"))
+        else:
+            file_name(self["Image"])
         self["SSHUser"] = self["SSHUser"] or self.default_user
 
     def default_image(self):
@@ -173,22 +181,21 @@ class QemuDriver(Driver):
         """Check this computer, and get the image: an image is no part of the machine, and one that
         cannot be had must leave nothing behind."""
         need("ssh-keygen")
-        self.program()
         self.qemu_img()
+        choose_accelerator(self)
         memory = total_memory()
         if memory and self["Memory"] > memory:
             raise PreCreateError("--qemu-memory %d is more than the %d MB of this computer." % (
                 self["Memory"], memory), "Give less: --qemu-memory %d" % max(
                     min(2048, memory // 2), LEAST_MEMORY))
-        for address, port, _, kind in map(parse_forward, self["Forward"]):
-            if not is_free(port, address, kind):
-                raise PreCreateError("Port %d of %s is taken by another program." % (port, address),
-                                     "Forward another one, or end that program.")
+        self._check_forwards()
         self.image()
 
     def image(self):
         """Get the base image into the cache: its Image."""
-        return (CloudImage if is_url(self["Image"]) else BuiltImage)(self)
+        if self._image is None:
+            self._image = (CloudImage if is_url(self["Image"]) else BuiltImage)(self)
+        return self._image
 
     # --- the machine
 
@@ -219,9 +226,11 @@ class QemuDriver(Driver):
 
     def _choose_ports(self):
         taken = set(self._ports_of_others())
+        taken.update(parse_forward(text)[1] for text in self["Forward"])
         for key in ("SSHPort", "EnginePort"):
             taken.update(self.config.get(other) for other in ("SSHPort", "EnginePort"))
             self[key] = free_port(taken)
+        self.save()
 
     def _ports_of_others(self):
         """The ports of all machines in the store: those that are stopped need theirs again."""
@@ -230,7 +239,8 @@ class QemuDriver(Driver):
             try:
                 other = parse_json(read_text(os.path.join(machines, name, "config.json")))["Driver"]
                 yield from (other.get("SSHPort"), other.get("EnginePort"))
-            except (OSError, ValueError, KeyError, TypeError, AttributeError):
+                yield from (parse_forward(text)[1] for text in other.get("Forward", []))
+            except (OSError, ValueError, KeyError, TypeError, AttributeError, MachineError):
                 continue
 
     def start(self):
@@ -240,6 +250,9 @@ class QemuDriver(Driver):
             return
         if state == RUNNING:
             return
+        if self._pid():
+            raise MachineError("QEMU is in the state %s." % state,
+                               "End it first: docker-machine kill " + self["MachineName"])
         if not os.path.exists(self.path("disk.qcow2")):
             raise MachineError("The machine has no disk: its creation did not finish.",
                                "Finish it: docker-machine provision " + self["MachineName"])
@@ -253,25 +266,33 @@ class QemuDriver(Driver):
 
     def check_boot(self):
         if not self._pid():
-            with open(self.path("console.log"), "rb") as file:
+            with open(self.path("console.log"), "ab+") as file:
+                file.seek(max(file.tell() - 4096, 0))
                 said = file.read().decode(errors="replace").split()[-40:]
             raise MachineError("The machine went off while it booted. Its console said last: %s"
                                % (" ".join(said) or "nothing"))
+        if self.get_state() == ERROR:
+            raise MachineError("QEMU gave up on the machine while it booted.",
+                               "Try it without acceleration: --qemu-accel tcg")
 
     def _settle_ports(self):
         """Take other ports where a program has taken ours while the machine was off."""
         for key, what in (("SSHPort", "SSH"), ("EnginePort", "Docker Engine")):
-            if not is_free(self.get(key, 0)):
+            if port_trouble(self.get(key, 0)):
                 taken = self.get(key, 0)
                 self[key] = free_port(self._ports_of_others())
+                self.save()
                 out.warn("Port %d is taken by another program; %s of %s is at port %d now%s." % (
                     taken, what, self["MachineName"], self[key],
                     " (run docker-machine env again)" if key == "EnginePort" else ""))
+        self._check_forwards()
+
+    def _check_forwards(self):
         for address, port, _, kind in map(parse_forward, self.get("Forward", [])):
-            if not is_free(port, address, kind):
-                raise MachineError("Port %d of %s, which is to be forwarded, is taken by another "
-                                   "program." % (port, address),
-                                   "End that program, then try again.")
+            trouble = port_trouble(port, address, kind)
+            if trouble:
+                raise MachineError("Port %d of %s cannot be forwarded: %s." % (
+                    port, address, trouble), "Forward another one, or end what is in the way.")
 
     def _accelerator(self):
         accel, reason = choose_accelerator(self)
@@ -295,7 +316,11 @@ class QemuDriver(Driver):
                 self._ask_to_power_off()
             return False
 
-        wait_for(gone, 180, "%s did not shut down within 180 s." % self["MachineName"], 0.2)
+        try:
+            wait_for(gone, 180, "%s did not shut down within 180 s." % self["MachineName"], 0.2)
+        except MachineError as error:
+            error.hint = error.hint or "End it at once: docker-machine kill " + self["MachineName"]
+            raise
 
     def _ask_to_power_off(self):
         try:
@@ -334,7 +359,7 @@ class QemuDriver(Driver):
         if not self._pid():
             return STOPPED
         try:
-            return STATES.get(self.qmp("query-status")["status"], RUNNING)
+            return QMP_STATES.get(self.qmp("query-status")["status"], RUNNING)
         except MachineError:
             return RUNNING if self._pid() else STOPPED  # another command is talking to QEMU
 
@@ -348,11 +373,14 @@ class QemuDriver(Driver):
                     return pid if self._qmp_answers() else 0
                 import fcntl
                 try:
-                    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # others may ask too
                 except OSError:
                     return pid
-        except (OSError, ValueError):
+        except (FileNotFoundError, ValueError):
             pass
+        except OSError as error:
+            raise MachineError("%s cannot be read: %s." % (error.filename, error.strerror),
+                               "Was it started by another user, or by sudo?")
         return 0
 
     # --- where it is
@@ -370,10 +398,7 @@ class QemuDriver(Driver):
         """The path of QEMU. Raises MachineError naming its package."""
         import shutil
         name = "qemu-system-" + self.arch()
-        found = find_qemu() if self.arch() == host_arch() else None
-        if not found and WINDOWS:
-            found = shutil.which(name, path=os.environ.get("ProgramFiles", "") + "\\qemu")
-        found = found or shutil.which(name)
+        found = find_qemu() if self.arch() == host_arch() else shutil.which(name)
         if not found:
             raise missing_program(name)
         return found
@@ -394,8 +419,8 @@ class QemuDriver(Driver):
             raise UsageError("--qemu-extra-args cannot be split: %s." % error)
 
     def cache(self):
-        store = os.path.realpath(os.path.join(self.folder, "..", ".."))
-        return os.path.join(store, "cache", "qemu")
+        store = os.path.dirname(os.path.dirname(self.folder))
+        return os.path.join(os.path.realpath(store), "cache", "qemu")
 
     def path(self, name):
         return os.path.join(self.folder, name)
@@ -425,12 +450,17 @@ class QemuDriver(Driver):
 
     def qmp(self, command, **arguments):
         """Ask QEMU (docs/interop/qmp-spec): the "return" of the answer. Raises MachineError."""
-        return self._talk("qmp.sock", [("qmp_capabilities", {}), (command, arguments)])
+        with talk_to(self.path("qmp.sock"), 3) as (connection, lines):
+            lines.readline()  # the greeting
+            exchange(connection, lines, "qmp_capabilities")
+            return exchange(connection, lines, command, arguments)
 
     def agent(self, command):
         """Ask the guest agent, if one answers a ping; for a command that has no answer."""
-        self._talk("agent.sock", [("guest-ping", {})], greeting=False, seconds=1)
-        self._talk("agent.sock", [(command, {})], greeting=False, seconds=0)
+        with talk_to(self.path("agent.sock"), 1) as (connection, lines):
+            exchange(connection, lines, "guest-ping")
+            send(connection, command)
+            lines.readline()  # until it closes, or a second later
 
     def _qmp_answers(self):
         try:
@@ -438,27 +468,41 @@ class QemuDriver(Driver):
         except MachineError:
             return False
 
-    def _talk(self, socket_file, commands, greeting=True, seconds=3):
-        import json
-        answer = {}  # type: dict
+
+class talk_to:
+    """`with talk_to(socket, seconds) as (connection, lines)`; what fails is a MachineError."""
+
+    def __init__(self, path, seconds):
+        self.path, self.seconds = path, seconds
+
+    def __enter__(self):
         try:
-            with connect_to(self.path(socket_file), seconds or 1) as connection:
-                lines = connection.makefile("rb")
-                if greeting:
-                    lines.readline()
-                for command, arguments in commands:
-                    words = {"execute": command, "arguments": arguments} if arguments else {
-                        "execute": command}
-                    connection.sendall(json.dumps(words).encode() + b"\n")
-                    answer = {"event": ""} if seconds else {"return": {}}
-                    while "event" in answer:
-                        answer = json.loads(lines.readline().decode() or '{"error": {"desc": ""}}')
+            self.connection = connect_to(self.path, self.seconds)
         except (OSError, ValueError) as error:
             raise MachineError("QEMU does not answer: %s" % error)
-        if "return" not in answer:
-            raise MachineError("QEMU refuses %s: %s" % (
-                commands[-1][0], answer.get("error", {}).get("desc", "")))
-        return answer["return"]
+        return self.connection, self.connection.makefile("rb")
+
+    def __exit__(self, kind, error, trace):
+        self.connection.close()
+        if isinstance(error, (OSError, ValueError)):
+            raise MachineError("QEMU does not answer: %s" % error)
+
+
+def send(connection, command, arguments=None):
+    import json
+    words = {"execute": command, "arguments": arguments} if arguments else {"execute": command}
+    connection.sendall(json.dumps(words).encode() + b"\n")
+
+
+def exchange(connection, lines, command, arguments=None):
+    """The answer to a command; events that come in between are passed over."""
+    send(connection, command, arguments)
+    answer = {"event": ""}  # type: dict
+    while "event" in answer:
+        answer = parse_json(lines.readline().decode() or '{"error": {"desc": "it has gone"}}')
+    if "return" not in answer:
+        raise MachineError("QEMU refuses %s: %s" % (command, answer["error"].get("desc", "")))
+    return answer["return"]
 
 
 def connect_to(path, seconds):
@@ -523,12 +567,22 @@ def is_url(text):
     return "://" in text
 
 
+def file_name(url):
+    """The last part of a URL, without a query. Raises UsageError if it cannot name a file."""
+    name = url.partition("?")[0].rpartition("/")[2]
+    if not is_word(name):
+        raise UsageError('--qemu-image "%s" names no file.' % url)
+    if name.endswith((".xz", ".gz", ".zst", ".zip", ".tar")):
+        raise UsageError("%s is compressed." % name, "Unpack it, and give it as file:///PATH")
+    return name
+
+
 def parse_forward(text):
     """(address, port here, port there, "tcp" or "udp") of a --qemu-forward. Raises UsageError."""
     ports, _, kind = text.partition("/")
     words = ports.split(":")
     address = words[0] if len(words) == 3 else LOOPBACK
-    numbers = [int(word) if word.isdigit() else 0 for word in words[-2:]]
+    numbers = [int(word) if word.isdecimal() else 0 for word in words[-2:]]
     valid = len(words) in (2, 3) and all(0 < number < 65536 for number in numbers)
     if not valid or kind not in ("", "tcp", "udp") or not is_address(address):
         raise UsageError('--qemu-forward "%s" is not [ADDRESS:]PORT:PORT[/udp].' % text,
@@ -539,12 +593,14 @@ def parse_forward(text):
 def is_address(text):
     import socket
     try:
-        return bool(socket.inet_aton(text)) and text.count(".") == 3
-    except OSError:
+        return bool(socket.inet_pton(socket.AF_INET, text))
+    except (OSError, ValueError):
         return False
 
 
-def is_free(port, address=LOOPBACK, kind="tcp"):
+def port_trouble(port, address=LOOPBACK, kind="tcp"):
+    """Why a port cannot be listened at; "" if it can."""
+    import errno
     import socket
     kinds = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
     with socket.socket(socket.AF_INET, kinds[kind]) as one:
@@ -552,16 +608,19 @@ def is_free(port, address=LOOPBACK, kind="tcp"):
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             one.bind((address, port))
-            return port > 0
-        except OSError:
-            return False
+        except OSError as error:
+            return {errno.EADDRINUSE: "it is taken by another program",
+                    errno.EACCES: "this user may not open ports below 1024",
+                    errno.EADDRNOTAVAIL: "this computer does not have that address",
+                    }.get(error.errno or 0, str(error))
+    return ""
 
 
 def free_port(taken):
     import random
     taken = set(taken)
     for port in random.SystemRandom().sample(PORTS, len(PORTS)):
-        if port not in taken and is_free(port):
+        if port not in taken and not port_trouble(port):
             return port
     raise MachineError("There is no free port on %s." % LOOPBACK)
 
@@ -578,8 +637,17 @@ def total_memory():
 
 def choose_accelerator(driver):
     """(accelerator, why not another): each is tried by starting QEMU with it for a moment."""
-    if driver.get("Accel"):
-        return driver["Accel"], "--qemu-accel " + driver["Accel"]
+    if driver.get("Accel") == "tcg":
+        return "tcg", "--qemu-accel tcg"
+    accel, reason = find_accelerator(driver)
+    if driver.get("Accel") not in ("", accel):
+        raise MachineError("--qemu-accel %s does not work here: %s." % (
+            driver["Accel"], reason or accel + " does"), "Leave it out, or --qemu-accel tcg")
+    return accel, reason
+
+
+def find_accelerator(driver):
+    """The same, whatever the flag says."""
     if driver.arch() != host_arch():
         return "tcg", "this computer is %s" % host_arch()
     accel = {"darwin": "hvf", "win32": "whpx"}.get(sys.platform, "kvm")
@@ -611,7 +679,7 @@ class Arguments:
         with_seed = os.path.exists(driver.path("seed.img"))
         return ([driver.program(), "-name", "docker-machine " + driver["MachineName"]]
                 + self.processor()
-                + ["-smp", str(os.cpu_count() if driver["CPU"] == -1 else driver["CPU"]),
+                + ["-smp", str((os.cpu_count() or 1) if driver["CPU"] == -1 else driver["CPU"]),
                    "-m", str(driver["Memory"]), "-nodefaults", "-no-user-config"]
                 + self.display() + self.control() + self.drive("disk", "disk.qcow2", "qcow2")
                 + (self.drive("seed", "seed.img", "raw") if with_seed else [])
@@ -619,7 +687,7 @@ class Arguments:
                 + driver.extra_arguments())
 
     def processor(self):
-        cpu = self.driver.get("CPUType") or ("max" if self.accel == "tcg" else "host")
+        cpu = self.driver.get("CPUType") or ("host" if self.accel in ("kvm", "hvf") else "max")
         if self.driver.arch() == "aarch64":
             machine = "virt,gic-version=max"
         else:
@@ -716,19 +784,23 @@ class CloudImage:
     def __init__(self, driver):
         import hashlib
         self.driver, url = driver, driver["Image"]
-        name = url.rpartition("/")[2]
-        if name.endswith((".xz", ".gz", ".zst", ".zip", ".tar")):
-            raise MachineError("%s is compressed." % name, "Unpack it, and give it as file://")
         key = hashlib.sha256((url + driver["Checksum"]).encode()).hexdigest()[:8]
-        folder = os.path.join(driver.cache(), "%s-%s" % (key, name))
-        self.file = os.path.join(folder, name)
+        folder = os.path.join(driver.cache(), "%s-%s" % (key, file_name(url)))
+        self.file = os.path.join(folder, file_name(url))
         with CacheLock(folder):
             if not os.path.exists(self.file):
                 self._fetch(url)
+                try:
+                    self._check()
+                except MachineError:
+                    os.unlink(self.file)
+                    raise
             self.format = self._check()
 
     def _fetch(self, url):
-        checksum = self.driver["Checksum"] or published_checksum(url)
+        checksum = self.driver["Checksum"] or published_checksum(url.partition("?")[0])
+        if not checksum and url.startswith(CLOUD_IMAGE.partition("%")[0]):
+            raise MachineError("The list of checksums beside %s is missing." % url)
         if not checksum:
             out.warn("%s has no list of checksums beside it; the image is taken as it is." % url)
         need_space(self.driver.cache(), 1000)
@@ -737,15 +809,20 @@ class CloudImage:
 
     def _check(self):
         """The image's format. Raises MachineError for what is no disk of the right kind."""
-        result = run([self.driver.qemu_img(), "info", "--output=json", self.file])
-        facts = parse_json(result.stdout) if result.ok else {}
-        kind = facts.get("format")
+        image = self.driver["Image"]
+        result = run([self.driver.qemu_img(), "info", "--output=json", "-U", self.file])
+        if not result.ok:
+            raise MachineError("qemu-img cannot read %s: %s" % (image, result.last_words(1)))
+        facts = parse_json(result.stdout)
+        kind, own = facts.get("format"), facts.get("format-specific", {}).get("data", {})
         with open(self.file, "rb") as file:
             is_disk = kind == "qcow2" or file.read(512)[510:] == b"\x55\xaa"
-        if kind not in ("qcow2", "raw") or not is_disk or facts.get("backing-filename"):
-            os.unlink(self.file)
-            raise MachineError("%s holds no disk image in the format qcow2 or raw."
-                               % self.driver["Image"], "Check the address.")
+        if kind not in ("qcow2", "raw") or not is_disk:
+            raise MachineError("%s holds no disk image in the format qcow2 or raw." % image,
+                               "Check the address.")
+        if facts.get("backing-filename") or own.get("data-file"):
+            raise MachineError("%s is an image that refers to another file." % image,
+                               "Make it one: qemu-img convert -O qcow2 IMAGE NEW")
         if facts["virtual-size"] > self.driver["DiskSize"] << 20:
             raise MachineError("--qemu-disk-size %d is less than the image's own size." % (
                 self.driver["DiskSize"]), "Give at least %d." % (facts["virtual-size"] >> 20))
@@ -854,11 +931,21 @@ class CacheLock(Lock):
     """One maker of an image at a time; the others wait. Nothing stays of one that was not made."""
 
     def __init__(self, folder):
-        super().__init__(folder + ".lock", "The image " + os.path.basename(folder), 3600)
+        super().__init__(folder + ".lock", "The image " + os.path.basename(folder))
         self.folder = folder
 
+    def __enter__(self):
+        try:
+            self.seconds = 1
+            return super().__enter__()
+        except MachineError:
+            out.say("Waiting for another docker-machine to make this image...")
+            self.seconds = 3600
+            return super().__enter__()
+
     def __exit__(self, *unused):
-        self.remove()
+        if os.path.exists(self.path):
+            self.remove()
         super().__exit__()
         store = os.path.dirname(os.path.dirname(os.path.dirname(self.folder)))
         for folder in (self.folder, os.path.join(store, "cache", "qemu"),
@@ -1105,7 +1192,7 @@ status=0
 MKE2FS_CONFIG=/proc/self/fd/9/mke2fs.conf mke2fs -q -F -t ext4 -O @FEATURES@ \
     -I 256 -m 1 -e remount-ro -L machine-root \
     -E lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0 -d "$root/mnt" \
-    /proc/self/fd/9/disk.raw 4G >&2 || status=$?
+    /proc/self/fd/9/disk.raw 2800M >&2 || status=$?
 umount "$root/mnt"
 exit $status
 """
@@ -1181,9 +1268,11 @@ def build_image(distribution, suite, arch, general, mirror, folder, say):
     work = folder + ".part"
     _remove_build(work)  # of a builder that was killed
     # The system grows outside the store: a namespace's root must reach it, and /tmp may be memory.
-    scratch = tempfile.mkdtemp(prefix="docker-machine-", dir=os.environ.get("TMPDIR") or "/var/tmp")
+    parent = os.environ.get("TMPDIR") or "/var/tmp"
+    need_space(parent, BUILD_SPACE)
+    scratch = tempfile.mkdtemp(prefix="docker-machine-", dir=parent)
     try:
-        os.chmod(scratch, 0o711)
+        os.chmod(scratch, 0o711 if os.geteuid() else 0o700)  # root's has setuid programs
         os.makedirs(os.path.join(work, "out"))
         os.symlink(scratch, os.path.join(work, "scratch"))
         command = _mmdebstrap(facts, suite, arch, general, keyring, _sources(facts, suite, mirror))
@@ -1208,6 +1297,8 @@ def _remove_build(work):
             run(["mmdebstrap", "--unshare-helper", "rm", "-rf", "--"] + [
                 os.path.join(place, name) for name in os.listdir(place)], cwd="/")
             shutil.rmtree(place, ignore_errors=True)
+        if os.path.exists(place):
+            return  # the next build tries again
     shutil.rmtree(work, ignore_errors=True)
 
 
@@ -1244,7 +1335,7 @@ def _mmdebstrap(facts, suite, arch, general, keyring, sources):
     # Root's mounts must end with the builder, also by a kill: what is left is removed as a tree.
     return ([] if os.geteuid() else ["unshare", "--mount"]) + [
         "mmdebstrap", "--variant=minbase", "--format=null", "--architectures=" + arch,
-        "--mode=" + ("unshare" if os.geteuid() else "root"),
+        "--mode=" + ("unshare" if os.geteuid() else "root"), '--aptopt=APT::Sandbox::User "root"',
         "--include=" + ",".join(PACKAGES.split() + [kernel]),
         "--dpkgopt=force-unsafe-io", "--dpkgopt=path-exclude=/usr/share/man/*",
         "--dpkgopt=path-exclude=/usr/share/doc/*",
@@ -1264,7 +1355,8 @@ def _sources(facts, suite, mirror):
     for line in _apt("apt-get", "indextargets", "--format",
                      "$(ORIGIN)|$(REPO_URI)|$(CODENAME)|$(COMPONENT)", "Created-By: Packages"):
         origin, uri, name, component = (line.split("|") + [""] * 4)[:4]
-        if origin == facts["origin"] and component in facts["components"].split() \
+        if origin == facts["origin"] and uri.startswith("http") \
+                and component in facts["components"].split() \
                 and name in (suite, suite + "-updates", suite + "-security"):
             found.setdefault((len(name), uri, name), set()).add(component)
     if any(name == suite for _, _, name in found):
@@ -1286,8 +1378,8 @@ def _builder_environment(scratch):
     for scheme in ("http", "https"):
         for line in _apt("apt-config", "shell", "v", "Acquire::%s::Proxy" % scheme):
             value = line.partition("=")[2].strip("'")
-            if value not in ("", "DIRECT") and scheme + "_proxy" not in os.environ:
-                variables[scheme + "_proxy"] = value
+            if value not in ("", "DIRECT"):  # not in argv: it may hold a password
+                os.environ.setdefault(scheme + "_proxy", value)
     return ["%s=%s" % pair for pair in variables.items()]
 
 

@@ -1,9 +1,9 @@
 """Downloads: what comes is whole or not kept, a cut connection is taken up again, and checksums are believed."""
 
-import contextlib
 import hashlib
 import http.server
 import os
+import ssl
 import threading
 import time
 from urllib.parse import unquote
@@ -28,7 +28,7 @@ def no_proxy(monkeypatch):
 class Handler(http.server.BaseHTTPRequestHandler):
     """One answer of a Web."""
 
-    web = None  # type: Web
+    web: "Web"
 
     def do_GET(self):
         web, path = self.web, unquote(self.path)
@@ -38,8 +38,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.send_error(404)
         if trouble == "garbage":
             return self.wfile.write(b"This is no HTTP\r\n\r\n")
-        if isinstance(trouble, str):
+        if isinstance(trouble, str) and trouble.isdigit():
             return self.send_error(int(trouble))
+        if isinstance(trouble, str):
+            self.send_response(302)
+            self.send_header("Location", trouble)
+            self.send_header("Content-Length", "0")
+            return self.end_headers()
         return self.send(web.files[path], trouble)
 
     def send(self, data, cut):
@@ -64,8 +69,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 class Web:
-    """A web server with `files`; each request meets the next of `troubles`: a status as text, "garbage", how many
-    bytes come before the connection is cut, or None for none. `asked` is what was asked of it: (path, Range)."""
+    """A web server with `files`; each request meets the next of `troubles`: a status as text, "garbage", an address to
+    go to, how many bytes come before the connection is cut, or None for none. `asked` is what was asked of it:
+    (path, Range)."""
 
     def __init__(self):
         self.files, self.troubles, self.asked = {}, [], []  # type: dict, list, list
@@ -166,37 +172,24 @@ def test_a_server_that_ignores_ranges_begins_anew_and_nothing_is_doubled(web, ta
     assert target.read_bytes() == DATA and len(web.asked) == 2
 
 
-def test_the_next_run_goes_on_where_one_was_killed(web, target):
+@pytest.mark.parametrize("left_over", [DATA[:200000], DATA, DATA + b"more", b"x" * 1000],
+                         ids=["a part", "all", "more", "another file"])
+@pytest.mark.parametrize("troubles", [[], ["500"], [0], ["garbage"]], ids=str)
+def test_what_a_killed_run_left_is_never_part_of_the_file(web, target, monkeypatch, left_over, troubles):
+    """The publisher may have put another one there meanwhile, and nothing would tell without a checksum."""
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
     target.parent.mkdir()
-    (target.parent / "image.part").write_bytes(DATA[:200000])
-    core.download(web.url + "image", str(target), SHA256)
-    assert target.read_bytes() == DATA and web.asked == [("/image", "bytes=200000-")]
+    (target.parent / "image.part").write_bytes(left_over)
+    web.troubles = list(troubles)
+    core.download(web.url + "image", str(target))
+    assert target.read_bytes() == DATA and left(target) == ["image"]
+    assert [start for _, start in web.asked] == [None] * (len(troubles) + 1)
 
 
-def test_a_run_that_was_killed_between_the_last_byte_and_the_name_is_completed(web, target):
-    target.parent.mkdir()
-    (target.parent / "image.part").write_bytes(DATA)  # the server answers 416: there is no more
-    core.download(web.url + "image", str(target), SHA256)
-    assert target.read_bytes() == DATA
-
-
-def test_what_is_longer_than_the_file_does_not_block_it_for_ever(web, target):
-    """The publisher put a shorter file there meanwhile."""
-    target.parent.mkdir()
-    (target.parent / "image.part").write_bytes(DATA + b"more")
-    with contextlib.suppress(core.MachineError):
-        core.download(web.url + "image", str(target), SHA256)
-    core.download(web.url + "image", str(target), SHA256)
-    assert target.read_bytes() == DATA
-
-
-def test_what_was_left_of_another_file_costs_one_more_run_at_most(web, target):
-    target.parent.mkdir()
-    (target.parent / "image.part").write_bytes(b"x" * 1000)
-    error = fails(web.url + "image", str(target), SHA256)
-    assert "checksum" in error.message and left(target) == []
-    core.download(web.url + "image", str(target), SHA256)
-    assert target.read_bytes() == DATA
+def test_nothing_is_left_of_a_download_that_fails(web, target):
+    web.troubles = [1000, "404"]
+    fails(web.url + "image", str(target))
+    assert len(web.asked) == 2 and left(target) == []
 
 
 def test_an_answer_500_is_asked_again(web, target):
@@ -218,7 +211,7 @@ def test_garbage_is_no_crash(web, target):
 
 
 def test_a_server_that_never_sends_a_byte_is_given_up(web, target, monkeypatch):
-    pauses = []
+    pauses = []  # type: list
     monkeypatch.setattr(time, "sleep", pauses.append)  # no function of ours: 3 s of waiting
     web.troubles = [0] * 99
     error = fails(web.url + "image", str(target))
@@ -357,7 +350,7 @@ def test_a_list_without_the_file_gives_none(web, text):
 
 def test_without_a_list_there_is_none(web):
     assert core.published_checksum(web.url + "image") == ""
-    assert [path for path, _ in web.asked] == ["/SHA512SUMS", "/image.sha512", "/SHA256SUMS", "/image.sha256"]
+    assert [path for path, _ in web.asked] == ["/SHA512SUMS", "/SHA256SUMS", "/image.sha512", "/image.sha256"]
 
 
 def test_the_list_of_a_file_url_lies_beside_it(tmp_path):
@@ -367,13 +360,69 @@ def test_the_list_of_a_file_url_lies_beside_it(tmp_path):
     assert core.published_checksum((tmp_path / "image").as_uri()) == SHA256
 
 
+@pytest.mark.parametrize("status, code", [("403", 0), ("404", 0), ("410", 0), ("401", 1), ("429", 1), ("500", 1),
+                                          ("503", 1)])
+def test_only_a_list_that_is_not_there_is_none(web, status, code):
+    """Else the file would come unverified because of a moment's trouble."""
+    web.files["/SHA512SUMS"], web.troubles = b"", [status]
+    if code:
+        with pytest.raises(core.MachineError, match="/SHA512SUMS cannot be fetched: ") as failure:
+            core.published_checksum(web.url + "image")
+        assert failure.value.hint
+    else:
+        assert core.published_checksum(web.url + "image") == ""
+
+
 @pytest.mark.parametrize("answer", [b"This is no HTTP\r\n\r\n", b"", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked"
                                     b"\r\n\r\n5\r\nhello\r\n8\r\nwor"], ids=["garbage", "nothing", "broken off"])
-def test_a_list_that_cannot_be_read_is_no_crash(answer):
-    """It may be a MachineError, since without a list nothing is verified."""
+def test_a_list_that_cannot_be_read_is_not_taken_for_none(answer):
     def handle(connection):
         connection.recv(4096)
         connection.sendall(answer)
 
-    with listening(handle) as port, contextlib.suppress(core.MachineError):
-        assert core.published_checksum("http://127.0.0.1:%d/image" % port) == ""
+    with listening(handle) as port, pytest.raises(core.MachineError, match="/SHA512SUMS cannot be fetched: "):
+        core.published_checksum("http://127.0.0.1:%d/image" % port)
+
+
+# --- https
+
+@pytest.fixture
+def https(certs, server, monkeypatch):
+    """A web server that speaks TLS, with a certificate that this computer trusts."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certs / "ca.pem"))
+    with Web() as secure:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(server.cert, server.key)
+        secure.server.socket = context.wrap_socket(secure.server.socket, server_side=True)
+        secure.url = secure.url.replace("http:", "https:")
+        secure.files["/image"] = DATA
+        yield secure
+
+
+def test_a_file_comes_by_https_from_a_server_that_is_trusted(https, target):
+    core.download(https.url + "image", str(target), SHA256)
+    assert target.read_bytes() == DATA
+
+
+def test_https_never_leads_to_http(https, web, target):
+    for troubles in ([web.url + "image"], [https.url + "image", web.url + "image"]):
+        https.troubles = troubles
+        error = fails(https.url + "image", str(target))
+        assert error.message == "%simage leads to %simage, which is not protected." % (https.url, web.url)
+        assert left(target) == []
+    web.files["/SHA512SUMS"] = ("%s  image\n" % ("0" * 128)).encode()
+    https.files["/SHA512SUMS"], https.troubles = b"", [web.url + "SHA512SUMS"]
+    with pytest.raises(core.MachineError, match="not protected"):
+        core.published_checksum(https.url + "image")
+
+
+def test_http_may_lead_to_https_and_https_to_https(https, web, target):
+    web.troubles, https.troubles = [https.url + "image"], [https.url + "image"]
+    core.download(web.url + "image", str(target))
+    assert target.read_bytes() == DATA
+
+
+def test_a_server_that_is_not_trusted_is_refused(https, target, monkeypatch):
+    monkeypatch.delenv("SSL_CERT_FILE")
+    error = fails(https.url + "image", str(target), seconds=0)
+    assert "certificate" in error.message.lower() and left(target) == [] and https.asked == []

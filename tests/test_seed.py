@@ -1,6 +1,7 @@
 """What a machine finds at its first boot: keys, cloud-init's user-data, a CD that carries them, and the very files that
 provisioning would put there, so that it has nothing left to do."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -164,8 +165,8 @@ def test_user_data_is_one_line_of_json_which_every_yaml_reads(driver):
     """cloud-init looks for the first line, and YAML 1.1 forbids tabs and control characters."""
     text = core.cloud_config(driver, write_files=[{"path": "/x", "content": "a\tb\nc: 'd'\n"}])
     assert text.count("\n") == 2 and not set(text) & set(map(chr, range(9)))
-    yaml = pytest.importorskip("yaml")
-    assert yaml.safe_load(text) == parsed(text)
+    if importlib.util.find_spec("yaml"):
+        assert importlib.import_module("yaml").safe_load(text) == parsed(text)
 
 
 def test_a_name_too_long_for_a_host_is_cut_at_its_first_dot():
@@ -276,7 +277,7 @@ def test_more_files_than_a_sector_of_names_takes_are_all_there_or_refused():
     files = {"file-%03d" % count: b"%d" % count for count in range(100)}
     try:
         image = core.seed_iso(files)
-    except (AssertionError, ValueError, core.MachineError):
+    except (AssertionError, ValueError):
         return
     assert CD(image, 2).files() == files
 
@@ -318,7 +319,9 @@ OPTIONS = {
     "containerd": {"ArbitraryFlags": ["containerd=/run/other.sock"]},
     "not installed": {"InstallURL": "none"},
     "another source": {"InstallURL": "https://mirror.example/install.sh", "Version": "26.1"},
-}
+}  # type: dict
+CASES = [(options, "docker.io") for options in sorted(OPTIONS)] + [
+    (options, layout) for options in ("plain", "containerd") for layout in ("docker-ce", "suse")]
 
 
 def first_files(url="tcp://192.0.2.7:2376", layout="docker.io", certificates=CERTIFICATES, name="web", **options):
@@ -351,9 +354,8 @@ def make_guest(folder, layout="docker.io", active=True):
 
 @pytest.mark.once
 @POSIX
-@pytest.mark.parametrize("layout", ["docker.io", "docker-ce", "suse"])
-@pytest.mark.parametrize("options", sorted(OPTIONS))
-def test_what_the_seed_puts_is_byte_for_byte_what_provisioning_would_put(tmp_path, layout, options):
+@pytest.mark.parametrize("options, layout", CASES)
+def test_what_the_seed_puts_is_byte_for_byte_what_provisioning_would_put(tmp_path, options, layout):
     files = first_files(layout=layout, **OPTIONS[options])
     guest = make_guest(tmp_path / "bare", layout)
     assert guest.provision(driver="qemu", **OPTIONS[options]).done == "yes"
@@ -415,38 +417,41 @@ state=%(state)s
 [ ! -e "$state" ] || case " $* " in
 *" is-active -q "*) exit 3;;
 *" is-active "*) echo "systemctl $*" >>"$LOG"; cat "$state"; exit 3;;
+*" show -p Job "*) echo "Job=$(cat "$state.job")"; exit;;
 *" start "*|*" restart "*) rm "$state";;
 esac
 exec %(real)s "$@"
 """
 
 
-def starting(guest, state="activating"):
-    """Let systemd say that the engine is in this state until the next start."""
+def starting(guest, state, job=""):
+    """Let systemd say that the engine is in this state, with this job queued, until the next start."""
     folder = guest.folder / "real"
     folder.mkdir()
     (guest.folder / "bin" / "systemctl").rename(folder / "systemctl")
     (guest.folder / "is-active").write_text(state + "\n")
+    (guest.folder / "is-active.job").write_text(job + "\n")
     wrapper = guest.folder / "bin" / "systemctl"
     wrapper.write_text("#!/bin/sh\n" + SYSTEMCTL % {"state": core.quote(str(guest.folder / "is-active")),
                                                     "real": core.quote(str(folder / "systemctl"))})
     wrapper.chmod(0o755)
 
 
-def seeded(folder, state):
+def seeded(folder, state, job=""):
     guest = make_guest(folder, active=False)
     guest.note(uname="web")
     seed(guest, first_files())
     guest.systemctl("daemon-reload")
     guest.systemctl("enable", "docker.service")
-    starting(guest, state)
+    starting(guest, state, job)
     return guest
 
 
 @pytest.mark.once
 @POSIX
-def test_a_start_that_is_under_way_is_waited_for_and_is_no_change(tmp_path):
-    guest = seeded(tmp_path / "guest", "activating")
+@pytest.mark.parametrize("state, job", [("activating", ""), ("activating", "99"), ("inactive", "99")])
+def test_a_start_that_is_under_way_or_queued_is_waited_for_and_is_no_change(tmp_path, state, job):
+    guest = seeded(tmp_path / "guest", state, job)
     run = guest.provision(driver="qemu")
     assert (run.code, run.done) == (0, "no")
     assert len(run.called("systemctl start docker.service")) == 1 and run.called("systemctl restart") == []
@@ -455,7 +460,7 @@ def test_a_start_that_is_under_way_is_waited_for_and_is_no_change(tmp_path):
 
 @pytest.mark.once
 @POSIX
-@pytest.mark.parametrize("state", ["inactive", "failed"])
+@pytest.mark.parametrize("state", ["inactive", "failed", "deactivating"])
 def test_an_engine_that_was_down_is_started_and_that_is_a_change(tmp_path, state):
     guest = seeded(tmp_path / "guest", state)
     run = guest.provision(driver="qemu")
