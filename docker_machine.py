@@ -5509,7 +5509,7 @@ def command_doctor(context, options, words):
     for finding in () if options["format"] else findings:
         out.answer(out.mask("%-5s %s: %s" % (finding.level, finding.subject, finding.words)))
         if finding.mend:
-            out.answer("      " + finding.mend.replace("\n", "\n      "))
+            out.answer(out.mask("      " + finding.mend.replace("\n", "\n      ")))
     return int(any(finding.level == "bad" for finding in findings))
 
 
