@@ -120,15 +120,15 @@ class Guests(Program):
         return self("ssh", name, line, code=code, seconds=120).stdout.rstrip("\n")
 
     def without(self, folder: Path, *prefixes: str) -> None:
-        """Let the program's PATH lack the programs whose names start so. Others are copies where
-        it matters that they lie in the same folder, else symlinks."""
+        """Let the program's PATH lack the programs whose names start so. QEMU is copied: what lies
+        beside it is found behind a symlink."""
         folder.mkdir()
         for place in os.get_exec_path():
             for path in Path(place).iterdir() if os.path.isdir(place) else ():
                 new = folder / path.name
                 if path.name.startswith(prefixes) or new.is_symlink() or new.exists():
                     continue
-                if path.name.startswith("qemu-system-x86_64"):
+                if path.name.startswith(f"qemu-system-{os.uname().machine}"):
                     shutil.copy(path, new)
                 else:
                     new.symlink_to(path)
