@@ -78,7 +78,8 @@ class QemuDriver(Driver):
         Flag("qemu-disk-size", 20000, "Size of the disk, in MB; it takes only what is used",
              "QEMU_DISK_SIZE", field="DiskSize"),
         Flag("qemu-image", "", "DISTRIBUTION:RELEASE to build from its packages, or the URL of a "
-             "cloud-init image (default: debian:bookworm where mmdebstrap is, else Debian's cloud "
+             "cloud-init image (default: debian:bookworm where mmdebstrap (or, for root, "
+             "debootstrap) is, else Debian's cloud "
              "image)", "QEMU_IMAGE", field="Image"),
         Flag("qemu-image-checksum", "", "sha256:HEX or sha512:HEX of the image (default: from the "
              "list beside its URL)", "QEMU_IMAGE_CHECKSUM", field="Checksum"),
@@ -159,7 +160,8 @@ class QemuDriver(Driver):
 
     def default_image(self):
         import shutil
-        if shutil.which("mmdebstrap") and sys.platform.startswith("linux"):
+        builder = shutil.which("mmdebstrap") or uses_debootstrap()
+        if builder and sys.platform.startswith("linux"):
             return DEFAULT_IMAGE
         return CLOUD_IMAGE % ARCHITECTURES.get(self.arch(), "amd64")
 
@@ -1209,9 +1211,35 @@ GENERATORS = (
     "bless-boot cryptsetup getty gpt-auto hibernate-resume integritysetup rc-local system-update "
     "veritysetup tpm2 ssh"
 )
-STEPS = (  # what mmdebstrap or our own script says -> what the user sees
+# debootstrap, for root where mmdebstrap is not to be had: $0 is our script, and $1 the lines of
+# sources.list; it takes packages from one source alone, so updates come from the others afterwards.
+DEBOOTSTRAP_SH = r"""set -eu
+script=$0 sources=$1 suite=$2 uri=$3
+shift 3
+root=$TMPDIR/root
+echo 'STEP download'
+debootstrap "$@" "$suite" "$root" "$uri"
+PATH=/usr/sbin:/usr/bin:/sbin:/bin
+unset TMPDIR # which is not there inside
+mount -t proc proc "$root/proc"
+mount -t sysfs sys "$root/sys"
+printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
+chmod 755 "$root/usr/sbin/policy-rc.d"
+printf '%s\n' "$sources" >"$root/etc/apt/sources.list"
+export DEBIAN_FRONTEND=noninteractive
+echo 'STEP update'
+chroot "$root" apt-get -q update
+chroot "$root" apt-get -q -y upgrade
+chroot "$root" apt-get -q -y install --no-install-recommends @PACKAGES@
+rm "$root/usr/sbin/policy-rc.d"
+exec sh -c "$script" sh "$root"
+"""
+STEPS = (  # what mmdebstrap, debootstrap or our own script says -> what the user sees
     ("I: running apt-get update", "Reading package lists..."),
     ("I: downloading packages", "Downloading packages..."),
+    ("STEP download", "Downloading the base system..."),
+    ("I: Installing core packages", "Installing the base system..."),
+    ("STEP update", "Installing kernel, systemd, ssh and Docker Engine..."),
     ("I: installing essential", "Installing the base system..."),
     ("I: installing remaining", "Installing kernel, systemd, ssh and Docker Engine..."),
     ("STEP configure", "Configuring the system..."),
@@ -1275,7 +1303,8 @@ def build_image(distribution, suite, arch, general, mirror, folder, say):
         os.chmod(scratch, 0o711 if os.geteuid() else 0o700)  # root's has setuid programs
         os.makedirs(os.path.join(work, "out"))
         os.symlink(scratch, os.path.join(work, "scratch"))
-        command = _mmdebstrap(facts, suite, arch, general, keyring, _sources(facts, suite, mirror))
+        builder = _debootstrap if uses_debootstrap() else _mmdebstrap
+        command = builder(facts, suite, arch, general, keyring, _sources(facts, suite, mirror))
         _run_builder(command, work, scratch, say, dict(facts, suite=suite, scratch=scratch))
         manifest = _manifest(read_text(os.path.join(work, "out", "manifest")), arch)
         write_atomic(os.path.join(work, "out", "image.json"), json_text(manifest))
@@ -1303,7 +1332,8 @@ def _remove_build(work):
 
 
 def _check_tools(arch, keyring, package):
-    for tool in ("mmdebstrap", "mke2fs", "apt-get") + (("newuidmap",) if os.geteuid() else ()):
+    tools = ("mmdebstrap", "apt-get") + (("newuidmap",) if os.geteuid() else ())
+    for tool in ("mke2fs",) + (() if uses_debootstrap() else tools):
         if not _which(tool):
             raise missing_program(tool)
     if not os.path.exists(keyring):
@@ -1316,6 +1346,12 @@ def _check_tools(arch, keyring, package):
             "cloud image: --qemu-image URL")
 
 
+def uses_debootstrap():
+    """Whether it takes mmdebstrap's place: it needs root, but no apt."""
+    return not WINDOWS and not os.geteuid() and not _which("mmdebstrap") and bool(
+        _which("debootstrap"))
+
+
 def _which(tool):
     import shutil
     return shutil.which(tool, path=_tool_path())
@@ -1325,13 +1361,31 @@ def _tool_path():
     return os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
 
 
-def _mmdebstrap(facts, suite, arch, general, keyring, sources):
+def _kernel(facts, arch, general):
     kernel = facts["general" if general else "kernel"]
-    kernel += arch if kernel.endswith("-") else ""
+    return kernel + (arch if kernel.endswith("-") else "")
+
+
+def _customize(kernel):
     script = CUSTOMIZE_SH
     for name, value in (("MASKED", MASKED), ("GENERATORS", GENERATORS), ("KERNEL", kernel),
                         ("MODULES", MODULES), ("FEATURES", EXT4_FEATURES), ("INIT", INIT_SH)):
         script = script.replace("@%s@" % name, value)
+    return script
+
+
+def _debootstrap(facts, suite, arch, general, keyring, sources):
+    kernel = _kernel(facts, arch, general)
+    packages = " ".join(map(quote, PACKAGES.split() + [kernel]))
+    lines = ["deb %s %s %s" % source for source in sources]
+    return ["unshare", "--mount", "sh", "-c", DEBOOTSTRAP_SH.replace("@PACKAGES@", packages),
+            _customize(kernel), "\n".join(lines), suite, sources[0][0], "--variant=minbase",
+            "--arch=" + arch, "--keyring=" + keyring, "--include=ca-certificates",
+            "--components=" + facts["components"].replace(" ", ",")]
+
+
+def _mmdebstrap(facts, suite, arch, general, keyring, sources):
+    kernel = _kernel(facts, arch, general)
     # Root's mounts must end with the builder, also by a kill: what is left is removed as a tree.
     return ([] if os.geteuid() else ["unshare", "--mount"]) + [
         "mmdebstrap", "--variant=minbase", "--format=null", "--architectures=" + arch,
@@ -1341,7 +1395,7 @@ def _mmdebstrap(facts, suite, arch, general, keyring, sources):
         "--dpkgopt=path-exclude=/usr/share/doc/*",
         "--dpkgopt=path-include=/usr/share/doc/*/copyright",
         "--dpkgopt=path-exclude=/usr/share/locale/*", "--dpkgopt=path-exclude=/usr/share/info/*",
-        "--customize-hook=" + script, suite, "-",
+        "--customize-hook=" + _customize(kernel), suite, "-",
     ] + ["deb [arch=%s signed-by=%s] %s %s %s" % (arch, keyring, uri, name, components)
          for uri, name, components in sources]
 
@@ -1367,6 +1421,8 @@ def _sources(facts, suite, mirror):
 
 def _apt(*argv):
     """The lines that apt-get or apt-config answers; none if it fails."""
+    if not _which(argv[0]):
+        return []
     result = run(list(argv))
     return result.stdout.splitlines() if result.ok else []
 
@@ -1416,7 +1472,7 @@ def _failure(said, words):
             if mark in line and "oAPT::Status-Fd" not in line:
                 return MachineError("The image cannot be built: %s (%s)." % (
                     sentence.format(**words), line.strip().rstrip(".")), hint.format(**words))
-    return MachineError("The image cannot be built. mmdebstrap says:\n" + "\n".join(said[-12:]))
+    return MachineError("The image cannot be built. Its builder says:\n" + "\n".join(said[-12:]))
 
 
 def _manifest(text, arch):
