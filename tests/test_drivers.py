@@ -623,16 +623,6 @@ def example(tmp_path, monkeypatch):
     return folder
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__[len("check_"):])
-def test_the_example_keeps_the_promises_too(example, drivers, request, check):
-    check(Subject("container", request.getfixturevalue))
-
-
-def test_the_example_is_short():
-    code = [line for line in EXAMPLE[0].splitlines() if line.strip() and not line.strip().startswith("#")]
-    assert len(code) < 95
-
-
 DOCKER = r"""
 # A stand-in for docker: one file a container, which holds its state.
 echo "$*" >> "$HOME/log"
@@ -661,8 +651,8 @@ esac
 
 
 @pytest.fixture
-def container(example, drivers, store, tmp_path, monkeypatch):
-    """A machine of the example's, in the store, whose docker is a stand-in; `log` is what that was asked."""
+def docker(example, tmp_path, monkeypatch):
+    """A stand-in for docker, first on PATH; `log` in its folder is what it was asked."""
     folder, home = tmp_path / "docker", tmp_path / "containers"
     folder.mkdir()
     home.mkdir()
@@ -671,6 +661,21 @@ def container(example, drivers, store, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(folder) + os.pathsep + os.environ["PATH"])
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__[len("check_"):])
+def test_the_example_keeps_the_promises_too(docker, drivers, request, check):
+    check(Subject("container", request.getfixturevalue))
+
+
+def test_the_example_is_short():
+    code = [line for line in EXAMPLE[0].splitlines() if line.strip() and not line.strip().startswith("#")]
+    assert len(code) < 95
+
+
+@pytest.fixture
+def container(docker, drivers, store):
+    """A machine of the example's, in the store, whose docker is a stand-in."""
     driver_class = core.load_driver("container")
     machine = store.new("web", driver_class)
     words = ["--container-image", "there", "--container-option=--privileged"]
