@@ -40,12 +40,13 @@ if False:  # for type checkers alone
 
 __version__ = "1.0.0.dev0"
 __all__ = [
-    "Driver", "ERROR", "Finding", "Flag", "HOST_KEY", "Lock", "MachineError", "PAUSED",
-    "PreCreateError", "RUNNING", "Result", "SAVED", "SSH", "STARTING", "STATES", "STOPPED",
-    "STOPPING", "TIMEOUT", "UsageError", "WINDOWS", "cloud_config", "download", "each", "find_qemu",
-    "host_arch", "host_name", "install_line", "json_text", "main", "missing_program",
-    "need", "out", "parse_checksum", "parse_json", "published_checksum", "quote", "read_text",
-    "run", "seed_iso", "wait_for", "write_atomic",
+    "CacheLock", "Driver", "ERROR", "Finding", "Flag", "HOST_KEY", "LOOPBACK", "Lock",
+    "MachineError", "PAUSED", "PreCreateError", "RUNNING", "Result", "SAVED", "SSH", "STARTING",
+    "STATES", "STOPPED", "STOPPING", "TIMEOUT", "UsageError", "WINDOWS", "cached_image",
+    "cloud_config", "download", "each", "find_qemu", "free_port", "host_arch", "host_name",
+    "install_line", "json_text", "main", "missing_program", "need", "need_space", "one_of", "out",
+    "parse_checksum", "parse_json", "port_trouble", "published_checksum", "quote", "read_text",
+    "run", "seed_iso", "stored_drivers", "wait_for", "write_atomic",
 ]
 
 WINDOWS = os.name == "nt"
@@ -220,6 +221,7 @@ PACKAGES["qemu-system-aarch64"] = {
 PACKAGES["qemu-img"] = {"": "qemu-img", "apt-get": "qemu-utils", "zypper": "qemu-tools",
                         "brew": "qemu"}
 PACKAGES["newuidmap"] = {"": "shadow-utils", "apt-get": "uidmap", "zypper": "shadow"}
+PACKAGES["VBoxManage"] = {"": "virtualbox", "brew": "--cask virtualbox"}
 PACKAGES["mmdebstrap"] = {"": "mmdebstrap", "apt-get": "mmdebstrap uidmap"}
 
 
@@ -483,6 +485,15 @@ def open_url(url, headers=None, seconds=30):
     headers = dict(headers or (), **{"User-Agent": "docker_machine.py/" + __version__})
     return urllib.request.build_opener(Redirects).open(
         urllib.request.Request(url, None, headers), timeout=seconds)
+
+
+def file_of_url(url):
+    """The path that a file:// URL, or a plain path, names."""
+    import urllib.parse
+    import urllib.request
+    path = url if "://" not in url else urllib.request.url2pathname(
+        urllib.parse.urlsplit(url).path)
+    return os.path.abspath(os.path.expanduser(path))
 
 
 def download(url, path, checksum="", seconds=7200):
@@ -831,6 +842,77 @@ def _lock_file(file):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+LOOPBACK = "127.0.0.1"
+PORTS = range(20000, 30000)  # below Kubernetes' ports and those of outgoing connections
+
+
+def port_trouble(port, address=LOOPBACK, kind="tcp"):
+    """Why a port cannot be listened at; "" if it can."""
+    import errno
+    import socket
+    kinds = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
+    with socket.socket(socket.AF_INET, kinds[kind]) as one:
+        if not WINDOWS and kind == "tcp":
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            one.bind((address, port))
+        except OSError as error:
+            return {errno.EADDRINUSE: "it is taken by another program",
+                    errno.EACCES: "this user may not open ports below 1024",
+                    errno.EADDRNOTAVAIL: "this computer does not have that address",
+                    }.get(error.errno or 0, str(error))
+    return ""
+
+
+def free_port(taken):
+    import random
+    taken = set(taken)
+    for port in random.SystemRandom().sample(PORTS, len(PORTS)):
+        if port not in taken and not port_trouble(port):
+            return port
+    raise MachineError("There is no free port on %s." % LOOPBACK)
+
+
+class CacheLock(Lock):
+    """One maker of an image at a time; the others wait. Nothing stays of one that was not made."""
+
+    def __init__(self, folder):
+        super().__init__(folder + ".lock", "The image " + os.path.basename(folder))
+        self.folder = folder
+
+    def __enter__(self):
+        try:
+            self.seconds = 1
+            return super().__enter__()
+        except MachineError:
+            out.say("Waiting for another docker-machine to make this image...")
+            self.seconds = 3600
+            return super().__enter__()
+
+    def __exit__(self, *unused):
+        if os.path.exists(self.path):
+            self.remove()
+        super().__exit__()
+        folder = self.folder
+        for _ in range(4):  # up to the store itself
+            try:
+                os.rmdir(folder)
+            except OSError:
+                pass  # it is used
+            folder = os.path.dirname(folder)
+
+
+def need_space(folder, least):
+    """Raises MachineError if the disk has fewer than `least` MB left."""
+    import shutil
+    while not os.path.exists(folder):
+        folder = os.path.dirname(folder)
+    free = shutil.disk_usage(folder).free >> 20
+    if free < least:
+        raise MachineError("%s has %d MB left on its disk; the image needs %d." % (
+            folder, free, least), "Make room, or name another place for all: --storage-path FOLDER")
+
+
 # === 5. Flags =====================================================================================
 
 class Flag:
@@ -979,6 +1061,13 @@ def flag_help(flags):
     return ["   %s\t%s" % (left.ljust(width), right) for left, right in entries]
 
 
+def one_of(flag, value, choices):
+    """Refuse a flag's value that is none of its choices. Raises UsageError."""
+    if value not in choices:
+        raise UsageError('--%s "%s" is none of: %s.' % (
+            flag, value, ", ".join(filter(None, choices))))
+
+
 # === 6. Certificates ==============================================================================
 # By the system's openssl: any release from 1.0.2 on, and LibreSSL. `openssl ca` is the one command
 # that takes a not-before date in all of them.
@@ -1021,25 +1110,25 @@ class Pair:
         return os.path.exists(self.cert) and os.path.exists(self.key)
 
 
-def openssl(*words, cwd=None):
-    """Run openssl; its Result. A passphrase is never asked for: -passin gives an empty one."""
-    return run(["openssl"] + list(words), seconds=60, cwd=cwd)
+def openssl(*words, cwd=None, task=""):
+    """Run openssl; its Result. A passphrase is never asked for: -passin gives an empty one.
 
-
-def _openssl_must(what, *words, cwd=None):
-    result = openssl(*words, cwd=cwd)
-    if not result.ok:
-        raise MachineError("%s failed: openssl %s: %s" % (what, words[0], result.last_words(3)))
+    With `task` it must not fail. Raises MachineError.
+    """
+    result = run(["openssl"] + list(words), cwd=cwd)
+    if task and not result.ok:
+        raise MachineError("%s failed: openssl %s: %s" % (task, words[0], result.last_words(3)))
+    return result
 
 
 def new_key(path, curve=False):
     """Write a private key: RSA 2048 in PKCS#1 form, which Java clients can read, or P-256."""
+    task = "Making a key"
     if curve:
-        _openssl_must("Making a key", "ecparam", "-name", "prime256v1", "-genkey", "-noout",
-                      "-out", path)
+        openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", path, task=task)
     # OpenSSL 3 writes PKCS#8 unless told otherwise; older ones do not know -traditional.
     elif not openssl("genrsa", "-traditional", "-out", path, "2048").ok:
-        _openssl_must("Making a key", "genrsa", "-out", path, "2048")
+        openssl("genrsa", "-out", path, "2048", task=task)
 
 
 def issue(pair, organization, extensions, ca=None, curve=False):
@@ -1052,21 +1141,19 @@ def issue(pair, organization, extensions, ca=None, curve=False):
         else:
             new_key(key, curve)
         _write_openssl_files(folder, organization, extensions)
-        signer = ["-selfsign", "-keyfile", "key.pem"]
-        if ca:
-            signer = ["-cert", os.path.abspath(ca.cert), "-keyfile", os.path.abspath(ca.key)]
+        signer = ["-cert", os.path.abspath(ca.cert), "-keyfile", os.path.abspath(ca.key)] \
+            if ca else ["-selfsign", "-keyfile", "key.pem"]
         if not ca and os.path.exists(pair.cert):  # the issuer's name must stay, byte for byte
             request = ["x509", "-x509toreq", "-in", os.path.abspath(pair.cert),
                        "-signkey", "key.pem"]
         else:
             request = ["req", "-new", "-config", "config", "-key", "key.pem"]
         request += ["-passin", "pass:", "-out", "request.pem"]
-        _openssl_must("Making a certificate", *request, cwd=folder)
-        _openssl_must("Signing a certificate", "ca", "-batch", "-notext", "-preserveDN",
-                      "-config", "config", "-startdate", _utc_time(-1),
-                      "-enddate", _utc_time(CERTIFICATE_DAYS - 1),
-                      "-passin", "pass:", "-in", "request.pem", "-out", "cert.pem", *signer,
-                      cwd=folder)
+        openssl(*request, cwd=folder, task="Making a certificate")
+        openssl("ca", "-batch", "-notext", "-preserveDN", "-config", "config",
+                "-startdate", _utc_time(-1), "-enddate", _utc_time(CERTIFICATE_DAYS - 1),
+                "-passin", "pass:", "-in", "request.pem", "-out", "cert.pem", *signer,
+                cwd=folder, task="Signing a certificate")
         if not os.path.exists(pair.key):
             write_atomic(pair.key, read_text(key), 0o600)
         write_atomic(pair.cert, read_text(os.path.join(folder, "cert.pem")), 0o644)
@@ -1122,14 +1209,18 @@ def issue_server(pair, ca, machine, names, also_client=False):
 
 def is_address(name):
     """Whether `name` is an IPv4 or IPv6 address rather than a host name."""
+    return bool(_canonical(name))
+
+
+def _canonical(address):
+    """An IP address as it is usually written; "" for a host name."""
     import socket
     for family in (socket.AF_INET, socket.AF_INET6):
         try:
-            socket.inet_pton(family, name)
-            return True
+            return socket.inet_ntop(family, socket.inet_pton(family, address))
         except (OSError, ValueError):
             pass
-    return False
+    return ""
 
 
 def check_san(name):
@@ -1163,24 +1254,11 @@ def server_pair_fits(pair, ca_cert, names, also_client):
         return False
     result = openssl("x509", "-in", pair.cert, "-noout", "-text",
                      "-checkend", str(RENEW_DAYS * 86400))
-    client = "TLS Web Client Authentication" in result.stdout
-    return (result.ok and client == bool(also_client)
-            and _names_of(result.stdout) == {_canonical(name) for name in names})
-
-
-def _names_of(text):
-    """The subject alternative names in the output of `openssl x509 -text`."""
-    line = text.partition("X509v3 Subject Alternative Name:")[2].lstrip().partition("\n")[0]
-    parts = [part.strip().partition(":") for part in line.split(",")]
-    return {_canonical(value) for kind, _, value in parts if kind in ("DNS", "IP Address")}
-
-
-def _canonical(name):
-    import ipaddress
-    try:
-        return str(ipaddress.ip_address(name))
-    except ValueError:
-        return name
+    names_there = result.stdout.partition("X509v3 Subject Alternative Name:")[2].split("\n")[1:2]
+    parts = [part.strip().partition(":") for part in "".join(names_there).split(",")]
+    return (result.ok and ("TLS Web Client Authentication" in result.stdout) == bool(also_client)
+            and {_canonical(name) or name for kind, _, name in parts
+                 if kind in ("DNS", "IP Address")} == {_canonical(name) or name for name in names})
 
 
 def bootstrap_certificates(folder, ca, client, renew=False):
@@ -1195,8 +1273,7 @@ def bootstrap_certificates(folder, ca, client, renew=False):
     make_folder(folder)
     with Lock(os.path.join(folder, ".lock"), "The certificate folder", 60), \
             stage("Error generating certificates: "):
-        fresh = _bootstrap_ca(folder, ca, renew)
-        _bootstrap_client(folder, ca, client, fresh or renew)
+        _bootstrap_client(folder, ca, client, _bootstrap_ca(folder, ca, renew) or renew)
 
 
 def _is_own(folder, path):
@@ -1204,23 +1281,21 @@ def _is_own(folder, path):
 
 
 def _bootstrap_ca(folder, ca, renew):
-    """Make the CA if there is none or if it has expired; tell whether a new one was made."""
+    """Make the CA if there is none or if it has expired; tell whether its certificate is new."""
     if os.path.exists(ca.cert):
         if not os.path.exists(ca.key):
             raise MachineError("there is %s but no key %s." % (ca.cert, ca.key), "Bring the key "
                                "back, or move ca.pem away to start a new CA for all machines.")
-        problem = pair_problem(ca, ca.cert)
-        if not problem:
-            if renew and _is_own(folder, ca.cert):
-                out.say("Creating CA: " + ca.cert)
-                issue_ca(ca)
+        problem, own = pair_problem(ca, ca.cert), _is_own(folder, ca.cert)
+        if not problem and not (renew and own):
             return False
-        if "expired" not in problem or not _is_own(folder, ca.cert):
+        if problem and not ("expired" in problem and own):
             raise MachineError("the CA certificate %s cannot be used: %s." % (ca.cert, problem))
-        out.say("CA certificate is outdated and needs to be regenerated")
-        out.warn('machines made with the old CA need "docker-machine regenerate-certs NAME".')
-        os.unlink(ca.cert)  # a key alone would not be in the way if this were killed now
-        os.unlink(ca.key)
+        if problem:
+            out.say("CA certificate is outdated and needs to be regenerated")
+            out.warn('machines made with the old CA need "docker-machine regenerate-certs NAME".')
+            os.unlink(ca.cert)  # a key alone would not be in the way if this were killed now
+            os.unlink(ca.key)
     out.say("Creating CA: " + ca.cert)
     issue_ca(ca)
     return True
@@ -1264,17 +1339,14 @@ SSH_FAILURES = (  # words of OpenSSH on stderr -> what is wrong, what to do
      "Name the right key; the agent offered too many."),
     ("Load key", "the SSH key {key} cannot be used",
      "Check that it is a private key in OpenSSH or PEM format."),
-    ("banner exchange", "{host} port {port} does not answer like an SSH server",
-     "Check the address and the port."),
-    ("kex_exchange_identification", "{host} port {port} does not answer like an SSH server",
+    ("banner exchange|kex_exchange_identification",
+     "{host} port {port} does not answer like an SSH server",
      "Check the address and the port; if the host is still booting, try again."),
     ("timed out", "{host} does not answer on port {port}",
      "Check the address, and whether a firewall is in the way: ssh -p {port} {user}@{host}"),
-    ("No route to host", "there is no route to {host}", "Check the address and the network."),
-    ("Network is unreachable", "there is no route to {host}", "Check the address and the network."),
-    ("Connection closed", "{host} closed the connection on port {port}",
-     "Check that this is an SSH port; if the host is still booting, try again."),
-    ("Connection reset", "{host} closed the connection on port {port}",
+    ("No route to host|Network is unreachable", "there is no route to {host}",
+     "Check the address and the network."),
+    ("Connection closed|Connection reset", "{host} closed the connection on port {port}",
      "Check that this is an SSH port; if the host is still booting, try again."),
 )
 
@@ -1367,10 +1439,10 @@ class SSH:
                  "with_key": " with the key " + self.key if self.key else "",
                  "key_words": " -i " + quote(self.key) if self.key else ""}
         said = result.stderr.strip() or "exit code 255 without a word"
-        for mark, sentence, hint in SSH_FAILURES:
-            if mark in said:
+        for marks, sentence, hint in SSH_FAILURES:
+            if any(mark in said for mark in marks.split("|")):
                 last = said.splitlines()[-1].strip(".")
-                if mark == "Permission denied" and self.key and has_passphrase(self.key):
+                if marks == "Permission denied" and self.key and has_passphrase(self.key):
                     hint = "The key has a passphrase: give it to the agent first: ssh-add {key}"
                 said = sentence.format(**words) + " (ssh: %s)" % last.replace("ssh: ", "", 1)
                 return SSHError("SSH failed: %s." % said, hint.format(**words))
@@ -1416,11 +1488,11 @@ def check_key_file(path):
         mode = os.stat(path).st_mode
         with open(path, "rb") as file:
             start = file.read(40)
-    except FileNotFoundError:
-        raise MachineError("SSH key does not exist: %s" % path, "Check the path of the key.")
     except OSError as error:
-        raise MachineError("Cannot read the SSH key %s: %s." % (path, error.strerror),
-                           "Check the path of the key.")
+        words = "Cannot read the SSH key %s: %s." % (path, error.strerror)
+        if isinstance(error, FileNotFoundError):
+            words = "SSH key does not exist: %s" % path
+        raise MachineError(words, "Check the path of the key.")
     if not WINDOWS and mode & 0o077:
         raise MachineError("permissions %04o for '%s' are too open" % (mode & 0o7777, path),
                            "Make it private: chmod 600 " + quote(path))
@@ -1511,6 +1583,15 @@ class Driver:
         """A stored value; `default` where it is missing, null or empty."""
         return self.config.get(key) or default
 
+    def path(self, name):
+        """A file in the machine's folder."""
+        return os.path.join(self.folder, name)
+
+    def cache(self):
+        """The store's folder for what several machines start from."""
+        store = os.path.dirname(os.path.dirname(self.folder))
+        return os.path.join(os.path.realpath(store), "cache")
+
     def log(self, text):
         out.say("(%s) %s" % (self.get("MachineName"), text))
 
@@ -1559,9 +1640,16 @@ class Driver:
     def pause(self):
         raise MachineError("%s driver does not support pause" % self.name, self.by_hand)
 
+    def upgrade(self):
+        """Renew what the engine is part of, if that is no package: an ISO, say."""
+
     def get_state(self):
         """One of STATES. Raises MachineError if it cannot be known."""
         raise NotImplementedError
+
+    def glance(self):
+        """The same for a list of many machines: it may be some seconds old."""
+        return self.get_state()
 
     def get_ip(self):
         if not self.get("IPAddress"):
@@ -1658,13 +1746,10 @@ def split_url(url, default_port=ENGINE_PORT):
 
 # === 9. Engine ====================================================================================
 
-REGENERATE_HINT = """\
-You can attempt to regenerate them using 'docker-machine regenerate-certs {name}'.
-Be advised that this will trigger a Docker daemon restart which might stop running containers."""
-
-
 def regenerate_hint(name):
-    return REGENERATE_HINT.format(name=name if name == "[name]" else quote(name))
+    return ("You can attempt to regenerate them using 'docker-machine regenerate-certs %s'.\n"
+            "Be advised that this will trigger a Docker daemon restart which might stop running "
+            "containers." % (name if name == "[name]" else quote(name)))
 
 
 def engine_get(url, auth, path, seconds, name="[name]", context=None):
@@ -1742,33 +1827,27 @@ def _exchange(connection, path, seconds):
 def certificate_error(host, port, error, name):
     """The MachineError for a failed TLS handshake, in Docker Machine's words plus the cause."""
     address = "[%s]:%d" % (host, port) if ":" in host else "%s:%d" % (host, port)
-    cause = _certificate_cause(error, host)
-    return MachineError(
-        'There was an error validating certificates for host "%s": %s' % (address, cause),
-        "Check the port." if "does not speak" in cause else regenerate_hint(name))
-
-
-def _certificate_cause(error, host):
     # The numbers are OpenSSL's X509_V_ERR_*; Python 3.6 has none, and few words.
     code, words = getattr(error, "verify_code", 0), str(error)
+    reason, hint = getattr(error, "reason", None), regenerate_hint(name)
     if code == 10 or "certificate has expired" in words:
-        return "the engine's certificate, or the CA, has expired"
-    if code == 9 or "not yet valid" in words:
-        return "the engine's certificate is not yet valid; check the clocks here and there"
-    if code in (62, 64) or "doesn't match" in words:
-        return "the engine's certificate was not made for %s" % host
-    if code in (18, 19, 20, 21):
-        return "the engine's certificate was signed by another CA than this store's"
-    if getattr(error, "reason", "") in ("WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "HTTP_REQUEST",
-                                        "RECORD_LAYER_FAILURE"):
-        return "what answers there does not speak TLS"
-    if not code and "certificate verify failed" in words:
-        return ("the engine's certificate has expired, or it was signed by another CA than this "
-                "store's")
-    if "alert" in words:
-        return "the engine refused this store's client certificate (%s)" % (
-            getattr(error, "reason", None) or words)
-    return words
+        words = "the engine's certificate, or the CA, has expired"
+    elif code == 9 or "not yet valid" in words:
+        words = "the engine's certificate is not yet valid; check the clocks here and there"
+    elif code in (62, 64) or "doesn't match" in words:
+        words = "the engine's certificate was not made for %s" % host
+    elif code in (18, 19, 20, 21):
+        words = "the engine's certificate was signed by another CA than this store's"
+    elif reason in ("WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "HTTP_REQUEST",
+                    "RECORD_LAYER_FAILURE"):
+        words, hint = "what answers there does not speak TLS", "Check the port."
+    elif not code and "certificate verify failed" in words:
+        words = ("the engine's certificate has expired, or it was signed by another CA than this "
+                 "store's")
+    elif "alert" in words:
+        words = "the engine refused this store's client certificate (%s)" % (reason or words)
+    return MachineError(
+        'There was an error validating certificates for host "%s": %s' % (address, words), hint)
 
 
 def engine_version(url, auth, seconds=20, name="[name]", context=None):
@@ -1788,12 +1867,9 @@ def engine_version(url, auth, seconds=20, name="[name]", context=None):
     if status != 200:
         raise MachineError("The engine at %s answered %d." % (url, status))
     try:
-        answer = parse_json(body)
-    except ValueError:
-        answer = None
-    if not isinstance(answer, dict) or not isinstance(answer.get("Version"), str):
+        return parse_json(body)["Version"].strip()
+    except (ValueError, LookupError, TypeError, AttributeError):
         raise MachineError("What answers at %s is not a Docker Engine." % url)
-    return answer["Version"]
 
 
 # === 10. Provisioning =============================================================================
@@ -1882,12 +1958,8 @@ main() {
     say user "$(id -un)"
     if [ -d "$ROOT/run/systemd/system" ]; then say init systemd
     else say init "$(cat /proc/1/comm 2>/dev/null)"; fi
-    for file in "$ROOT/etc/os-release" "$ROOT/usr/lib/os-release"; do
-        [ -r "$file" ] || continue
-        sed 's/^/os:/' "$file"
-        echo
-        break
-    done
+    { cat "$ROOT/etc/os-release" || cat "$ROOT/usr/lib/os-release"; } 2>/dev/null | sed 's/^/os:/'
+    echo
     find_elevation
     say elevate "$elevate"
     for folder in /usr/bin /usr/sbin /usr/local/bin /usr/local/sbin /opt/bin; do
@@ -1912,6 +1984,7 @@ step() { [ "$*" = "$last_step" ] || printf '::step %s\n' "$*"; last_step=$*; }
 warn() { printf '::warn %s\n' "$*"; }
 note() { sed 's/^/::log /'; }
 fail() { printf '::fail %s\n' "$*"; exit 1; }
+give_up() { tail -n 15 "$TROUBLE" | note; fail "$@"; }
 
 put() { # FILE MODE TEXT STEP: install a file if it differs; the engine must restart then
     if [ -f "$1" ] && [ "$(cat "$1")" = "$3" ] && [ "$(stat -c %a "$1")" = "$2" ]; then return; fi
@@ -2000,12 +2073,13 @@ apt() {
     patiently apt-get -q -y "$@"
 }
 
+dnf_or_yum() { command -v dnf || command -v yum; }
+
 add_packages() { # NAME...
     case $PACKAGER in
         apt) [ -n "${updated-}" ] || { apt update && updated=yes; } || return 1
             apt install --no-install-recommends "$@" ;;
-        dnf) if command -v dnf >/dev/null; then quietly dnf -y install "$@"
-            else quietly yum -y install "$@"; fi ;;
+        dnf) quietly "$(dnf_or_yum)" -y install "$@" ;;
         zypper) quietly zypper --non-interactive install "$@" ;;
         pacman) quietly pacman -Sy --noconfirm --noprogressbar --needed "$@" ;;
         *) echo "This system's package manager is not known." >"$TROUBLE"; return 1 ;;
@@ -2013,13 +2087,15 @@ add_packages() { # NAME...
 }
 
 fetch() { # URL FILE
-    for tool in curl wget; do command -v "$tool" >/dev/null && break; done
-    command -v "$tool" >/dev/null || { add_packages curl ca-certificates && tool=curl; } || return 1
-    case $tool in
-        curl) quietly curl -fsSL --connect-timeout 15 --max-time 300 -o "$2" "$1" ;;
-        wget) quietly wget -q -T 15 -O "$2" "$1" || {
-            [ -s "$TROUBLE" ] || echo "wget could not get $1" >"$TROUBLE"; return 1; } ;;
-    esac
+    command -v curl >/dev/null || command -v wget >/dev/null ||
+        add_packages curl ca-certificates || return 1
+    if command -v curl >/dev/null; then
+        quietly curl -fsSL --connect-timeout 15 --max-time 300 -o "$2" "$1"
+    else
+        quietly wget -q -T 15 -O "$2" "$1" && return
+        [ -s "$TROUBLE" ] || echo "wget could not get $1" >"$TROUBLE"
+        return 1
+    fi
 }
 
 install_engine() {
@@ -2034,10 +2110,7 @@ install_engine() {
 }
 
 fall_back() { # URL
-    if [ -z "$PACKAGE" ] || [ -z "$FALLBACK" ]; then
-        tail -n 15 "$TROUBLE" | note
-        fail "The Docker Engine could not be installed from $1."
-    fi
+    [ -n "${FALLBACK:+$PACKAGE}" ] || give_up "The Docker Engine could not be installed from $1."
     why=$(grep -v '^ *$' "$TROUBLE" | tail -n 1)
     warn "$1 cannot be used ($why); taking the distribution's package $PACKAGE."
     install_package
@@ -2062,22 +2135,18 @@ install_package() {
     if [ "$PACKAGER" = apt ]; then
         refresh_apt
         pin_apt
-        case $(cat "$ROOT/sys/module/apparmor/parameters/enabled" 2>/dev/null) in
-            Y) engine="$engine apparmor" ;; # without its parser containers do not start
-        esac
+        # Without AppArmor's parser containers do not start.
+        ! grep -qs Y "$ROOT/sys/module/apparmor/parameters/enabled" || engine="$engine apparmor"
         [ -z "$(apt-cache madison docker-cli)" ] || engine="$engine docker-cli"
     elif [ -n "$VERSION" ]; then
         engine="$PACKAGE-$VERSION*"
     fi
     # shellcheck disable=SC2086 # words
-    add_packages $engine || {
-        tail -n 15 "$TROUBLE" | note
-        fail "The package $PACKAGE could not be installed."
-    }
+    add_packages $engine || give_up "The package $PACKAGE could not be installed."
 }
 
 refresh_apt() {
-    apt update || { tail -n 15 "$TROUBLE" | note; fail "apt-get update failed."; }
+    apt update || give_up "apt-get update failed."
     updated=yes
 }
 
@@ -2112,14 +2181,12 @@ upgrade_engine() { # by the package that dockerd came from
         apt) apt install --only-upgrade --no-install-recommends $engine $companions ;;
         zypper) quietly zypper --non-interactive update $engine ;;
         pacman) quietly pacman -Sy --noconfirm --noprogressbar --needed $engine ;;
-        *) dnf_upgrade $engine $companions ;;
+        *) quietly "$(dnf_or_yum)" -y upgrade --refresh $engine $companions ||
+            quietly "$(dnf_or_yum)" -y upgrade $engine $companions ;;
     esac || failed=yes
     dockerd=$(dockerd_path)
     [ -n "$changed" ] || [ "$(package_versions)" != "$before" ] || rm -f "$PENDING"
-    [ -z "${failed-}" ] || {
-        tail -n 15 "$TROUBLE" | note
-        fail "The package $owner could not be upgraded."
-    }
+    [ -z "${failed-}" ] || give_up "The package $owner could not be upgraded."
     [ "$(package_versions)" != "$before" ] || return 0
     step "Restarting docker..."
     changed=yes reconfigured=yes
@@ -2133,18 +2200,13 @@ package_versions() {
     esac 2>/dev/null | grep -e docker -e containerd -e runc -e moby | sort
 }
 
-dnf_upgrade() {
-    for tool in dnf yum; do command -v "$tool" >/dev/null && break; done
-    quietly "$tool" -y upgrade --refresh "$@" || quietly "$tool" -y upgrade "$@"
-}
-
 install_bundle() { # FILE: a script, a package, or an archive of packages or static binaries
     case $(head -c 7 "$1" | tr -d '\0') in
         '#!'*) quietly sh "$1" ;;
         '!<arch>') quietly dpkg -i "$1" ;;
         "$(printf '\355\253\356\333')"*) quietly rpm -U "$1" ;;
         *) unpack_bundle "$1" ;;
-    esac || { tail -n 15 "$TROUBLE" | note; fail "The bundle could not be installed."; }
+    esac || give_up "The bundle could not be installed."
 }
 
 unpack_bundle() { # FILE
@@ -2244,17 +2306,13 @@ roll_back() { # the configuration as it was
     systemctl daemon-reload
 }
 
-is_active() {
-    systemctl is-active -q docker.service
-}
+is_active() { systemctl is-active -q docker.service; }
 
 spare_containers() { # if only certificates changed, containers outlive the restart
     [ -n "$SPARED" ] && [ -z "$reconfigured" ] && is_active || return 0
     # A swarm does not bear live-restore.
-    case $(timeout 10 docker info --format '{{.Swarm.LocalNodeState}}' 2>/dev/null) in
-        inactive) ;;
-        *) return 0 ;;
-    esac
+    swarm=$(timeout 10 docker info --format '{{.Swarm.LocalNodeState}}' 2>/dev/null)
+    [ "$swarm" = inactive ] || return 0
     if [ -e "$json" ]; then cp -p "$json" "$spared"; else : >"$spared"; fi
     trap 'unspare; rm -rf "$SCRATCH" "$bundle"' EXIT
     live_restore true || unspare
@@ -2365,18 +2423,6 @@ main </dev/null
     "dockerd", "TCP", "listen", "containerd", "ARGUMENTS", "ENVIRONMENT")}).replace(
     "@DROPIN_PATH@", DROPIN_PATH)
 
-MERGED = ("label", "insecure-registry", "registry-mirror", "dns", "dns-opt", "dns-search",
-          "storage-opt", "exec-opt")
-FILE_KEYS = {  # dockerd flag -> its key in daemon.json where that has another name
-    # (moby, daemon/command/config.go and config_unix.go: the named options)
-    "label": "labels", "insecure-registry": "insecure-registries",
-    "registry-mirror": "registry-mirrors", "dns-opt": "dns-opts", "storage-opt": "storage-opts",
-    "exec-opt": "exec-opts", "log-opt": "log-opts", "default-ulimit": "default-ulimits",
-    "default-address-pool": "default-address-pools", "host": "hosts",
-    "authorization-plugin": "authorization-plugins", "feature": "features",
-    "node-generic-resource": "node-generic-resources", "cdi-spec-dir": "cdi-spec-dirs",
-    "default-network-opt": "default-network-opts", "host-gateway-ip": "host-gateway-ips",
-}
 OWN_OPTIONS = ("tls", "tlsverify", "tlscacert", "tlscert", "tlskey")
 
 
@@ -2388,21 +2434,20 @@ def probe(ssh, seconds=0, before_try=lambda: None):
     """
     def attempt():
         before_try()
-        return _probe_once(ssh, patient=True)
+        try:
+            return _probe_once(ssh)
+        except SSHError:
+            if not seconds:
+                raise
 
     if ssh.facts is None:
-        ssh.facts = wait_for(attempt, seconds, "SSH did not answer within %d s." % seconds) \
-            if seconds else _probe_once(ssh)
+        ssh.facts = wait_for(attempt, seconds, "SSH did not answer within %d s." % seconds)
     return ssh.facts
 
 
-def _probe_once(ssh, patient=False):
-    try:
-        result = ssh.run("sh -s", "ROOT=''\n" + PROBE_SH)
-    except SSHError:
-        if patient:
-            return None
-        raise
+def _probe_once(ssh):
+    import time
+    result = ssh.run("sh -s", "ROOT=''\n" + PROBE_SH)
     facts = {}  # type: dict
     for line in result.stdout.splitlines():
         key, colon, text = line.partition(":")
@@ -2411,23 +2456,14 @@ def _probe_once(ssh, patient=False):
     if "kernel" not in facts:
         raise MachineError("%s logs in, but has no POSIX shell: %s" % (
             ssh.host, result.last_words() or "exit code %d" % result.code))
-    import time
     facts["skew"] = str(int(facts.get("clock") or 0) - int(time.time()))
     return facts
 
 
 def parse_os_release(text):
     """The settings of an os-release file: {name: value}, quotes removed (os-release(5))."""
-    import shlex
-    settings = {}
-    for line in text.splitlines():
-        name, equals, value = line.strip().partition("=")
-        if equals and not name.startswith("#"):
-            try:
-                settings[name] = "".join(shlex.split(value))
-            except ValueError:
-                settings[name] = value.strip("\"'")
-    return settings
+    settings = [line.strip().partition("=") for line in text.splitlines()]
+    return {name: value.strip("\"'") for name, _, value in settings}
 
 
 def find_provisioner(facts):
@@ -2436,15 +2472,13 @@ def find_provisioner(facts):
     Raises MachineError where neither the system is known nor systemd runs.
     """
     release = parse_os_release(facts.get("os", ""))
-    for row in PROVISIONERS:
-        if release.get("ID", "").lower() in row.ids:
-            return row
+    rows = [row for row in PROVISIONERS if release.get("ID", "").lower() in row.ids]
     for like in release.get("ID_LIKE", "").lower().split():
-        for row in PROVISIONERS:
-            if like in row.likes:
-                return row
+        rows += [row for row in PROVISIONERS if like in row.likes]
     if facts.get("init") == "systemd":
-        return PROVISIONERS[-1]
+        rows.append(PROVISIONERS[-1])
+    if rows:
+        return rows[0]
     raise MachineError("OS type not recognized: %s on %s" % (
         release.get("PRETTY_NAME") or release.get("ID") or "no /etc/os-release",
         facts.get("kernel")), "docker-machine needs a Linux distribution with systemd.")
@@ -2481,17 +2515,11 @@ def check_host(facts, host, engine, new=True):
     plan_daemon(facts, engine, "driver", row.folder)
     skew = int(facts["skew"])
     if abs(skew) > 300:
+        import datetime
         out.warn("the clock of %s is %s (%d s) %s this computer's; certificates may be refused. "
                  "Set it there: timedatectl set-ntp true" % (
-                     host, in_words(abs(skew)), abs(skew), "ahead of" if skew > 0 else "behind"))
-
-
-def in_words(seconds):
-    """A span of time in its largest unit: "3 days"."""
-    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * size:
-            return "%d %s" % (seconds // size, unit)
-    return "%d seconds" % seconds
+                     host, datetime.timedelta(seconds=abs(skew)), abs(skew),
+                     "ahead of" if skew > 0 else "behind"))
 
 
 def _check_sudo(facts, host):
@@ -2511,14 +2539,15 @@ def _check_sudo(facts, host):
 def _check_source(row, facts, host, engine):
     """Refuse a host without an engine where none can come from."""
     install = install_plan(row, engine, "")[0]
-    if not facts.get("engine") and (install == "none" or install == "package" and not row.package):
+    if facts.get("engine"):
+        return
+    if install == "none" or install == "package" and not row.package:
         raise MachineError(
             "There is no Docker Engine on %s, and %s." % (
                 host, "none is to be installed" if install == "none"
                 else "its distribution has no package of one"),
             "Install one there, or say from where: --engine-install-url URL")
-    if not facts.get("engine") and install == "package" and engine.get("Version") and \
-            row.packager in ("zypper", "pacman"):
+    if install == "package" and engine.get("Version") and row.packager in ("zypper", "pacman"):
         raise MachineError("%s cannot install Docker Engine %s on %s, only the newest." % (
             row.packager, engine["Version"], host), "Leave --engine-version out.")
 
@@ -2541,22 +2570,27 @@ def check_engine_options(engine):
 
     Raises UsageError.
     """
-    named = [("--engine-opt", engine["ArbitraryFlags"]), ("--engine-env", engine["Env"]),
-             ("--engine-label", engine["Labels"]),
-             ("--engine-version", [engine.get("Version") or ""]),
-             ("--engine-insecure-registry", engine["InsecureRegistry"]),
-             ("--engine-registry-mirror", engine["RegistryMirror"]),
-             ("--engine-storage-driver", [engine["StorageDriver"]]),
-             ("--engine-install-url", [engine["InstallURL"]])]
-    for flag, values in named:
-        for value in values or ():
+    import re
+    for flag, key in (("opt", "ArbitraryFlags"), ("env", "Env"), ("label", "Labels"),
+                      ("version", "Version"), ("insecure-registry", "InsecureRegistry"),
+                      ("registry-mirror", "RegistryMirror"), ("storage-driver", "StorageDriver"),
+                      ("install-url", "InstallURL")):
+        values = engine.get(key) or ()
+        for value in [values] if isinstance(values, str) else values:
             if value.encode("utf-8", "replace").decode() != value:
-                raise UsageError("%s has bytes in it that are no text: %r" % (flag, value))
-            if any(ord(c) < 32 and c not in "\n\t" or ord(c) == 127 for c in value):
-                raise UsageError("%s has a control character in it: %r" % (flag, value))
-    _check_labels(engine["Labels"] or ())
+                raise UsageError("--engine-%s has bytes in it that are no text: %r" % (flag, value))
+            if re.search(r"[\x00-\x08\x0b-\x1f\x7f]", value):
+                raise UsageError("--engine-%s has a control character in it: %r" % (flag, value))
+    seen = {}  # type: dict
+    for label in engine["Labels"] or ():
+        key, equals, _ = label.partition("=")
+        if not key or not equals:
+            raise UsageError('--engine-label "%s" has not the form key=value.' % label)
+        if seen.setdefault(key, label) != label:
+            raise UsageError('--engine-label "%s" and "%s": the engine takes one value for a key.'
+                             % (seen[key], label))
     for value in engine["Env"] or ():
-        if not value.partition("=")[1] or not is_variable(value.partition("=")[0]):
+        if not re.match("[A-Za-z_][A-Za-z0-9_]*=", value):
             raise UsageError('--engine-env "%s" has not the form NAME=value.' % value)
     for value in engine["RegistryMirror"] or ():
         if not value.startswith(("http://", "https://")):
@@ -2564,24 +2598,6 @@ def check_engine_options(engine):
     for value in engine["ArbitraryFlags"] or ():
         _check_engine_opt(value)
     _check_install_url(engine["InstallURL"], engine.get("Version"))
-
-
-def _check_labels(labels):
-    seen = {}  # type: dict
-    for label in labels:
-        key, equals, _ = label.partition("=")
-        if not key or not equals:
-            raise UsageError('--engine-label "%s" has not the form key=value.' % label)
-        if seen.setdefault(key, label) != label:
-            raise UsageError('--engine-label "%s" and "%s": the engine takes one value for a key.'
-                             % (seen[key], label))
-
-
-def is_variable(name):
-    """Whether `name` can be the name of an environment variable."""
-    plain = name.replace("_", "a")
-    return bool(plain) and not plain[0].isdigit() and all(
-        c.isalnum() and ord(c) < 128 for c in plain)
 
 
 def _check_engine_opt(value):
@@ -2644,14 +2660,17 @@ def plan_daemon(facts, engine, driver_name, folder="/etc/docker"):
         raise _conflict("hosts", file["hosts"], "a TCP address and the socket")
     left, before = [], json.dumps(file)
     for name, value in flags:
-        key = FILE_KEYS.get(name, name)
-        settings = file.get("proxies") if key.endswith("-proxy") else file
-        if not isinstance(settings, dict) or key not in settings:
+        settings = file.get("proxies", {}) if name.endswith("-proxy") else file
+        keys = [name, name + "s", name[:-1] + "ies"]  # the file names lists in the plural
+        key = next((key for key in keys if isinstance(settings, dict) and key in settings), "")
+        ours = "true" if value is None else value
+        if not key:
             left.append((name, value))
-        elif name in MERGED and isinstance(settings[key], list):
+        elif isinstance(settings[key], list) and all(isinstance(item, str)
+                                                     for item in settings[key]):
             _merge(key, settings[key], value, facts.get("before", ""))
-        elif _setting(settings[key]) != ("true" if value is None else value):
-            raise _conflict(key, settings[key], "true" if value is None else value)
+        elif json_text(settings[key]).strip('"') != ours:
+            raise _conflict(key, settings[key], ours)
     changed = json.dumps(file) != before
     return _with_tls(left, file), json.dumps(file, indent=4, ensure_ascii=False) if changed else ""
 
@@ -2679,10 +2698,6 @@ def _with_tls(flags, file):
     return [("tls", None)] + flags
 
 
-def _setting(value):
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
 def json_text(value):
     """`value` in one line of JSON; a text comes out as Go's %q prints it."""
     import json
@@ -2700,14 +2715,13 @@ def systemd_word(word, expands=True):
 
     `expands`: whether $ would start a variable, as in ExecStart but not in Environment.
     """
-    plain = not set(word) - set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                "0123456789_@+=:,./[]-")
-    if plain and word:
+    import re
+    if re.fullmatch(r"[A-Za-z0-9_@+=:,./[\]-]+", word):
         return word
-    for char, escaped in (("\\", "\\\\"), ('"', '\\"'), ("%", "%%"), ("\n", "\\n"), ("\t", "\\t"),
-                          ("$", "$$" if expands else "$")):
-        word = word.replace(char, escaped)
-    return '"%s"' % word
+    escapes = {"\\": r"\\", '"': r'\"', "%": "%%", "\n": r"\n", "\t": r"\t"}
+    if expands:
+        escapes["$"] = "$$"
+    return '"%s"' % "".join(escapes.get(char, char) for char in word)
 
 
 def systemd_arguments(flags):
@@ -2816,12 +2830,9 @@ class Report:
 
     def line(self, text):
         mark, _, words = text.partition(" ")
-        if mark == "::step":
-            out.say(words)
-        elif mark == "::warn":
-            out.warn(words)
-        elif mark == "::log":
-            self.log.append(words)
+        says = {"::step": out.say, "::warn": out.warn, "::log": self.log.append}
+        if mark in says:
+            says[mark](words)
         elif mark == "::fail":
             self.failure = words
         elif mark == "::done":
@@ -2924,6 +2935,44 @@ def seed_iso(files, label="cidata"):
     image = bytes(16 * 2048) + b"".join(descriptors) + sector(b"\xffCD001\1")
     return image + b"".join(tables + roots + [
         sector(files[name]) or bytes(2048) for name in sorted(files)])
+
+
+def cached_image(driver, url, checksum, check, renew=False):
+    """The path of a URL's image in the store's cache, fetched once; check(path) raises
+    MachineError for what is not to stay there."""
+    import hashlib
+    plain = url.partition("?")[0]
+    name, key = plain.rpartition("/")[2] or "image", hashlib.sha256((url + checksum).encode())
+    folder = os.path.join(driver.cache(), driver.name, "%s-%s" % (key.hexdigest()[:8], name))
+    path = os.path.join(folder, name)
+    with CacheLock(folder):
+        if renew or not os.path.exists(path):
+            checksum = checksum or published_checksum(plain)
+            if not checksum and plain.startswith("https://cloud.debian.org/"):
+                raise MachineError("The list of checksums beside %s is missing." % url)
+            if not checksum:
+                out.warn("%s has no list of checksums beside it; it is taken as it is." % url)
+            need_space(folder, 1000)
+            driver.log("Downloading %s..." % url)
+            download(url, path, checksum)
+            try:
+                check(path)
+            except MachineError:
+                os.unlink(path)
+                raise
+    return path
+
+
+def stored_drivers(folder):
+    """The "Driver" objects of all machines beside the machine's folder that can be read."""
+    machines = os.path.dirname(folder)
+    for name in os.listdir(machines) if os.path.isdir(machines) else ():
+        try:
+            driver = parse_json(read_text(os.path.join(machines, name, "config.json")))["Driver"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if isinstance(driver, dict):
+            yield driver
 
 
 class NoneDriver(Driver):
@@ -3063,7 +3112,988 @@ class GenericDriver(Driver):
         return self.get("SSHKeyPath") or self.get("SSHKey")
 
 
-DRIVERS = {driver.name: driver for driver in (NoneDriver, GenericDriver)}
+# --- virtualbox
+
+VBOX_CIDR = "192.168.56.1/24"
+VBOX_ALLOWED = "192.168.56.0/21"  # where VirtualBox has no networks.conf
+NETWORKS_CONF = "/etc/vbox/networks.conf"
+VBOX_IMAGE = ("https://cloud.debian.org/images/cloud/bookworm/latest/"
+              "debian-12-generic-%s.qcow2")
+VBOX_CARDS = ("82540EM", "82543GC", "82545EM", "Am79C970A", "Am79C973", "virtio")
+BOOT2DOCKER = "https://github.com/boot2docker/boot2docker/releases"
+VBOX_NOTE = "docker-machine/hostonly"  # VirtualBox's global extra data: the networks that we made
+VBOX_STATES = {  # of --machinereadable, and of list --long
+    "running": RUNNING, "livesnapshotting": RUNNING, "paused": PAUSED, "saved": SAVED,
+    "aborted-saved": SAVED, "poweroff": STOPPED, "powered off": STOPPED, "aborted": STOPPED,
+    "starting": STARTING, "restoring": STARTING, "stopping": STOPPING, "saving": STOPPING,
+}
+VBOX_BUSY = ("The object is not ready", "object functionality is limited",
+             "already locked for a session", "is locked for a session",
+             "already has a lock request pending")
+VBOX_GONE = ("VBOX_E_OBJECT_NOT_FOUND", "VBOX_E_FILE_ERROR", "Could not find file for the medium")
+HYPER_V = ("Hyper-V owns the processor's virtualization. To switch it off, as administrator: "
+           "bcdedit /set hypervisorlaunchtype off; then reboot.")
+VBOX_MODULES = ("See that VirtualBox's kernel modules are loaded: sudo /sbin/vboxconfig (Debian "
+                "and Ubuntu: sudo apt-get install virtualbox-dkms)")
+VBOX_CURES = (  # words of a failed startvm -> what helps
+    ("VERR_VMX_IN_VMX_ROOT_MODE", "Another hypervisor uses the processor. If it is KVM: sudo "
+     "modprobe -r kvm_intel (since Linux 6.12 boot with kvm.enable_virt_at_load=0)"),
+    ("VERR_SVM_IN_USE", "Another hypervisor uses the processor. If it is KVM: sudo modprobe -r "
+     "kvm_amd (since Linux 6.12 boot with kvm.enable_virt_at_load=0)"),
+    ("VERR_NEM_", HYPER_V), ("Hyper-V", HYPER_V), ("HYPER_V", HYPER_V),
+    ("VERR_VMX_", "Enable VT-x in the computer's firmware (BIOS)."),
+    ("VERR_SVM_", "Enable AMD-V in the computer's firmware (BIOS)."),
+    ("VERR_VM_DRIVER_", VBOX_MODULES), ("terminated unexpectedly during startup", VBOX_MODULES),
+    ("VERR_INTNET_", VBOX_MODULES), ("Nonexistent host networking interface", VBOX_MODULES),
+)
+
+
+def find_vboxmanage():
+    """The path of VBoxManage, or None. Windows' installer does not put it on the PATH."""
+    import shutil
+    places = [os.environ.get(name) for name in (
+        "PATH", "VBOX_INSTALL_PATH", "VBOX_MSI_INSTALL_PATH")]
+    places.append(os.path.join(os.environ.get("ProgramFiles", os.sep), "Oracle", "VirtualBox"))
+    return shutil.which("VBoxManage", path=os.pathsep.join(filter(None, places)))
+
+
+def vbox(*words, seconds=60, stdin=None, absent=None):
+    """What VBoxManage prints; asked again while VirtualBox is busy. Raises MachineError with its
+    own words; `absent` is the answer where what is named is not there."""
+    import time
+    program = find_vboxmanage()
+    if not program:
+        raise missing_program("VBoxManage")
+    for pause in (0.1, 0.2, 0.5, 1, 2, 3, 0):
+        result = run([program] + list(words), stdin, seconds)
+        if result.ok or stdin is not None or not any(text in result.stderr for text in VBOX_BUSY):
+            break
+        time.sleep(pause)
+    if result.ok:
+        return result.stdout
+    if absent is not None and any(text in result.stderr for text in VBOX_GONE):
+        return absent
+    said = [line.partition("error: ")[2] for line in result.stderr.splitlines()
+            if line.startswith("VBoxManage") and ": error: " in line]
+    raise MachineError("VBoxManage %s failed: %s" % (words[0], " ".join(
+        line for line in said if not line.startswith("Context:")) or result.last_words()))
+
+
+def vbox_version():
+    """VirtualBox's version as three numbers. Its wrapper on Debian may print a warning before."""
+    import re
+    said = vbox("--version")
+    found = re.search(r"^(\d+)\.(\d+)\.(\d+)", said, re.M)
+    if "vboxdrv" in said:
+        raise MachineError("VirtualBox's kernel module is not loaded.", VBOX_MODULES)
+    if not found:
+        raise MachineError("VBoxManage --version printed no version: " + said.strip())
+    return tuple(int(number) for number in found.groups())
+
+
+def vbox_records(text, first):
+    """The objects of a `VBoxManage list`, as dicts; each begins with the key `first`."""
+    found = []  # type: list
+    for line in text.splitlines():
+        key, colon, value = line.partition(":")
+        if key == first:
+            found.append({})
+        if found and colon and not key.startswith(" "):
+            found[-1].setdefault(key.lower(), value.strip())
+    return found
+
+
+class HostOnly:
+    """VirtualBox's host-only networks, for one process at a time: `with HostOnly() as networks:`.
+
+    What we made is noted in VirtualBox's own global extra data, and removed when no VM is on it
+    any more; the DHCP server that VirtualBox had for it before comes back then.
+    """
+
+    def __init__(self):
+        folder = os.environ.get("VBOX_USER_HOME") or os.path.join(
+            os.path.expanduser("~"), ".docker", "machine")
+        self.lock = Lock(os.path.join(folder, "docker-machine-hostonly.lock"),
+                         "VirtualBox's host-only networks", 120)
+
+    def __enter__(self):
+        self.lock.__enter__()
+        return self
+
+    def __exit__(self, *unused):
+        self.lock.__exit__()
+
+    # --- what is there
+
+    @staticmethod
+    def interfaces():
+        return vbox_records(vbox("list", "hostonlyifs"), "Name")
+
+    @staticmethod
+    def networks():
+        """What macOS has in place of interfaces; None elsewhere."""
+        try:
+            return vbox_records(vbox("list", "hostonlynets"), "Name")
+        except MachineError:
+            return None
+
+    @staticmethod
+    def server(network):
+        """The DHCP server of an interface's network, or None."""
+        rows = vbox_records(vbox("list", "dhcpservers"), "NetworkName")
+        return next((row for row in rows if row["networkname"] == network), None)
+
+    @classmethod
+    def plan(cls, wanted):
+        """(CIDR, the interface or network that has it or None, whether it is a network); for the
+        default CIDR another one where that clashes. Changes nothing. Raises MachineError for one
+        that cannot be."""
+        import ipaddress
+        nets = cls.networks()
+        there = cls.interfaces() if nets is None else nets
+        choices = ["192.168.%d.1/24" % number for number in range(56, 64)]
+        choices = choices if wanted == VBOX_CIDR else [wanted]
+        owns = [ipaddress.IPv4Interface(choice) for choice in choices]
+        for own in owns:
+            for row in there:
+                if cls._has(row, own, nets is not None):
+                    return str(own), row, nets is not None
+        taken = host_networks({row["name"] for row in there})
+        taken.update((row["name"], interface_of(row).network) for row in there
+                     if interface_of(row))
+        for own in owns:
+            clash = [name for name in sorted(taken) if taken[name].overlaps(own.network)]
+            if not clash:
+                if nets is None:
+                    check_allowed(own)
+                return str(own), None, nets is not None
+        raise MachineError("The host-only network %s clashes with %s (%s) of this computer." % (
+            wanted, clash[0], taken[clash[0]]), "Choose another one, such as "
+            "--virtualbox-hostonly-cidr 192.168.62.1/24")
+
+    @classmethod
+    def _has(cls, row, own, is_network):
+        """Whether a row is what we want: by its address, or, where a restart of the computer took
+        that away, by its DHCP server."""
+        there = interface_of(row)
+        if there:
+            return there == own or is_network and there.network == own.network
+        return not is_network and server_fits(cls.server(row["vboxnetworkname"]), own)
+
+    # --- what is made
+
+    def use(self, driver):
+        """See that the driver's network is there; the words that put a VM's second card on it."""
+        cidr, row, is_network = self.plan(driver["HostOnlyCIDR"])
+        if cidr != driver["HostOnlyCIDR"]:
+            driver.log("%s is taken on this computer; using %s." % (driver["HostOnlyCIDR"], cidr))
+            driver["HostOnlyCIDR"] = cidr
+        if is_network:
+            return ["--nic2", "hostonlynet", "--host-only-net2",
+                    row["name"] if row else self._make_network(cidr)]
+        if not row:
+            row = self._make_interface(driver, cidr)
+        elif row["status"] != "Up" or not interface_of(row):
+            self._set_address(row["name"], cidr)
+        if not driver["HostOnlyNoDHCP"]:
+            self._serve(row["vboxnetworkname"], cidr)
+        return ["--nic2", "hostonly", "--hostonlyadapter2", row["name"]]
+
+    def _make_network(self, cidr):
+        import ipaddress
+        own = ipaddress.ip_interface(cidr)
+        name = "docker-machine-%s" % own.network.network_address
+        note = self._note()
+        note["ours"][name] = None
+        self._write(note)
+        vbox("hostonlynet", "add", "--name", name, "--netmask", str(own.netmask), "--lower-ip",
+             str(own.ip), "--upper-ip", str(own.network[-2]), "--enable")
+        return name
+
+    def _make_interface(self, driver, cidr):
+        driver.log("Creating a new host-only adapter...")
+        note = self._note()
+        note["before"] = [row["name"] for row in self.interfaces()]
+        self._write(note)  # a kill from here on leaves one that is known to be ours
+        vbox("hostonlyif", "create", seconds=120)
+        note = self._note()
+        row = [row for row in self.interfaces() if row["name"] not in note["before"]][0]
+        note["ours"][row["name"]] = self.server(row["vboxnetworkname"])
+        note["before"] = None
+        self._write(note)
+        try:
+            self._set_address(row["name"], cidr)
+        except MachineError:
+            self.drop()
+            raise
+        return row
+
+    def _set_address(self, name, cidr):
+        import ipaddress
+        own = ipaddress.ip_interface(cidr)
+        vbox("hostonlyif", "ipconfig", name, "--ip", str(own.ip), "--netmask", str(own.netmask))
+
+    def _serve(self, network, cidr):
+        """Give an interface's network a DHCP server that fits, if its own does not."""
+        import ipaddress
+        own, row = ipaddress.ip_interface(cidr), self.server(network)
+        if server_fits(row, own):
+            return
+        count = own.network.num_addresses
+        lower = count * 101 // 256  # as VirtualBox itself divides: .100, .101 to .254
+        if int(own.ip) - int(own.network[0]) >= lower - 1:
+            lower, upper = 2, int(own.ip) - int(own.network[0]) - 1
+        else:
+            upper = count - 2
+        vbox("dhcpserver", "modify" if row else "add", "--netname", network, "--ip",
+             str(own.network[lower - 1]), "--netmask", str(own.netmask), "--lowerip",
+             str(own.network[lower]), "--upperip", str(own.network[upper]), "--enable")
+
+    # --- what is removed
+
+    def drop(self):
+        """Remove the networks that we made and that no VM is on."""
+        note = self._note()
+        if note["before"] is not None:  # killed while one was made
+            for row in self.interfaces():
+                if row["name"] not in note["before"]:
+                    note["ours"].setdefault(row["name"], self.server(row["vboxnetworkname"]))
+        elif not note["ours"]:
+            return
+        used = vbox("list", "--long", "vms")
+        for name in [name for name in note["ours"] if "'%s'" % name not in used]:
+            self._remove(name, note["ours"].pop(name))
+        note["before"] = None
+        self._write(note)
+
+    def _remove(self, name, server):
+        if name in [row["name"] for row in self.networks() or ()]:
+            vbox("hostonlynet", "remove", "--name", name)
+        for row in self.interfaces():
+            if row["name"] == name:
+                network = row["vboxnetworkname"]
+                vbox("hostonlyif", "remove", name, seconds=120)
+                left = self.server(network)
+                if left and server:
+                    vbox("dhcpserver", "modify", "--netname", network, "--ip",
+                         server["dhcpd ip"], "--netmask", server["networkmask"], "--lowerip",
+                         server["loweripaddress"], "--upperip", server["upperipaddress"],
+                         "--enable" if server["enabled"] == "Yes" else "--disable")
+                elif left:
+                    vbox("dhcpserver", "remove", "--netname", network)
+
+    @staticmethod
+    def _note():
+        said = vbox("getextradata", "global", VBOX_NOTE).partition("Value: ")[2].strip()
+        return dict({"ours": {}, "before": None}, **parse_json(said or "{}"))
+
+    @staticmethod
+    def _write(note):
+        idle = not note["ours"] and note["before"] is None
+        vbox("setextradata", "global", VBOX_NOTE, *([] if idle else [json_text(note)]))
+
+
+def interface_of(row):
+    """The address with its network of a row of hostonlyifs or hostonlynets; None if it has none."""
+    import ipaddress
+    address = row.get("ipaddress") or row.get("lowerip") or "0.0.0.0"
+    mask = row.get("networkmask") or "0.0.0.0"
+    return None if "0.0.0.0" in (address, mask) else ipaddress.ip_interface(address + "/" + mask)
+
+
+def server_fits(row, own):
+    """Whether a DHCP server is on and serves that interface's network."""
+    import ipaddress
+    if not row or row.get("enabled") != "Yes":
+        return False
+    try:
+        server, lower, upper = (ipaddress.ip_address(row[key]) for key in (
+            "dhcpd ip", "loweripaddress", "upperipaddress"))
+    except (KeyError, ValueError):
+        return False
+    inside = all(address in own.network for address in (server, lower, upper))
+    return inside and own.ip != server and not lower <= own.ip <= upper
+
+
+def host_networks(besides):
+    """This computer's IPv4 networks, {interface: network}, but for those named `besides`."""
+    import ipaddress
+    import struct
+    found = {}
+    for row in vbox_records(vbox("list", "bridgedifs"), "Name"):
+        if interface_of(row):
+            found[row["name"]] = interface_of(row).network
+    try:  # what is not bridged, such as a VPN (proc(5), little-endian)
+        lines = read_text("/proc/net/route").splitlines()[1:]
+    except OSError:
+        lines = []
+    for name, target, _, _, _, _, _, mask in (line.split()[:8] for line in lines):
+        address, bits = (struct.pack("<I", int(word, 16)) for word in (target, mask))
+        network = ipaddress.ip_network((address, bin(int(mask, 16)).count("1")))
+        if 0 < network.prefixlen < 32:
+            found.setdefault(name, network)
+    return {name: network for name, network in found.items() if name not in besides}
+
+
+def check_allowed(own):
+    """Refuse a host-only interface that VirtualBox would refuse (its manual, Host-Only Networking).
+    Raises MachineError."""
+    import ipaddress
+    if WINDOWS or vbox_version() < (6, 1, 28):
+        return
+    allowed, there = [VBOX_ALLOWED], os.path.exists(NETWORKS_CONF)
+    if there:
+        lines = [line.split() for line in read_text(NETWORKS_CONF).splitlines()]
+        allowed = [word for line in lines if line[:1] == ["*"] for word in line[1:]
+                   if ":" not in word]
+    if not any(own.ip in ipaddress.ip_network(word, strict=False) for word in allowed):
+        raise MachineError(
+            "VirtualBox does not allow the host-only network %s, only: %s." % (
+                own.network, ", ".join(allowed) or "none"),
+            "Choose another --virtualbox-hostonly-cidr, or allow it: echo '* %s%s' | sudo tee -a %s"
+            % (own.network, "" if there else " " + VBOX_ALLOWED, NETWORKS_CONF))
+
+
+class GuestImage:
+    """What a VirtualBox machine boots from: an ISO that speaks boot2docker's protocol (it formats
+    the data disk and takes our key from it), or a cloud image with cloud-init."""
+
+    def __init__(self, driver, url, renew=False):
+        self.driver = driver
+        default = VBOX_IMAGE % {"aarch64": "arm64"}.get(host_arch(), "amd64")
+        try:
+            self.file = self._fetch(release_iso(url) or default, renew)
+        except MachineError as error:
+            self.file = os.path.join(driver.cache(), "boot2docker.iso")  # of Docker Machine
+            if url or not os.path.exists(self.file):
+                error.hint += ("\n" if error.hint else "") + (
+                    "An image of your own: --virtualbox-boot2docker-url file:///PATH")
+                raise
+            out.warn("%s The boot2docker.iso in the cache is used instead." % error.message)
+        self.kind, self.size = image_kind(self.file)
+        if self.kind == "iso":
+            label = iso_label(self.file)
+            if label.startswith("Boot2Docker-v"):
+                out.warn("boot2docker ended in 2020, with Docker Engine 19.03; this is %s. Leave "
+                         "--virtualbox-boot2docker-url out for a maintained system." % label)
+        elif self.size > driver["DiskSize"] << 20:
+            raise UsageError("--virtualbox-disk-size %d is less than the image's own size." % (
+                driver["DiskSize"]), "Give at least %d." % (self.size + (1 << 20) - 1 >> 20))
+
+    def _fetch(self, url, renew):
+        """The image as a file here; what comes from the network stays in the cache."""
+        if "://" in url and not url.startswith("file://"):
+            return cached_image(self.driver, url, "", image_kind, renew)
+        path = file_of_url(url)
+        if not os.path.isfile(path):
+            raise MachineError("There is no file %s." % path)
+        return path
+
+
+def release_iso(url):
+    """The ISO that a release page of GitHub's stands for: by the address that GitHub keeps for the
+    newest release; or by its API, if that is what the URL names, as with Docker Machine."""
+    host, _, path = url.partition("://")[2].partition("/")
+    parts = path.strip("/").split("/")
+    if parts[-1:] == ["latest"]:
+        parts.pop()
+    if len(parts) < 3 or parts[-1] != "releases":
+        return url
+    base = "%s://%s" % (url.partition("://")[0], "github.com" if host == "api.github.com" else host)
+    project = "/".join([base] + parts[-3:])
+    if parts[-4:-3] != ["repos"]:
+        return project + "/latest/download/boot2docker.iso"
+    token = os.environ.get("MACHINE_GITHUB_API_TOKEN")
+    out.secrets.update([token] if token else [])
+    try:
+        with open_url("%s://%s/%s/latest" % (url.partition("://")[0], host, "/".join(parts)), {
+                "Authorization": "token " + token} if token else {}) as answer:
+            tag = parse_json(answer.read(1 << 22).decode())["tag_name"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _cannot_fetch(url, error)
+    return "%s/download/%s/boot2docker.iso" % (project, tag)
+
+
+def image_kind(path):
+    """("iso", "qcow2" or "raw", bytes of the disk). Raises MachineError for what is none of these,
+    or is not whole."""
+    import struct
+    size = os.path.getsize(path)
+    with open(path, "rb") as file:
+        head = file.read(36864)
+    if head[32769:32774] == b"CD001":  # ECMA-119, the primary volume descriptor
+        whole = struct.unpack_from("<I", head, 32768 + 80)[0] * 2048
+        if size < whole:
+            raise MachineError("%s is truncated: %d of %d bytes." % (path, size, whole),
+                               "Fetch it again.")
+        return "iso", size
+    if head[:4] == b"QFI\xfb":  # QEMU's docs/interop/qcow2.rst
+        backing, size = struct.unpack_from(">Q", head, 8)[0], struct.unpack_from(">Q", head, 24)[0]
+        if backing:
+            raise MachineError("%s is an image that refers to another file." % path,
+                               "Make it one: qemu-img convert -O qcow2 IMAGE NEW")
+        return "qcow2", size
+    if size > 1 << 20 and head[510:512] == b"\x55\xaa":
+        return "raw", size
+    raise MachineError("%s is no ISO, and no disk image in the format qcow2 or raw." % path,
+                       "Check the address of the image.")
+
+
+def iso_label(path):
+    with open(path, "rb") as file:
+        file.seek(32768 + 40)
+        return file.read(32).decode(errors="replace").strip()
+
+
+def format_me(public_key):
+    """How boot2docker's data disk begins: an archive that tells it to format the disk, and that
+    holds the login's key."""
+    import io
+    import tarfile
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, text in (("boot2docker, please format-me",) * 2, (".ssh", ""),
+                           (".ssh/authorized_keys", public_key),
+                           (".ssh/authorized_keys2", public_key)):
+            entry, data = tarfile.TarInfo(name), (text + "\n").encode()
+            entry.mode, entry.size = 0o644, len(data)
+            if name == ".ssh":
+                entry.type, entry.mode, entry.size = tarfile.DIRTYPE, 0o700, 0
+            tar.addfile(entry, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+class VirtualBoxDriver(Driver):
+    """A VM of VirtualBox on this computer."""
+
+    name = "virtualbox"
+    default_user = "docker"
+    boot_seconds = 300
+    flags = (
+        Flag("virtualbox-memory", 1024, "Memory of the machine, in MB", "VIRTUALBOX_MEMORY_SIZE",
+             field="Memory"),
+        Flag("virtualbox-cpu-count", 1, "Number of CPUs (-1 for as many as this computer has)",
+             "VIRTUALBOX_CPU_COUNT", field="CPU"),
+        Flag("virtualbox-disk-size", 20000, "Size of the disk, in MB; it takes only what is used",
+             "VIRTUALBOX_DISK_SIZE", field="DiskSize"),
+        Flag("virtualbox-boot2docker-url", "", "URL or path of the system: a boot2docker ISO, or a "
+             "cloud image as qcow2 or raw (default: Debian's cloud image)",
+             "VIRTUALBOX_BOOT2DOCKER_URL", field="Boot2DockerURL"),
+        Flag("virtualbox-import-boot2docker-vm", "", "Name of a boot2docker VM whose disk is "
+             "cloned", "VIRTUALBOX_BOOT2DOCKER_IMPORT_VM", field="Boot2DockerImportVM"),
+        Flag("virtualbox-host-dns-resolver", False, "Use the host's DNS resolver",
+             "VIRTUALBOX_HOST_DNS_RESOLVER", field="HostDNSResolver"),
+        Flag("virtualbox-nat-nictype", "82540EM", "Network card on the NAT side",
+             "VIRTUALBOX_NAT_NICTYPE", field="NatNicType"),
+        Flag("virtualbox-hostonly-cidr", VBOX_CIDR, "This computer's address and mask on the "
+             "host-only network", "VIRTUALBOX_HOSTONLY_CIDR", field="HostOnlyCIDR"),
+        Flag("virtualbox-hostonly-nictype", "82540EM", "Network card on the host-only side",
+             "VIRTUALBOX_HOSTONLY_NIC_TYPE", field="HostOnlyNicType"),
+        Flag("virtualbox-hostonly-nicpromisc", "deny", "What the host-only card sees of other "
+             "VMs: deny, allow-vms or allow-all", "VIRTUALBOX_HOSTONLY_NIC_PROMISC",
+             field="HostOnlyPromiscMode"),
+        Flag("virtualbox-ui-type", "headless", "How it is shown: headless, gui, sdl or separate",
+             "VIRTUALBOX_UI_TYPE", field="UIType"),
+        Flag("virtualbox-hostonly-no-dhcp", False, "Set up no DHCP server on the host-only network",
+             "VIRTUALBOX_HOSTONLY_NO_DHCP", field="HostOnlyNoDHCP"),
+        Flag("virtualbox-no-share", False, "Do not share the home folders of this computer",
+             "VIRTUALBOX_NO_SHARE", field="NoShare"),
+        Flag("virtualbox-dns-proxy", False, "Proxy DNS requests to this computer (the default)",
+             "VIRTUALBOX_DNS_PROXY"),
+        Flag("virtualbox-no-dns-proxy", False, "Do not proxy DNS requests to this computer",
+             "VIRTUALBOX_NO_DNS_PROXY"),
+        Flag("virtualbox-no-vtx-check", False, "Do not look for hardware virtualization",
+             "VIRTUALBOX_NO_VTX_CHECK", field="NoVTXCheck"),
+        Flag("virtualbox-share-folder", "", "Folder to share instead of the home folders, "
+             "FOLDER:NAME", "VIRTUALBOX_SHARE_FOLDER", field="ShareFolder"),
+    )
+    fields = (("VBoxManager", {}), ("HostInterfaces", {}), ("DNSProxy", True),
+              ("UUID", ""))  # type: tuple
+    _image = None  # type: object
+
+    @classmethod
+    def checks(cls):
+        if not find_vboxmanage():
+            return [Finding("note", "virtualbox", "VBoxManage is not on this computer.")]
+        try:
+            return [Finding("ok", "virtualbox", "%d.%d.%d" % vbox_version())]
+        except MachineError as error:
+            return [Finding("bad", "virtualbox", error.message, error.hint)]
+
+    # --- before the machine is made
+
+    def set_config_from_flags(self, options):
+        super().set_config_from_flags(options)
+        for flag, least in (("memory", 512), ("disk-size", 1000)):
+            if options["virtualbox-" + flag] < least:
+                raise UsageError("--virtualbox-%s %d is too little: at least %d MB are needed." % (
+                    flag, options["virtualbox-" + flag], least))
+        if not (self["CPU"] == -1 or 0 < self["CPU"] <= 64):
+            raise UsageError("--virtualbox-cpu-count %d is no number of CPUs." % self["CPU"])
+        for flag, choices in (
+                ("nat-nictype", VBOX_CARDS), ("hostonly-nictype", VBOX_CARDS),
+                ("hostonly-nicpromisc", ("deny", "allow-vms", "allow-all")),
+                ("ui-type", ("headless", "gui", "sdl", "separate"))):
+            one_of("virtualbox-" + flag, options["virtualbox-" + flag], choices)
+        if options["virtualbox-dns-proxy"] and options["virtualbox-no-dns-proxy"]:
+            raise UsageError("--virtualbox-dns-proxy and --virtualbox-no-dns-proxy contradict.")
+        self["DNSProxy"] = not options["virtualbox-no-dns-proxy"]
+        self._check_cidr()
+        self._check_share()
+        self["SSHUser"], self["UUID"] = self.default_user, random_uuid()
+        self["SSHKeyPath"] = self.path("id_rsa")  # where Docker Machine's users look for it
+
+    def _check_cidr(self):
+        import ipaddress
+        try:
+            own = ipaddress.IPv4Interface(self["HostOnlyCIDR"])
+            if not 8 <= own.network.prefixlen <= 28 or own.ip in (own.network[0], own.network[-1]):
+                raise ValueError
+        except ValueError:
+            raise UsageError(
+                '--virtualbox-hostonly-cidr "%s" is not an address with the length of its network.'
+                % self["HostOnlyCIDR"], "For example: --virtualbox-hostonly-cidr " + VBOX_CIDR)
+
+    def _check_share(self):
+        folder, _, name = self["ShareFolder"].rpartition(":")
+        if self["ShareFolder"] and not (name and os.path.isdir(os.path.expanduser(folder))):
+            raise UsageError('--virtualbox-share-folder "%s" is not FOLDER:NAME of a folder here.'
+                             % self["ShareFolder"])
+        if self["ShareFolder"]:
+            self["ShareFolder"] = "%s:%s" % (os.path.abspath(os.path.expanduser(folder)), name)
+
+    def pre_create_check(self):
+        """Check VirtualBox and get the image: that is no part of the machine, and one that cannot
+        be had must leave nothing behind."""
+        need("ssh-keygen")
+        version = vbox_version()
+        if version < (6, 1):
+            raise MachineError("VirtualBox %d.%d.%d is too old; 6.1 is the least." % version,
+                               "Get a newer one: https://www.virtualbox.org/wiki/Downloads")
+        if not self["NoVTXCheck"]:
+            self._check_virtualization()
+        if '"%s" {' % self["MachineName"] in vbox("list", "vms"):
+            raise MachineError("VirtualBox has a VM of the name %s already." % self["MachineName"],
+                               "Choose another name, or see: VBoxManage list vms")
+        HostOnly.plan(self["HostOnlyCIDR"])
+        if self["Boot2DockerImportVM"]:
+            self._disk_to_import()
+        need_space(self.folder, 1000 if self.image().kind == "iso" else 3000)
+
+    def _check_virtualization(self):
+        if "HW virtualization: no" not in vbox("list", "hostinfo"):
+            return
+        why = "see that it is enabled in the firmware (BIOS)"
+        if WINDOWS and "True" in run(["powershell", "-NoProfile", "-Command", "(Get-CimInstance "
+                                      "Win32_ComputerSystem).HypervisorPresent"]).stdout:
+            why = ("Hyper-V owns it: as administrator, bcdedit /set hypervisorlaunchtype off, and "
+                   "reboot")
+        out.warn("VirtualBox finds no hardware virtualization on this computer: %s." % why)
+
+    def _disk_to_import(self):
+        """The disk of the VM that is imported. Raises MachineError."""
+        name = self["Boot2DockerImportVM"]
+        info = vm_info(name)
+        if not info:
+            raise MachineError("VirtualBox has no VM of the name %s." % name,
+                               "See: VBoxManage list vms")
+        for key, value in sorted(info.items()):
+            if key.count("-") == 2 and value.lower().endswith((".vmdk", ".vdi", ".vhd")):
+                return value
+        raise MachineError("The VM %s has no disk." % name)
+
+    def image(self):
+        if self._image is None:
+            self._image = GuestImage(self, self["Boot2DockerURL"])
+        return self._image
+
+    # --- the machine
+
+    def create(self):
+        self.remove()  # what an interrupted creation left
+        image = self.image()
+        self.log("Creating SSH keys...")
+        if image.kind == "iso":
+            new_ssh_key(self.get_ssh_key_path(), self["MachineName"])
+        else:
+            self.make_ssh_keys()
+        self.log("Creating VirtualBox VM...")
+        vbox("createvm", "--basefolder", self.folder, "--name", self["MachineName"], "--uuid",
+             self["UUID"], "--register", *(["--platform-architecture", "arm"]
+                                           if host_arch() == "aarch64" else []))
+        vbox("modifyvm", self.id(), *self._hardware(image.kind))
+        vbox("storagectl", self.id(), "--name", "SATA", "--add", "sata", "--hostiocache", "on",
+             "--portcount", "2")
+        (self._attach_iso if image.kind == "iso" else self._attach_disk)(image)
+        self._share()
+        self.start()
+
+    def _hardware(self, kind):
+        cpus = min(os.cpu_count() or 1, 64) if self["CPU"] == -1 else self["CPU"]
+        words = ["--memory", str(self["Memory"]), "--cpus", str(cpus), "--ostype"]
+        words += ["Linux_arm64"] if host_arch() == "aarch64" else [
+            "Linux26_64", "--firmware", "bios", "--pae", "on", "--hpet", "on", "--hwvirtex", "on",
+            "--nestedpaging", "on", "--largepages", "on", "--vtxvpid", "on"]
+        return words + [
+            "--bioslogofadein", "off", "--bioslogofadeout", "off", "--bioslogodisplaytime", "0",
+            "--biosbootmenu", "disabled", "--acpi", "on", "--ioapic", "on", "--rtcuseutc", "on",
+            "--natdnshostresolver1", on_off(self["HostDNSResolver"]),
+            "--natdnsproxy1", on_off(self["DNSProxy"]), "--boot1",
+            "dvd" if kind == "iso" else "disk", "--boot2", "none",
+            # Cloud images log to the first serial port, and hang where there is none.
+            "--uart1", "0x3F8", "4", "--uartmode1", "file", self.path("console.log"),
+            "--nic1", "nat", "--nictype1", self["NatNicType"], "--cableconnected1", "on",
+            "--macaddress1", self.mac(1), "--macaddress2", self.mac(2)]
+
+    def mac(self, card):
+        """The address of a network card, in VirtualBox's own range: 080027D14C66."""
+        return "080027%06X" % (int(self["UUID"][-6:], 16) ^ card)
+
+    def _attach_iso(self, image):
+        import shutil
+        shutil.copyfile(image.file, self.path("boot2docker.iso"))
+        self.log("Creating disk image...")
+        disk = self.path("disk.vmdk")
+        if self["Boot2DockerImportVM"]:
+            vbox("clonemedium", "disk", self._disk_to_import(), disk, seconds=1800)
+            self._import_key()
+        else:
+            vbox("convertfromraw", "stdin", disk, str(self["DiskSize"] << 20), "--format", "VMDK",
+                 stdin=format_me(read_text(self.get_ssh_key_path() + ".pub").strip()), seconds=300)
+        self._attach(0, "dvddrive", self.path("boot2docker.iso"))
+        self._attach(1, "hdd", disk)
+
+    def _import_key(self):
+        """The imported disk knows boot2docker's own key."""
+        key = os.path.expanduser("~/.ssh/id_boot2docker")
+        for suffix in ("", ".pub"):
+            if os.path.exists(key + suffix):
+                copy_file(key + suffix, self.get_ssh_key_path() + suffix)
+
+    def _attach_disk(self, image):
+        self.log("Creating the disk from %s..." % os.path.basename(image.file))
+        disk, copy = self.path("disk.vdi"), self.path("image.qcow2")
+        if image.kind == "raw":
+            vbox("convertfromraw", image.file, disk, "--format", "VDI", seconds=1800)
+        else:  # from a copy: VirtualBox opens it for writing, and keeps it in its list
+            import shutil
+            shutil.copyfile(image.file, copy)
+            vbox("clonemedium", "disk", copy, disk, "--format", "VDI", seconds=1800)
+            vbox("closemedium", "disk", copy, "--delete")
+        self._attach(1, "hdd", disk)
+        if self["DiskSize"] << 20 > image.size:
+            vbox("modifymedium", "disk", disk, "--resize", str(self["DiskSize"]), seconds=300)
+        write_atomic(self.path("seed.iso"), seed_iso(self._seed()))
+        self._attach(0, "dvddrive", self.path("seed.iso"))
+
+    def _seed(self):
+        """cloud-init's NoCloud files; both cards take their addresses by DHCP, known by MAC."""
+        cards = {name: {"match": {"macaddress": mac_address(self.mac(card))}, "dhcp4": True,
+                        "dhcp-identifier": "mac", "optional": card > 1}
+                 for card, name in ((1, "nat"), (2, "hostonly"))}
+        shares = [[name, "/" + name, "vboxsf", "uid=1000,gid=1000,nofail", "0", "0"]
+                  for name, _ in self.shares()]
+        texts = {"user-data": cloud_config(self, **({"mounts": shares} if shares else {})),
+                 "meta-data": json_text({"instance-id": self["UUID"],
+                                         "local-hostname": host_name(self["MachineName"])}),
+                 "network-config": json_text({"version": 2, "ethernets": cards})}
+        return {name: text.encode() for name, text in texts.items()}
+
+    def _attach(self, port, kind, path):
+        vbox("storageattach", self.id(), "--storagectl", "SATA", "--port", str(port), "--device",
+             "0", "--type", kind, "--medium", path)
+
+    def shares(self):
+        """[(name, folder of this computer)] as Docker Machine shares them."""
+        if self["ShareFolder"]:
+            folder, _, name = self["ShareFolder"].rpartition(":")
+            return [(name, folder)]
+        usual = {"darwin": ("Users", "/Users"), "win32": ("c/Users", "\\\\?\\c:\\Users")}.get(
+            sys.platform, ("hosthome", "/home"))
+        return [] if self["NoShare"] or not os.path.isdir(usual[1]) else [usual]
+
+    def _share(self):
+        for name, folder in self.shares():
+            vbox("sharedfolder", "add", self.id(), "--name", name, "--hostpath", folder,
+                 "--automount")
+            vbox("setextradata", self.id(),
+                 "VBoxInternal2/SharedFoldersEnableSymlinksCreate/" + name, "1")
+
+    # --- on and off
+
+    def start(self):
+        state = self.get_state()
+        if state == PAUSED:
+            vbox("controlvm", self.id(), "resume")
+            return
+        if state == RUNNING:
+            return
+        if state == STOPPED:
+            self._settle_port()
+            self._join_network()
+        self["IPAddress"] = ""
+        self.log("Starting the VM...")
+        try:
+            vbox("startvm", self.id(), "--type", self.get("UIType", "headless"), seconds=180)
+        except MachineError as error:
+            error.hint = next((cure for words, cure in VBOX_CURES if words in error.message),
+                              "See the end of the VM's log: " + os.path.join(
+                                  self.folder, self["MachineName"], "Logs", "VBox.log"))
+            raise
+        self.log("Waiting for an IP...")
+        self["IPAddress"] = wait_for(self._find_address, self.boot_seconds, "The machine got no "
+                                     "address on its host-only network within %d s."
+                                     % self.boot_seconds)
+
+    def _settle_port(self):
+        """Forward a port of ours to SSH; another one where a program took it while we were off."""
+        if not self.get("SSHPort") or port_trouble(self["SSHPort"]):
+            self["SSHPort"] = free_port(driver.get(key) for driver in stored_drivers(self.folder)
+                                        for key in ("SSHPort", "EnginePort"))
+            self.save()
+        rule = "ssh,tcp,%s,%d,,22" % (LOOPBACK, self["SSHPort"])
+        rules = [value for key, value in self.info().items() if key.startswith("Forwarding(")]
+        if rule not in rules:
+            if any(value.startswith("ssh,") for value in rules):
+                vbox("modifyvm", self.id(), "--natpf1", "delete", "ssh")
+            vbox("modifyvm", self.id(), "--natpf1", rule)
+
+    def _join_network(self):
+        """Put the second card on the host-only network, which the removal of another machine must
+        not take away in between."""
+        with HostOnly() as networks:
+            vbox("modifyvm", self.id(), *(networks.use(self) + [
+                "--nictype2", self["HostOnlyNicType"], "--nicpromisc2",
+                self["HostOnlyPromiscMode"], "--cableconnected2", "on"]))
+
+    def _find_address(self):
+        """The address on the host-only network: as the guest reports it, as VirtualBox's DHCP
+        server gave it if ssh answers there, or as the guest says by ssh; "" until there is one."""
+        self.check_boot()
+        said = vbox("guestproperty", "enumerate", self.id(), absent="")
+        for address in self._within("".join(
+                line for line in said.splitlines(True) if "/V4/IP" in line)):
+            return address
+        info = self.info()
+        try:
+            lease = vbox("dhcpserver", "findlease", "--interface",
+                         info.get("hostonlyadapter2", ""), "--mac-address", info["macaddress2"])
+            for address in self._within(lease if "expired" not in lease else ""):
+                dial(address, 22, 1).close()
+                return address
+        except MachineError:
+            pass
+        try:
+            said = self.ssh().run("ip -4 -o addr show || /sbin/ifconfig", seconds=20).stdout
+        except MachineError:
+            return ""
+        return next(self._within(said), "")
+
+    def _within(self, text):
+        """The addresses of the host-only network that a text holds."""
+        import ipaddress
+        import re
+        own = ipaddress.ip_interface(self["HostOnlyCIDR"])
+        for word in re.findall(r"(?<![\d.])\d+\.\d+\.\d+\.\d+(?![\d.])", text):
+            try:
+                address = ipaddress.ip_address(word)
+            except ValueError:
+                continue
+            edge = (own.ip, own.network[0], own.network[-1])
+            if address in own.network and address not in edge:
+                yield word
+
+    def check_boot(self):
+        if self.get_state() in (STOPPED, ERROR):
+            raise MachineError("The VM went off while it booted.", "See: %s, and %s" % (
+                self.path("console.log"), os.path.join(
+                    self.folder, self["MachineName"], "Logs", "VBox.log")))
+
+    def stop(self):
+        import time
+        state = self.get_state()
+        if state == SAVED:
+            raise MachineError("The machine's state is saved, not running.",
+                               "Start it, or throw that state away: docker-machine kill "
+                               + self["MachineName"])
+        if state == PAUSED:
+            vbox("controlvm", self.id(), "resume")
+        asked = [-60.0]
+
+        def gone():
+            if self.get_state() == STOPPED:
+                return True
+            if time.monotonic() > asked[-1] + 10:  # a booting guest does not hear it
+                asked.append(time.monotonic())
+                self._control("acpipowerbutton")
+            return False
+
+        try:
+            wait_for(gone, 180, "%s did not shut down within 180 s." % self["MachineName"])
+        except MachineError as error:
+            error.hint = error.hint or "End it at once: docker-machine kill " + self["MachineName"]
+            raise
+
+    def _control(self, verb):
+        """For what may have gone off in between."""
+        try:
+            vbox("controlvm", self.id(), verb)
+        except MachineError:
+            if self.get_state() != STOPPED:
+                raise
+
+    def kill(self):
+        state = self.get_state()
+        if state == SAVED:
+            vbox("discardstate", self.id())
+        elif state != STOPPED:
+            self._control("poweroff")
+
+    def pause(self):
+        vbox("controlvm", self.id(), "pause")
+
+    def restart(self):
+        self.stop()
+        self.start()
+
+    def upgrade(self):
+        """Replace boot2docker's ISO by the newest one of its source, which takes a restart; what
+        else a machine runs is upgraded by its packages."""
+        iso = self.path("boot2docker.iso")
+        if not os.path.exists(iso):
+            return
+        image = GuestImage(self, self["Boot2DockerURL"] or BOOT2DOCKER, renew=True)
+        if image.kind != "iso":
+            raise MachineError("%s is no ISO." % image.file)
+        if file_digest(image.file, "sha256") == file_digest(iso, "sha256"):
+            self.log("Its ISO is the newest one.")
+            return
+        self.log("Upgrading the ISO...")
+        self.stop()
+        import shutil
+        shutil.copyfile(image.file, iso + ".new")
+        os.replace(iso + ".new", iso)
+        self.start()
+
+    def remove(self):
+        if not find_vboxmanage() and not os.path.isdir(self.path(self["MachineName"])):
+            return  # it was never made
+        info = self.info()
+        if info:
+            wait_for(self._is_off, 60, "The VM does not go off.")
+            vbox("unregistervm", self.id(), "--delete", absent="", seconds=300)
+        for kind, name in (("dvd", "boot2docker.iso"), ("dvd", "seed.iso"), ("disk", "disk.vmdk"),
+                           ("disk", "disk.vdi"), ("disk", "image.qcow2")):
+            if os.path.exists(self.path(name)):
+                vbox("closemedium", kind, self.path(name), absent="")
+        with HostOnly() as networks:
+            networks.drop()
+
+    def _is_off(self):
+        try:
+            self.kill()
+        except MachineError as error:  # what a killed command began may still be under way
+            out.debug(error.message)
+        return self.get_state() == STOPPED
+
+    # --- what and where it is
+
+    def id(self):
+        """The VM's UUID; its name, if Docker Machine made it."""
+        return self.get("UUID") or self["MachineName"]
+
+    def info(self):
+        """`showvminfo` of the VM; {} if VirtualBox has none, or one of that name that lies
+        elsewhere and is not ours."""
+        info = vm_info(self.id())
+        lies = os.path.realpath(info.get("CfgFile", "").replace("\\\\", "\\"))
+        if not self.get("UUID") and not lies.startswith(os.path.realpath(self.folder) + os.sep):
+            return {}
+        return info
+
+    def get_state(self):
+        return self._known(self.info().get("VMState"))
+
+    def glance(self):
+        return self._known(vm_states().get(self.id()))
+
+    def _known(self, state):
+        if state is None:
+            raise MachineError("VirtualBox has no VM %s." % self["MachineName"],
+                               "Forget it: docker-machine rm " + quote(self["MachineName"]))
+        return VBOX_STATES.get(state, ERROR)
+
+    def get_ip(self):
+        if not self.get("IPAddress"):
+            if self.get_state() != RUNNING:
+                raise Unreachable("Host is not running")
+            self["IPAddress"] = self._find_address()
+        return super().get_ip()
+
+    def get_ssh_hostname(self):
+        return LOOPBACK
+
+
+def on_off(value):
+    return "on" if value else "off"
+
+
+def random_uuid():
+    digits = bytearray(os.urandom(16))
+    digits[6], digits[8] = digits[6] & 15 | 64, digits[8] & 63 | 128  # RFC 4122, version 4
+    text = digits.hex()
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+
+
+def mac_address(digits):
+    """080027D14C66 as 08:00:27:d1:4c:66."""
+    return ":".join(digits.lower()[place:place + 2] for place in range(0, 12, 2))
+
+
+def vm_info(name):
+    """`VBoxManage showvminfo --machinereadable`, {key: value}; {} for a VM that is not there."""
+    found = {}
+    for line in vbox("showvminfo", name, "--machinereadable", absent="").splitlines():
+        key, equals, value = line.partition("=")
+        if equals:
+            found[key.strip('"')] = value.strip('"')
+    return found
+
+
+GLANCE = {}  # type: dict
+
+
+def vm_states(seconds=2):
+    """The states of all VMs by UUID and by name; one answer for all threads that ask within a
+    moment, as `ls` does."""
+    import threading
+    import time
+    with GLANCE.setdefault("lock", threading.Lock()):
+        if GLANCE.get("until", 0) < time.monotonic():
+            GLANCE["states"] = parse_states(vbox("list", "--long", "vms"))
+            GLANCE["until"] = time.monotonic() + seconds
+        return GLANCE["states"]
+
+
+def parse_states(text):
+    found, name, uuid = {}, "", ""
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        value = value.partition("(since")[0].strip()
+        if key == "State" and uuid:
+            found[uuid] = found[name] = value
+            uuid = ""
+        elif key == "UUID":
+            uuid = value
+        elif key == "Name":
+            name = value
+    return found
+
+
+# --- drivers by name
+
+DRIVERS = {driver.name: driver for driver in (
+    NoneDriver, GenericDriver, VirtualBoxDriver)}
 LOADING = {}  # type: dict
 
 
@@ -3457,6 +4487,8 @@ class Machine:
             before = self.engine_version()
         except Unreachable:
             before = ""  # an upgrade may mend it
+        self.driver.upgrade()
+        self.save()
         self.provision(upgrade=True)
         after = self.engine_version()
         out.say("(%s) " % self.name + (
@@ -4708,9 +5740,7 @@ def create_driver_name(words, environ):
 def default_driver():
     """The driver of a `create` line that names none. Raises MachineError if nothing is here that
     runs a VM."""
-    import shutil
-    there = shutil.which("VBoxManage") or os.environ.get("VBOX_MSI_INSTALL_PATH")
-    if there and "virtualbox" in driver_names():
+    if find_vboxmanage():
         return "virtualbox"
     if find_qemu():
         return "qemu"
@@ -4765,11 +5795,7 @@ def refuse_existing(context, name):
     if not context.store.exists(name):
         return
     hint = "Choose another name, or remove it first: docker-machine rm %s" % name
-    try:
-        unfinished = context.store.load(name).unfinished()
-    except MachineError:
-        unfinished = ""
-    if unfinished:
+    if context.store.unfinished(name):
         hint = ("Its creation did not finish. Resume it: docker-machine provision %s (or remove "
                 "it: docker-machine rm %s)" % (name, name))
     raise MachineError('Docker machine "%s" already exists' % name, hint)
@@ -4876,18 +5902,16 @@ def command_config(context, options, words):
 def checked_url(machine, swarm=False):
     """The URL of a machine whose engine (or Swarm manager) has just answered over TLS. Raises
     MachineError."""
-    url = machine.swarm_url() if swarm else machine.driver.engine_url()
+    if not swarm:
+        machine.engine_version()
+        return machine.driver.engine_url()
+    url = machine.swarm_url()
     try:
-        if swarm:
-            engine_get(url, machine.auth, "/_ping", 20, machine.name)
-        else:
-            machine.engine_version()
+        engine_get(url, machine.auth, "/_ping", 20, machine.name)
     except Unreachable:
-        if swarm:
-            machine.engine_version()
-            raise MachineError("Connection to Swarm cannot be checked but the certs are valid. "
-                               "Maybe swarm is not started")
-        raise
+        machine.engine_version()
+        raise MachineError("Connection to Swarm cannot be checked but the certs are valid. "
+                           "Maybe swarm is not started")
     return url
 
 
@@ -4895,7 +5919,8 @@ def command_env(context, options, words):
     out.progress_to_stderr = True
     if options["unset"] and words:
         raise UsageError("Error: Expected no machine name when the -u flag is present")
-    values = no_variables(options) if options["unset"] else variables(context, options, words)
+    names = DOCKER_VARIABLES + ((no_proxy_variable(),) if options["no-proxy"] else ())
+    values = dict.fromkeys(names) if options["unset"] else variables(context, options, words)
     if options["format"]:
         return answer(options, values, "")
     shell = find_shell(options["shell"], os.environ)
@@ -4903,11 +5928,6 @@ def command_env(context, options, words):
 
 
 DOCKER_VARIABLES = ("DOCKER_TLS_VERIFY", "DOCKER_HOST", "DOCKER_CERT_PATH", "DOCKER_MACHINE_NAME")
-
-
-def no_variables(options):
-    names = DOCKER_VARIABLES + ((no_proxy_variable(),) if options["no-proxy"] else ())
-    return dict.fromkeys(names)
 
 
 def variables(context, options, words):
@@ -5012,9 +6032,11 @@ def command_ls(context, options, words):
     filters = parse_filters(options["filter"])
     names = context.store.names()
     if filters or options["quiet"]:
-        masters = swarm_masters(context.store) if "swarm" in filters else {}
-        names = [name for name in names
-                 if keep_machine(context.store, name, filters, options["quiet"], masters)]
+        loaded = {name: _outcome(context.store.load, name) for name in names}
+        masters = swarm_masters((name, machine.swarm) for name, machine in loaded.items()
+                                if "swarm" in filters and isinstance(machine, Machine))
+        names = [name for name, machine in loaded.items()
+                 if keep_machine(name, machine, filters, options["quiet"], masters)]
     if options["quiet"] and "state" not in filters:
         return show_lines(names)
     rows = [row for row in list_rows(context.store, names, options["timeout"])
@@ -5070,12 +6092,11 @@ def parse_filters(texts):
     return filters
 
 
-def keep_machine(store, name, filters, quiet, masters):
+def keep_machine(name, machine, filters, quiet, masters):
     """Whether a machine passes the filters that its stored settings can answer. One that cannot be
     loaded has no more than a name and a state, and is never in a list of names."""
     import re
     try:
-        machine = store.load(name)
         labels = [label.partition("=") for label in machine.engine.get("Labels") or ()]
     except Exception:
         if quiet:
@@ -5094,17 +6115,10 @@ def keep_machine(store, name, filters, quiet, masters):
     return all(any(answers[key](value) for value in values) for key, values in filters.items())
 
 
-def swarm_masters(store):
-    """The machines that are masters of a standalone Swarm: {its discovery URL: name}."""
-    masters = {}
-    for name in reversed(store.names()):
-        try:
-            swarm = store.load(name).swarm
-        except MachineError:
-            continue
-        if swarm.get("Master") and swarm.get("Discovery"):
-            masters[str(swarm["Discovery"])] = name
-    return masters
+def swarm_masters(machines):
+    """Who is master of a standalone Swarm, {its discovery URL: name}, of (name, Swarm options)."""
+    return {str(swarm["Discovery"]): name for name, swarm in machines
+            if swarm.get("Master") and swarm.get("Discovery")}
 
 
 def list_rows(store, names, seconds, only_active=False):
@@ -5149,6 +6163,8 @@ def list_row(store, name):
         if machine.swarm.get("Master"):
             row["ActiveSwarm"] = machine.swarm_url()
         return row, machine, machine.engine_question()
+    except Unreachable as error:  # it has no address while it is off
+        row.update(silent_engine(machine, error, 5))
     except MachineError as error:
         row["Error"] = " ".join(error.message.split())
     except Exception as error:  # a value of a wrong type must not hide the other machines
@@ -5157,15 +6173,13 @@ def list_row(store, name):
 
 
 def engine_contexts(questions):
-    """TLS contexts by the files that they are made of; to make one costs as much as to use it."""
-    contexts = {}  # type: dict
-    for question, ((_, machine), *_) in questions.items():
-        files = question[1:]
-        try:
-            contexts[files] = contexts.get(files) or engine_context(machine.auth, machine.name)
-        except MachineError:
-            contexts[files] = None  # each row tells of it
-    return contexts
+    """TLS contexts by the files that they are made of, None where that fails: each row tells of it.
+    To make one costs as much as to use it."""
+    machines = {question[1:]: same[0][1] for question, same in questions.items()}
+    contexts = {files: _outcome(lambda one: engine_context(one.auth, one.name), machine)
+                for files, machine in machines.items()}
+    return {files: None if isinstance(found, Exception) else found
+            for files, found in contexts.items()}
 
 
 def ask_engine(same, context, seconds):
@@ -5187,7 +6201,7 @@ def silent_engine(machine, error, seconds):
     """News for the row of a machine whose engine gave no version."""
     try:
         machine.driver.patience = seconds
-        state = machine.driver.get_state() if isinstance(error, Unreachable) else RUNNING
+        state = machine.driver.glance() if isinstance(error, Unreachable) else RUNNING
     except MachineError as failure:
         return {"State": ERROR, "Error": " ".join(failure.message.split())}
     said = "Unable to query docker version: " + " ".join(error.message.split())
@@ -5217,60 +6231,44 @@ def go_duration(seconds):
 
 
 def fill_swarm_column(rows):
-    masters = {row["SwarmOptions"].get("Discovery"): row["Name"] for row in rows
-               if row["SwarmOptions"] and row["SwarmOptions"].get("Master")}
+    masters = swarm_masters((row["Name"], row["SwarmOptions"] or {}) for row in rows)
     for row in rows:
         options = row["SwarmOptions"] or {}
-        master = masters.get(options.get("Discovery")) if options.get("Discovery") else None
+        master = masters.get(str(options.get("Discovery")))
         if master:
             row["Swarm"] = master + (" (master)" if options.get("Master") else "")
 
 
 # --- actions
 
-def command_provision(context, options, words):
-    return on_each(context, context.names(words), lambda machine: machine.provision())
+def for_each(action, what=""):
+    """The command that does action(machine) for several machines; `what` they may be after it."""
+    def command(context, options, words):
+        code = on_each(context, context.names(words), action)
+        if what and not code:
+            out.say(what + " machines may have new IP addresses. You may need to re-run the "
+                    "`docker-machine env` command.")
+        return code
+
+    return command
 
 
-def command_start(context, options, words):
-    code = on_each(context, context.names(words), lambda machine: machine.start())
-    return code or tell_of_addresses("Started")
-
-
-def command_restart(context, options, words):
-    code = on_each(context, context.names(words), lambda machine: machine.restart())
-    return code or tell_of_addresses("Restarted")
-
-
-def tell_of_addresses(what):
-    out.say(what + " machines may have new IP addresses. You may need to re-run the "
-            "`docker-machine env` command.")
-    return 0
-
-
-def command_stop(context, options, words):
-    return on_each(context, context.names(words), lambda machine: machine.stop())
-
-
-def command_kill(context, options, words):
-    return on_each(context, context.names(words), lambda machine: machine.stop(kill=True))
-
-
-def command_pause(context, options, words):
-    return on_each(context, context.names(words), Machine.pause)
-
-
-def command_upgrade(context, options, words):
-    return on_each(context, context.names(words), lambda machine: machine.upgrade())
+command_provision = for_each(lambda machine: machine.provision())
+command_start = for_each(lambda machine: machine.start(), "Started")
+command_restart = for_each(lambda machine: machine.restart(), "Restarted")
+command_stop = for_each(lambda machine: machine.stop())
+command_kill = for_each(lambda machine: machine.stop(kill=True))
+command_pause = for_each(lambda machine: machine.pause())
+command_upgrade = for_each(lambda machine: machine.upgrade())
 
 
 def command_regenerate_certs(context, options, words):
     if not options["force"]:
-        answer = ask("Regenerate TLS machine certs?  Warning: this is irreversible. (y/n): ")
-        if not answer:
+        agreed = ask("Regenerate TLS machine certs?  Warning: this is irreversible. (y/n): ")
+        if agreed is None:
             raise MachineError("No answer; nothing was changed.",
                                "Use --force to skip the question.")
-        if not is_yes(answer):
+        if not agreed:
             return 0
     names = context.names(words)
     out.say("Regenerating TLS certificates")
@@ -5284,33 +6282,27 @@ def command_regenerate_certs(context, options, words):
 
 def renew_shared(store, names):
     """Renew every CA and client pair that these machines use, once and before the machines get
-    copies; {name: MachineError} of those where that is not possible."""
-    failed, done = {}, {}  # type: dict, dict
-    for name in names:
-        try:
-            machine = store.load(name)
-            files = machine.engine_question()[1:]
-            if files not in done:
-                done[files] = _outcome(lambda machine: machine.bootstrap_certificates(renew=True),
-                                       machine)
-            if done[files]:
-                failed[name] = done[files]
-        except MachineError as error:
-            failed[name] = error
-    return failed
+    copies; {name: error} of those where that is not possible."""
+    done = {}  # type: dict
+
+    def renew(name):
+        machine = store.load(name)
+        files = machine.engine_question()[1:]
+        if files not in done:
+            done[files] = _outcome(lambda one: one.bootstrap_certificates(renew=True), machine)
+        return done[files]
+
+    outcomes = {name: _outcome(renew, name) for name in names}
+    return {name: error for name, error in outcomes.items() if error}
 
 
 def ask(question):
-    """The words of the answer, "" at the end of input. "y" and what begins so is a yes."""
+    """Whether the answer is "y" or begins so; None if there is none."""
     if sys.stdout:
         sys.stdout.write(question)
         sys.stdout.flush()
     words = (sys.stdin.readline() if sys.stdin else "").split()
-    return " ".join(words)
-
-
-def is_yes(answer):
-    return answer[:1] in ("y", "Y") and " " not in answer
+    return len(words) == 1 and words[0][0] in "yY" if words else None
 
 
 def command_rm(context, options, words):
@@ -5320,7 +6312,7 @@ def command_rm(context, options, words):
     names = list(dict.fromkeys(name for word in words for name in matching(context.store, word)))
     out.say("About to remove " + ", ".join(names))
     out.say("WARNING: This action will delete both local reference and remote instance.")
-    if not options["force"] and not options["y"] and not is_yes(ask("Are you sure? (y/n): ")):
+    if not options["force"] and not options["y"] and not ask("Are you sure? (y/n): "):
         return 0
 
     def remove(name):
@@ -5340,7 +6332,7 @@ def matching(store, word):
             raise UsageError('"%s" is not the name of a machine.' % word, "See: docker-machine ls")
         return [word]
     literal = re.sub(r"\[!?\]?[^]]*\]", "", word)  # as fnmatch reads it
-    if not set(literal) & set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"):
+    if not any(c.isalnum() for c in literal):
         raise UsageError('The pattern "%s" would remove every machine.' % word, "Name them, or: "
                          "docker-machine rm $(docker-machine ls -q)")
     found = fnmatch.filter(store.names(), word)
@@ -5362,11 +6354,9 @@ def remove_machine(store, name, force):
                 store.load(name).driver.remove()
         except Exception as error:
             if not force:
-                if isinstance(error, MachineError):
-                    way_out = ("To forget it here without deleting it there: docker-machine rm -f "
-                               + quote(name))
-                    if "rm -f" not in error.hint:
-                        error.hint = "\n".join(filter(None, [error.hint, way_out]))
+                if isinstance(error, MachineError) and "rm -f" not in error.hint:
+                    error.hint = (error.hint + "\nTo forget it here without deleting it there: "
+                                  "docker-machine rm -f " + quote(name)).lstrip()
                 raise
             show_error(MachineError('Error removing host "%s": %s' % (name, error)))
         store.delete(name)
@@ -5392,35 +6382,26 @@ def command_scp(context, options, words):
     need(*("rsync", "--delta option") if options["delta"] else ("scp", "scp feature"))
     places = [Place(context.store, word) for word in words]
     remote = [place for place in places if place.machine]
-    if options["delta"] and len(remote) == 2:
+    flags = [word for name, word in (("recursive", "-r"), ("quiet", "-q")) if options[name]]
+    if options["delta"]:
+        return hand_over(rsync(options, remote) + ["--"] + [place.text() for place in places])
+    if len(remote) == 2:  # by way of this computer
+        return run_with_config(["scp"], places, ["-3"] + flags + ["--"] + [
+            place.alias_text() for place in places])
+    ssh = remote[0].machine.driver.ssh().words(port_flag="-P") if remote else []
+    return hand_over(["scp"] + ssh + flags + ["--"] + [place.text() for place in places])
+
+
+def rsync(options, remote):
+    """rsync with the ssh of the one machine in `remote`, or of none. Raises UsageError."""
+    if len(remote) == 2:
         raise UsageError("--delta (rsync) cannot copy between two machines.",
                          "Leave --delta out, or copy by way of this computer.")
-    if len(remote) == 2:
-        return copy_between(options, places)
-    return hand_over(copy_command(options, remote) + ["--"] + [place.text() for place in places])
-
-
-def copy_command(options, remote):
-    """scp or rsync with the options of the one machine in `remote`, or of none."""
-    recursive = ["-r"] if options["recursive"] else []
-    if not options["delta"]:
-        words = remote[0].machine.driver.ssh().words(port_flag="-P") if remote else []
-        return ["scp"] + words + recursive + (["-q"] if options["quiet"] else [])
     shell = ["ssh"] + (remote[0].machine.driver.ssh().words() if remote else [])
-    return (["rsync"] + ([] if options["quiet"] else ["--progress"]) + recursive
-            + ["-e", " ".join(rsync_quote(word) for word in shell)])
-
-
-def rsync_quote(word):
-    """`word` for rsync's -e, which splits at blanks and doubles a quote inside quotes."""
-    return "'" + word.replace("'", "''") + "'"
-
-
-def copy_between(options, places):
-    """scp by way of this computer."""
-    flags = ["-3"] + (["-r"] if options["recursive"] else []) + (["-q"] if options["quiet"] else [])
-    return run_with_config(["scp"], places, flags + ["--"] + [place.alias_text()
-                                                              for place in places])
+    # -e splits at blanks, and a doubled quote stands for one inside quotes.
+    words = " ".join("'%s'" % word.replace("'", "''") for word in shell)
+    return (["rsync"] + ([] if options["quiet"] else ["--progress"])
+            + (["-r"] if options["recursive"] else []) + ["-e", words])
 
 
 def run_with_config(program, places, words):
@@ -5443,10 +6424,7 @@ def command_mount(context, options, words):
     fusermount = "umount" if sys.platform == "darwin" else "fusermount"
     if shutil.which("fusermount3"):
         fusermount = "fusermount3"
-    if options["unmount"]:
-        need(fusermount, "unmount option")
-    else:
-        need("sshfs", "mount feature")
+    need(*(fusermount, "unmount option") if options["unmount"] else ("sshfs", "mount feature"))
     word = words[0] if ":" in words[0] else "%s:%s" % (context.names([])[0], words[0])
     place = Place(context.store, word)
     point = words[1] if len(words) > 1 else place.path
@@ -5517,8 +6495,7 @@ def check_programs(store):
     for name, question, level, use in (
             ("ssh", "-V", "bad", "needed for every machine"),
             ("openssl", "version", "bad", "makes the certificates"),
-            ("docker", "--version", "note", "the client that talks to the machines' engines"),
-            ("VBoxManage", "--version", "note", "needed for the driver virtualbox")):
+            ("docker", "--version", "note", "the client that talks to the machines' engines")):
         try:
             result = run([name, question], seconds=20)
         except MachineError as error:
@@ -5526,10 +6503,7 @@ def check_programs(store):
             yield Finding(level, name, "%s (%s)" % (error.message, use), mend)
             continue
         said = (result.stdout.strip() or result.stderr.strip()).splitlines()
-        if "vboxdrv" in result.stdout + result.stderr:
-            yield Finding("bad", name, "its kernel module is not loaded",
-                          "Run: sudo /sbin/vboxconfig")
-        elif not result.ok:
+        if not result.ok:
             yield Finding("bad", name, "does not work: " + result.last_words(1))
         else:
             yield Finding("ok", name, said[-1] if said else "there")

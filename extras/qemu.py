@@ -14,35 +14,41 @@ import sys
 from docker_machine import (
     ERROR,
     HOST_KEY,
+    LOOPBACK,
     PAUSED,
     RUNNING,
     STARTING,
     STOPPED,
     WINDOWS,
+    CacheLock,
     Driver,
     Finding,
     Flag,
-    Lock,
     MachineError,
     PreCreateError,
     UsageError,
+    cached_image,
     cloud_config,
     download,
     find_qemu,
+    free_port,
     host_arch,
     host_name,
     install_line,
     json_text,
     missing_program,
     need,
+    need_space,
+    one_of,
     out,
     parse_checksum,
     parse_json,
-    published_checksum,
+    port_trouble,
     quote,
     read_text,
     run,
     seed_iso,
+    stored_drivers,
     wait_for,
     write_atomic,
 )
@@ -53,10 +59,8 @@ DEFAULT_IMAGE = "debian:bookworm"
 CLOUD_IMAGE = ("https://cloud.debian.org/images/cloud/bookworm/latest/"
                "debian-12-genericcloud-%s.qcow2")
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # QEMU's word -> Debian's
-LOOPBACK = "127.0.0.1"
 LEAST_MEMORY, LEAST_DISK = 512, 3000  # MB: what Docker Engine on Debian starts with
 BUILD_SPACE = 3000  # MB on the disk while an image is built
-PORTS = range(20000, 30000)  # below Kubernetes' ports and those of outgoing connections
 QMP_STATES = {  # QMP's RunState (qapi/run-state.json) -> ours; all others run
     "paused": PAUSED, "prelaunch": STARTING, "inmigrate": STARTING,
     "io-error": PAUSED,  # the disk here was full: "cont" writes again
@@ -135,8 +139,8 @@ class QemuDriver(Driver):
                     flag, options["qemu-" + flag], least))
         if not (self["CPU"] == -1 or 0 < self["CPU"] < 256):
             raise UsageError("--qemu-cpu-count %d is no number of CPUs." % self["CPU"])
-        _one_of("arch", self.arch(), tuple(ARCHITECTURES))
-        _one_of("accel", self["Accel"], ("", "kvm", "hvf", "whpx", "tcg"))
+        one_of("qemu-arch", self.arch(), tuple(ARCHITECTURES))
+        one_of("qemu-accel", self["Accel"], ("", "kvm", "hvf", "whpx", "tcg"))
         kind, colon, device = self["Network"].partition(":")
         if self["Network"] and not (kind in ("bridge", "tap") and is_word(device)):
             raise UsageError('--qemu-network "%s" is not bridge:NAME or tap:NAME.'
@@ -153,7 +157,7 @@ class QemuDriver(Driver):
         self["Image"] = self["Image"] or self.default_image()
         if not is_url(self["Image"]):
             parse_recipe(self["Image"])
-            _one_of("ssh-user", self["SSHUser"], ("", "docker", "root"))
+            one_of("qemu-ssh-user", self["SSHUser"], ("", "docker", "root"))
         else:
             file_name(self["Image"])
         self["SSHUser"] = self["SSHUser"] or self.default_user
@@ -205,7 +209,7 @@ class QemuDriver(Driver):
         if self._pid():
             self.kill()  # what an interrupted creation left
         image = self.image()
-        self["Base"] = os.path.relpath(image.file, self.cache())
+        self["Base"] = os.path.relpath(image.file, os.path.join(self.cache(), "qemu"))
         self["UUID"] = self["UUID"] or os.urandom(16).hex()
         self.log("Creating SSH keys...")
         self.make_ssh_keys()
@@ -227,22 +231,20 @@ class QemuDriver(Driver):
             raise MachineError("The disk cannot be made: " + result.last_words())
 
     def _choose_ports(self):
-        taken = set(self._ports_of_others())
+        taken = set(self._taken_ports())
         taken.update(parse_forward(text)[1] for text in self["Forward"])
         for key in ("SSHPort", "EnginePort"):
             taken.update(self.config.get(other) for other in ("SSHPort", "EnginePort"))
             self[key] = free_port(taken)
         self.save()
 
-    def _ports_of_others(self):
+    def _taken_ports(self):
         """The ports of all machines in the store: those that are stopped need theirs again."""
-        machines = os.path.dirname(self.folder)
-        for name in os.listdir(machines):
+        for other in stored_drivers(self.folder):
+            yield from (other.get("SSHPort"), other.get("EnginePort"))
             try:
-                other = parse_json(read_text(os.path.join(machines, name, "config.json")))["Driver"]
-                yield from (other.get("SSHPort"), other.get("EnginePort"))
-                yield from (parse_forward(text)[1] for text in other.get("Forward", []))
-            except (OSError, ValueError, KeyError, TypeError, AttributeError, MachineError):
+                yield from (parse_forward(text)[1] for text in other.get("Forward") or [])
+            except (TypeError, AttributeError, MachineError):
                 continue
 
     def start(self):
@@ -282,7 +284,7 @@ class QemuDriver(Driver):
         for key, what in (("SSHPort", "SSH"), ("EnginePort", "Docker Engine")):
             if port_trouble(self.get(key, 0)):
                 taken = self.get(key, 0)
-                self[key] = free_port(self._ports_of_others())
+                self[key] = free_port(self._taken_ports())
                 self.save()
                 out.warn("Port %d is taken by another program; %s of %s is at port %d now%s." % (
                     taken, what, self["MachineName"], self[key],
@@ -420,13 +422,6 @@ class QemuDriver(Driver):
         except ValueError as error:
             raise UsageError("--qemu-extra-args cannot be split: %s." % error)
 
-    def cache(self):
-        store = os.path.dirname(os.path.dirname(self.folder))
-        return os.path.join(os.path.realpath(store), "cache", "qemu")
-
-    def path(self, name):
-        return os.path.join(self.folder, name)
-
     # --- Control
 
     def _launch(self, argv):
@@ -554,12 +549,6 @@ def kill_process(pid):
 
 # --- Checks
 
-def _one_of(flag, value, choices):
-    if value not in choices:
-        raise UsageError('--qemu-%s "%s" is none of: %s.' % (
-            flag, value, ", ".join(filter(None, choices))))
-
-
 def is_word(text):
     return bool(text) and not set(text) - set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
                                               "0123456789_.-") and text[0] not in "-."
@@ -598,33 +587,6 @@ def is_address(text):
         return bool(socket.inet_pton(socket.AF_INET, text))
     except (OSError, ValueError):
         return False
-
-
-def port_trouble(port, address=LOOPBACK, kind="tcp"):
-    """Why a port cannot be listened at; "" if it can."""
-    import errno
-    import socket
-    kinds = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
-    with socket.socket(socket.AF_INET, kinds[kind]) as one:
-        if not WINDOWS and kind == "tcp":
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            one.bind((address, port))
-        except OSError as error:
-            return {errno.EADDRINUSE: "it is taken by another program",
-                    errno.EACCES: "this user may not open ports below 1024",
-                    errno.EADDRNOTAVAIL: "this computer does not have that address",
-                    }.get(error.errno or 0, str(error))
-    return ""
-
-
-def free_port(taken):
-    import random
-    taken = set(taken)
-    for port in random.SystemRandom().sample(PORTS, len(PORTS)):
-        if port not in taken and not port_trouble(port):
-            return port
-    raise MachineError("There is no free port on %s." % LOOPBACK)
 
 
 def total_memory():
@@ -755,7 +717,7 @@ class Arguments:
     def boot(self):
         """A built image comes with its kernel; others have a boot loader, for which arm64 needs
         firmware. What the CPU's mitigations are for does not happen under emulation."""
-        folder = os.path.dirname(os.path.join(self.driver.cache(), self.driver["Base"]))
+        folder = os.path.dirname(os.path.join(self.driver.cache(), "qemu", self.driver["Base"]))
         if os.path.exists(os.path.join(folder, "image.json")):
             facts = parse_json(read_text(os.path.join(folder, "image.json")))
             return ["-kernel", os.path.join(folder, "vmlinuz"),
@@ -784,40 +746,19 @@ class CloudImage:
     """A disk image with cloud-init and a boot loader, as distributions publish them."""
 
     def __init__(self, driver):
-        import hashlib
-        self.driver, url = driver, driver["Image"]
-        key = hashlib.sha256((url + driver["Checksum"]).encode()).hexdigest()[:8]
-        folder = os.path.join(driver.cache(), "%s-%s" % (key, file_name(url)))
-        self.file = os.path.join(folder, file_name(url))
-        with CacheLock(folder):
-            if not os.path.exists(self.file):
-                self._fetch(url)
-                try:
-                    self._check()
-                except MachineError:
-                    os.unlink(self.file)
-                    raise
-            self.format = self._check()
+        self.driver = driver
+        self.file = cached_image(driver, driver["Image"], driver["Checksum"], self._check)
+        self.format = self._check(self.file)
 
-    def _fetch(self, url):
-        checksum = self.driver["Checksum"] or published_checksum(url.partition("?")[0])
-        if not checksum and url.startswith(CLOUD_IMAGE.partition("%")[0]):
-            raise MachineError("The list of checksums beside %s is missing." % url)
-        if not checksum:
-            out.warn("%s has no list of checksums beside it; the image is taken as it is." % url)
-        need_space(self.driver.cache(), 1000)
-        self.driver.log("Downloading %s..." % url)
-        download(url, self.file, checksum)
-
-    def _check(self):
+    def _check(self, path):
         """The image's format. Raises MachineError for what is no disk of the right kind."""
         image = self.driver["Image"]
-        result = run([self.driver.qemu_img(), "info", "--output=json", "-U", self.file])
+        result = run([self.driver.qemu_img(), "info", "--output=json", "-U", path])
         if not result.ok:
             raise MachineError("qemu-img cannot read %s: %s" % (image, result.last_words(1)))
         facts = parse_json(result.stdout)
         kind, own = facts.get("format"), facts.get("format-specific", {}).get("data", {})
-        with open(self.file, "rb") as file:
+        with open(path, "rb") as file:
             is_disk = kind == "qcow2" or file.read(512)[510:] == b"\x55\xaa"
         if kind not in ("qcow2", "raw") or not is_disk:
             raise MachineError("%s holds no disk image in the format qcow2 or raw." % image,
@@ -851,11 +792,11 @@ class BuiltImage:
         self.driver = driver
         distribution, suite = parse_recipe(driver["Image"])
         arch, general = ARCHITECTURES[driver.arch()], bool(driver["ShareFolder"])
-        folder = os.path.join(driver.cache(), "-".join(
+        folder = os.path.join(driver.cache(), "qemu", "-".join(
             [distribution, suite, arch] + ["general"] * general + [recipe_mark()]))
         with CacheLock(folder):
             if not os.path.exists(folder):
-                need_space(driver.cache(), BUILD_SPACE)
+                need_space(folder, BUILD_SPACE)
                 driver.log("Building the image %s, once for all machines..." % driver["Image"])
                 build_image(distribution, suite, arch, general, driver["Mirror"], folder,
                             driver.log)
@@ -927,46 +868,6 @@ class Tar:
     def bytes(self):
         self._file.close()
         return self._buffer.getvalue()
-
-
-class CacheLock(Lock):
-    """One maker of an image at a time; the others wait. Nothing stays of one that was not made."""
-
-    def __init__(self, folder):
-        super().__init__(folder + ".lock", "The image " + os.path.basename(folder))
-        self.folder = folder
-
-    def __enter__(self):
-        try:
-            self.seconds = 1
-            return super().__enter__()
-        except MachineError:
-            out.say("Waiting for another docker-machine to make this image...")
-            self.seconds = 3600
-            return super().__enter__()
-
-    def __exit__(self, *unused):
-        if os.path.exists(self.path):
-            self.remove()
-        super().__exit__()
-        store = os.path.dirname(os.path.dirname(os.path.dirname(self.folder)))
-        for folder in (self.folder, os.path.join(store, "cache", "qemu"),
-                       os.path.join(store, "cache"), store):
-            try:
-                os.rmdir(folder)
-            except OSError:
-                pass  # it is used
-
-
-def need_space(folder, least):
-    """Raises MachineError if the disk has fewer than `least` MB left."""
-    import shutil
-    while not os.path.exists(folder):
-        folder = os.path.dirname(folder)
-    free = shutil.disk_usage(folder).free >> 20
-    if free < least:
-        raise MachineError("%s has %d MB left on its disk; the image needs %d." % (
-            folder, free, least), "Make room, or name another place for all: --storage-path FOLDER")
 
 
 def parse_recipe(text):

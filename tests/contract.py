@@ -29,6 +29,13 @@ BAD = {
                 ("generic-ssh-user", "-x"), ("generic-ssh-port", 65536), ("generic-engine-port", 0)],
     "qemu": [("qemu-memory", 0), ("qemu-disk-size", 0), ("qemu-cpu-count", 0), ("qemu-accel", "warp"),
              ("qemu-arch", "z80"), ("qemu-network", "eth0"), ("qemu-ssh-user", "a b"), ("qemu-forward", "http")],
+    "virtualbox": [("virtualbox-memory", 511), ("virtualbox-disk-size", 999), ("virtualbox-cpu-count", 0),
+                   ("virtualbox-cpu-count", 65), ("virtualbox-nat-nictype", "82540"),
+                   ("virtualbox-hostonly-nictype", "e1000"), ("virtualbox-hostonly-nicpromisc", "allow"),
+                   ("virtualbox-ui-type", "window"), ("virtualbox-share-folder", "/no/such/folder:name"),
+                   ("virtualbox-share-folder", "/tmp"), ("virtualbox-hostonly-cidr", "192.168.56.1"),
+                   ("virtualbox-hostonly-cidr", "192.168.56.0/24"), ("virtualbox-hostonly-cidr", "fe80::1/64"),
+                   ("virtualbox-hostonly-cidr", "10.0.0.1/31")],
 }  # type: dict
 METHODS = sorted(name for name in vars(core.Driver) if name[0] != "_" and callable(getattr(core.Driver, name)))
 OWN_DOORS = {"qemu": {"subprocess"}}  # a program that outlives the command, which no door of the core starts

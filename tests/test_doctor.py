@@ -72,7 +72,7 @@ def of(found, subject):
 
 def wrong(found):
     """Those that a healthy computer has not; what is said of its VMs depends on the computer."""
-    return [row for row in found if row.level != "ok" and row.subject not in ("VBoxManage", "virtualization", "qemu")]
+    return [row for row in found if row.level != "ok" and row.subject not in ("virtualbox", "virtualization", "qemu")]
 
 
 def only(found):
@@ -167,7 +167,7 @@ def test_where_no_package_manager_is_known_it_says_what_is_to_be_done(doctor, bi
 def test_docker_and_virtualbox_may_be_missing(doctor, bin_folder):
     found = doctor(PATH=bin_folder("ssh", "openssl", apt_get="exit 9"))
     assert [row.mend for row in of(found, "docker")] == ["Install it: sudo apt-get install docker.io"]
-    assert [(row.level, row.mend) for row in of(found, "VBoxManage")] == [("note", "")]
+    assert [(row.level, row.mend) for row in of(found, "virtualbox")] == [("note", "")]
     assert [row.level for row in of(found, "docker")] == ["note"]
 
 
@@ -181,14 +181,14 @@ echo '         headers, most likely linux-headers-amd64.'
 @pytest.mark.parametrize("text", [WARNING, "echo 'WARNING: The vboxdrv kernel module is not loaded.'\n"])
 def test_virtualbox_without_its_kernel_module_is_bad_although_it_exits_with_0(doctor, bin_folder, text):
     folder = bin_folder("ssh", "openssl", docker=DOCKER, VBoxManage=text + "echo 7.0.20r163906")
-    (row,) = of(doctor(PATH=folder), "VBoxManage")
+    (row,) = of(doctor(PATH=folder), "virtualbox")
     assert row.level == "bad" and "kernel module" in row.words and "vboxconfig" in row.mend
 
 
 def test_virtualbox_that_works_tells_its_version(doctor, bin_folder):
     folder = bin_folder("ssh", "openssl", docker=DOCKER, VBoxManage="echo 7.0.20r163906")
-    (row,) = of(doctor(PATH=folder), "VBoxManage")
-    assert row == Row("ok", "VBoxManage", "7.0.20r163906", "")
+    (row,) = of(doctor(PATH=folder), "virtualbox")
+    assert row == Row("ok", "virtualbox", "7.0.20", "")
 
 
 def test_what_a_program_warns_of_is_not_its_version(doctor, bin_folder):
@@ -213,7 +213,7 @@ def test_one_odd_program_does_not_hide_the_others(doctor, programs, data, mode):
     path.chmod(mode)
     found = doctor()
     assert [row.level for name in ("ssh", "openssl", "docker") for row in of(found, name)] == ["ok"] * 3
-    assert len(of(found, "VBoxManage")) == 1
+    assert len(of(found, "virtualbox")) == 1
 
 
 def test_a_line_of_installation_names_each_package_once(bin_folder, monkeypatch):

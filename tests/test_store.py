@@ -304,12 +304,13 @@ def test_the_row_of_a_broken_entry_says_what_is_wrong(dm, call, kind, words):
 
 def test_a_machine_of_a_driver_that_is_not_here_keeps_its_row_and_its_file(dm, call):
     path = put_sample(dm.store, "v3-virtualbox")
+    path.write_text(path.read_text().replace('"DriverName": "virtualbox"', '"DriverName": "warp"'))
     before = path.read_bytes()
     row = call("ls").out.splitlines()[1]
-    assert row.split()[0] == "v3-virtualbox" and 'Driver "virtualbox" not found.' in row
+    assert row.split()[0] == "v3-virtualbox" and 'Driver "warp" not found.' in row
     for command in ("status", "ip", "url"):
         ended = call(command, "v3-virtualbox")
-        assert (ended.code, ended.out) == (1, "") and 'Driver "virtualbox" not found.' in ended.err
+        assert (ended.code, ended.out) == (1, "") and 'Driver "warp" not found.' in ended.err
     assert path.read_bytes() == before
 
 
