@@ -1112,9 +1112,7 @@ class Pair:
 
 def openssl(*words, cwd=None, task=""):
     """Run openssl; its Result. A passphrase is never asked for: -passin gives an empty one.
-
-    With `task` it must not fail. Raises MachineError.
-    """
+    With `task` it must not fail. Raises MachineError."""
     result = run(["openssl"] + list(words), cwd=cwd)
     if task and not result.ok:
         raise MachineError("%s failed: openssl %s: %s" % (task, words[0], result.last_words(3)))
@@ -1193,9 +1191,7 @@ def issue_client(pair, ca):
 
 def issue_server(pair, ca, machine, names, also_client=False):
     """The certificate that an engine shows: an ECDSA key, valid for `names` (hosts, addresses).
-
-    `also_client`: a Swarm manager talks to other engines with it.
-    """
+    `also_client`: a Swarm manager talks to other engines with it."""
     for path in (pair.key, pair.cert):
         if os.path.exists(path):
             os.unlink(path)
@@ -1434,10 +1430,8 @@ class SSH:
 
     def failure(self, result):
         """The SSHError for what ssh printed."""
-        words = {"host": self.host, "port": self.port, "user": self.user, "key": self.key,
-                 "known_hosts": self.known_hosts,
-                 "with_key": " with the key " + self.key if self.key else "",
-                 "key_words": " -i " + quote(self.key) if self.key else ""}
+        words = dict(vars(self), with_key=" with the key " + self.key if self.key else "",
+                     key_words=" -i " + quote(self.key) if self.key else "")
         said = result.stderr.strip() or "exit code 255 without a word"
         for marks, sentence, hint in SSH_FAILURES:
             if any(mark in said for mark in marks.split("|")):
@@ -1631,6 +1625,27 @@ class Driver:
     def stop(self):
         raise MachineError("%s driver does not support stop" % self.name, self.by_hand)
 
+    def shut_down(self, ask, seconds=180):
+        """For stop(): call ask() until the machine is off, again and again, since a booting guest
+        does not hear it. Raises MachineError after `seconds`."""
+        import time
+        asked = [-60.0]
+
+        def gone():
+            if self.get_state() == STOPPED:
+                return True
+            if time.monotonic() > asked[-1] + 10:
+                asked.append(time.monotonic())
+                ask()
+            return False
+
+        try:
+            wait_for(gone, seconds, "%s did not shut down within %d s." % (
+                self["MachineName"], seconds), 0.2)
+        except MachineError as error:
+            error.hint = error.hint or "End it at once: docker-machine kill " + self["MachineName"]
+            raise
+
     def kill(self):
         raise MachineError("%s driver does not support kill" % self.name, self.by_hand)
 
@@ -1755,10 +1770,8 @@ def regenerate_hint(name):
 def engine_get(url, auth, path, seconds, name="[name]", context=None):
     """The answer of an engine to GET `path` over TLS, with the client pair of `auth`
     ("AuthOptions" in config.json): (status, headers, body). No API version is named, so every
-    engine release answers.
-
-    Raises Unreachable, or MachineError that says what is wrong with the certificates.
-    """
+    engine release answers. Raises Unreachable, or MachineError that says what is wrong with the
+    certificates."""
     ssl = import_ssl()
     host, port = split_url(url)
     if not host:
@@ -1852,9 +1865,7 @@ def certificate_error(host, port, error, name):
 
 def engine_version(url, auth, seconds=20, name="[name]", context=None):
     """The version of the engine, for example 26.1.5. Raises as engine_get does.
-
-    Every answer of dockerd has it in a header, and /_ping costs it 0.5 ms, /version 10 ms.
-    """
+    Every answer of dockerd has it in a header, and /_ping costs it 0.5 ms, /version 10 ms."""
     import time
     deadline = time.monotonic() + seconds
     context = context or engine_context(auth, name)
@@ -1910,9 +1921,8 @@ PROVISIONERS = (
     Provisioner("ol", ("ol",), (), "dnf", "", REPO),
     Provisioner("redhat", ("almalinux",), ("rhel", "centos"), "dnf", "", REPO),
     Provisioner("fedora", (), ("fedora",), "dnf", "moby-engine"),
-    Provisioner("SUSE", (), ("suse", "opensuse", "sles"), "zypper", "docker"),
-    Provisioner("SUSE", ("sles", "sles_sap", "opensuse-leap", "opensuse-tumbleweed"), (),
-                "zypper", "docker"),
+    Provisioner("SUSE", ("sles", "sles_sap", "opensuse-leap", "opensuse-tumbleweed"),
+                ("suse", "opensuse", "sles"), "zypper", "docker"),
     Provisioner("arch", ("arch",), ("arch",), "pacman", "docker"),
     # Any other system with systemd: an engine that is there is set up, none is installed.
     Provisioner("systemd", (), install="none"),
@@ -2133,7 +2143,6 @@ install_package() {
     [ -n "$PACKAGE" ] || fail "This distribution has no Docker Engine package of its own."
     engine=$PACKAGE
     if [ "$PACKAGER" = apt ]; then
-        refresh_apt
         pin_apt
         # Without AppArmor's parser containers do not start.
         ! grep -qs Y "$ROOT/sys/module/apparmor/parameters/enabled" || engine="$engine apparmor"
@@ -2145,12 +2154,9 @@ install_package() {
     add_packages $engine || give_up "The package $PACKAGE could not be installed."
 }
 
-refresh_apt() {
+pin_apt() { # the newest package "engine" of the version that is asked for, by fresh lists
     apt update || give_up "apt-get update failed."
     updated=yes
-}
-
-pin_apt() { # the newest package "engine" of the version that is asked for
     [ -n "$VERSION" ] || return 0
     exact=$(apt-cache madison "$engine" | awk -v v="$VERSION" '
         { plain = $3; sub(/^[0-9]+:/, "", plain); rest = substr(plain, length(v) + 1) }
@@ -2171,7 +2177,7 @@ upgrade_engine() { # by the package that dockerd came from
     before=$(package_versions) owner=$engine companions=''
     case $engine in docker-ce) companions="docker-ce-cli containerd.io" ;; esac
     case $PACKAGER-$VERSION in
-        apt-*) refresh_apt && pin_apt ;;
+        apt-*) pin_apt ;;
         zypper-?* | pacman-?*) fail "$PACKAGER cannot keep the engine at a version ($VERSION)." ;;
         *-?*) engine="$engine-$VERSION*" ;;
     esac
@@ -2331,8 +2337,7 @@ live_restore() { # true or false: let the engine read that, and wait until it ha
 }
 
 unspare() { # what the file does not say stays as it is, so the engine is told "false" first
-    [ -e "$spared" ] || return 0
-    live_restore false
+    [ ! -e "$spared" ] || live_restore false
     put_back_json
 }
 
@@ -2355,17 +2360,13 @@ restart_systemd() { # or start, or wait for a start that is under way, if nothin
         unspare
         return
     fi
-    report_engine
+    systemctl status --no-pager --full -n 0 docker.service 2>&1 | head -n 14 | note
+    journalctl -u docker.service --no-pager -o cat --since "@$since" 2>&1 | tail -n 15 | note
     roll_back
     systemctl reset-failed docker.service 2>/dev/null
     [ "$was_active" != active ] || quietly timeout 10 systemctl restart docker.service
     rm -f "$PENDING"
     fail "The Docker Engine does not start with this configuration; the one before was put back."
-}
-
-report_engine() {
-    systemctl status --no-pager --full -n 0 docker.service 2>&1 | head -n 14 | note
-    journalctl -u docker.service --no-pager -o cat --since "@$since" 2>&1 | tail -n 15 | note
 }
 
 # --- boot2docker
@@ -2468,9 +2469,7 @@ def parse_os_release(text):
 
 def find_provisioner(facts):
     """The row for a host: by ID, then by ID_LIKE in its order, then anything with systemd.
-
-    Raises MachineError where neither the system is known nor systemd runs.
-    """
+    Raises MachineError where neither the system is known nor systemd runs."""
     release = parse_os_release(facts.get("os", ""))
     rows = [row for row in PROVISIONERS if release.get("ID", "").lower() in row.ids]
     for like in release.get("ID_LIKE", "").lower().split():
@@ -2565,48 +2564,44 @@ def _check_version(facts, host, engine, new):
     out.warn(words)
 
 
+ENGINE_VALUES = (  # --engine-..., its key in "EngineOptions", how a value begins, or else:
+    ("opt", "ArbitraryFlags", "", ""),
+    ("env", "Env", "[A-Za-z_][A-Za-z0-9_]*=", "has not the form NAME=value."),
+    ("label", "Labels", "[^=]+=", "has not the form key=value."),
+    ("insecure-registry", "InsecureRegistry", "", ""),
+    ("registry-mirror", "RegistryMirror", "https?://", "is not an http or https URL."),
+    ("storage-driver", "StorageDriver", "", ""), ("version", "Version", "", ""),
+    ("install-url", "InstallURL", "", ""),
+)
+
+
 def check_engine_options(engine):
     """Refuse option values that would arrive damaged or keep the engine from starting.
-
-    Raises UsageError.
-    """
+    Raises UsageError."""
     import re
-    for flag, key in (("opt", "ArbitraryFlags"), ("env", "Env"), ("label", "Labels"),
-                      ("version", "Version"), ("insecure-registry", "InsecureRegistry"),
-                      ("registry-mirror", "RegistryMirror"), ("storage-driver", "StorageDriver"),
-                      ("install-url", "InstallURL")):
+    for flag, key, start, words in ENGINE_VALUES:
         values = engine.get(key) or ()
         for value in [values] if isinstance(values, str) else values:
             if value.encode("utf-8", "replace").decode() != value:
                 raise UsageError("--engine-%s has bytes in it that are no text: %r" % (flag, value))
             if re.search(r"[\x00-\x08\x0b-\x1f\x7f]", value):
                 raise UsageError("--engine-%s has a control character in it: %r" % (flag, value))
+            if not re.match(start, value):
+                raise UsageError('--engine-%s "%s" %s' % (flag, value, words))
     seen = {}  # type: dict
     for label in engine["Labels"] or ():
-        key, equals, _ = label.partition("=")
-        if not key or not equals:
-            raise UsageError('--engine-label "%s" has not the form key=value.' % label)
-        if seen.setdefault(key, label) != label:
+        if seen.setdefault(label.partition("=")[0], label) != label:
             raise UsageError('--engine-label "%s" and "%s": the engine takes one value for a key.'
-                             % (seen[key], label))
-    for value in engine["Env"] or ():
-        if not re.match("[A-Za-z_][A-Za-z0-9_]*=", value):
-            raise UsageError('--engine-env "%s" has not the form NAME=value.' % value)
-    for value in engine["RegistryMirror"] or ():
-        if not value.startswith(("http://", "https://")):
-            raise UsageError('--engine-registry-mirror "%s" is not an http or https URL.' % value)
+                             % (seen[label.partition("=")[0]], label))
     for value in engine["ArbitraryFlags"] or ():
-        _check_engine_opt(value)
+        name = value.partition("=")[0]
+        if not name or name.startswith("-"):
+            raise UsageError('--engine-opt "%s": write the option without its dashes.' % value)
+        if name.split() != [name] or name in OWN_OPTIONS:
+            raise UsageError('--engine-opt "%s": %s.' % (
+                value, "docker-machine sets %s itself" % name if name in OWN_OPTIONS
+                else "an option is written name=value"))
     _check_install_url(engine["InstallURL"], engine.get("Version"))
-
-
-def _check_engine_opt(value):
-    name = value.partition("=")[0]
-    if not name or name.startswith("-"):
-        raise UsageError('--engine-opt "%s": write the option without its dashes.' % value)
-    if name.split() != [name] or name in OWN_OPTIONS:
-        raise UsageError('--engine-opt "%s": %s.' % (value, "docker-machine sets %s itself" % name
-                         if name in OWN_OPTIONS else "an option is written name=value"))
 
 
 def _check_install_url(url, version):
@@ -2671,8 +2666,12 @@ def plan_daemon(facts, engine, driver_name, folder="/etc/docker"):
             _merge(key, settings[key], value, facts.get("before", ""))
         elif json_text(settings[key]).strip('"') != ours:
             raise _conflict(key, settings[key], ours)
+        elif name == "tlsverify" and not set(OWN_OPTIONS[2:]) <= set(file):
+            if "tls" in file:  # dockerd ignores paths that are flags unless one of the two is
+                raise _conflict("tls", file["tls"], "true")
+            left.append(("tls", None))
     changed = json.dumps(file) != before
-    return _with_tls(left, file), json.dumps(file, indent=4, ensure_ascii=False) if changed else ""
+    return left, json.dumps(file, indent=4, ensure_ascii=False) if changed else ""
 
 
 def _merge(key, there, value, before):
@@ -2685,17 +2684,6 @@ def _merge(key, there, value, before):
             there.remove(label)
     if value not in there:
         there.append(value)
-
-
-def _with_tls(flags, file):
-    """`flags`, with --tls where --tlsverify has gone but a path stayed: dockerd ignores the paths
-    unless one of the two is a flag."""
-    names = [name for name, _ in flags]
-    if "tlsverify" in names or not set(names) & set(OWN_OPTIONS):
-        return flags
-    if "tls" in file:
-        raise _conflict("tls", file["tls"], "true")
-    return [("tls", None)] + flags
 
 
 def json_text(value):
@@ -2712,9 +2700,7 @@ def _conflict(key, there, ours):
 
 def systemd_word(word, expands=True):
     """`word` as one literal word of a unit file (systemd.service(5), "Command lines").
-
-    `expands`: whether $ would start a variable, as in ExecStart but not in Environment.
-    """
+    `expands`: whether $ would start a variable, as in ExecStart but not in Environment."""
     import re
     if re.fullmatch(r"[A-Za-z0-9_@+=:,./[\]-]+", word):
         return word
@@ -3284,6 +3270,7 @@ class HostOnly:
 
     def use(self, driver):
         """See that the driver's network is there; the words that put a VM's second card on it."""
+        self._note()
         cidr, row, is_network = self.plan(driver["HostOnlyCIDR"])
         if cidr != driver["HostOnlyCIDR"]:
             driver.log("%s is taken on this computer; using %s." % (driver["HostOnlyCIDR"], cidr))
@@ -3313,14 +3300,12 @@ class HostOnly:
     def _make_interface(self, driver, cidr):
         driver.log("Creating a new host-only adapter...")
         note = self._note()
-        note["before"] = [row["name"] for row in self.interfaces()]
-        self._write(note)  # a kill from here on leaves one that is known to be ours
-        vbox("hostonlyif", "create", seconds=120)
-        note = self._note()
-        row = [row for row in self.interfaces() if row["name"] not in note["before"]][0]
-        note["ours"][row["name"]] = self.server(row["vboxnetworkname"])
-        note["before"] = None
+        note["before"] = before = [row["name"] for row in self.interfaces()]
         self._write(note)
+        vbox("hostonlyif", "create", seconds=120)
+        ours = self._note()["ours"]
+        row = [row for row in self.interfaces() if row["name"] in ours
+               and row["name"] not in before][0]
         try:
             self._set_address(row["name"], cidr)
         except MachineError:
@@ -3354,17 +3339,11 @@ class HostOnly:
     def drop(self):
         """Remove the networks that we made and that no VM is on."""
         note = self._note()
-        if note["before"] is not None:  # killed while one was made
-            for row in self.interfaces():
-                if row["name"] not in note["before"]:
-                    note["ours"].setdefault(row["name"], self.server(row["vboxnetworkname"]))
-        elif not note["ours"]:
-            return
-        used = vbox("list", "--long", "vms")
-        for name in [name for name in note["ours"] if "'%s'" % name not in used]:
-            self._remove(name, note["ours"].pop(name))
-        note["before"] = None
-        self._write(note)
+        if note["ours"]:
+            used = vbox("list", "--long", "vms")
+            for name in [name for name in note["ours"] if "'%s'" % name not in used]:
+                self._remove(name, note["ours"].pop(name))
+            self._write(note)
 
     def _remove(self, name, server):
         if name in [row["name"] for row in self.networks() or ()]:
@@ -3382,10 +3361,18 @@ class HostOnly:
                 elif left:
                     vbox("dhcpserver", "remove", "--netname", network)
 
-    @staticmethod
-    def _note():
+    def _note(self):
+        """{"ours": {what we made: the DHCP server before}}. What was under way when it was killed
+        is known by what was there "before"."""
         said = vbox("getextradata", "global", VBOX_NOTE).partition("Value: ")[2].strip()
-        return dict({"ours": {}, "before": None}, **parse_json(said or "{}"))
+        note = dict({"ours": {}, "before": None}, **parse_json(said or "{}"))
+        if note["before"] is not None:
+            for row in self.interfaces():
+                if row["name"] not in note["before"]:
+                    note["ours"].setdefault(row["name"], self.server(row["vboxnetworkname"]))
+            note["before"] = None
+            self._write(note)
+        return note
 
     @staticmethod
     def _write(note):
@@ -3640,7 +3627,8 @@ class VirtualBoxDriver(Driver):
         self["DNSProxy"] = not options["virtualbox-no-dns-proxy"]
         self._check_cidr()
         self._check_share()
-        self["SSHUser"], self["UUID"] = self.default_user, random_uuid()
+        import uuid
+        self["SSHUser"], self["UUID"] = self.default_user, str(uuid.uuid4())
         self["SSHKeyPath"] = self.path("id_rsa")  # where Docker Machine's users look for it
 
     def _check_cidr(self):
@@ -3737,9 +3725,9 @@ class VirtualBoxDriver(Driver):
         return words + [
             "--bioslogofadein", "off", "--bioslogofadeout", "off", "--bioslogodisplaytime", "0",
             "--biosbootmenu", "disabled", "--acpi", "on", "--ioapic", "on", "--rtcuseutc", "on",
-            "--natdnshostresolver1", on_off(self["HostDNSResolver"]),
-            "--natdnsproxy1", on_off(self["DNSProxy"]), "--boot1",
-            "dvd" if kind == "iso" else "disk", "--boot2", "none",
+            "--natdnshostresolver1", "on" if self["HostDNSResolver"] else "off",
+            "--natdnsproxy1", "on" if self["DNSProxy"] else "off",
+            "--boot1", "dvd" if kind == "iso" else "disk", "--boot2", "none",
             # Cloud images log to the first serial port, and hang where there is none.
             "--uart1", "0x3F8", "4", "--uartmode1", "file", self.path("console.log"),
             "--nic1", "nat", "--nictype1", self["NatNicType"], "--cableconnected1", "on",
@@ -3788,8 +3776,9 @@ class VirtualBoxDriver(Driver):
 
     def _seed(self):
         """cloud-init's NoCloud files; both cards take their addresses by DHCP, known by MAC."""
-        cards = {name: {"match": {"macaddress": mac_address(self.mac(card))}, "dhcp4": True,
-                        "dhcp-identifier": "mac", "optional": card > 1}
+        import textwrap
+        cards = {name: {"match": {"macaddress": ":".join(textwrap.wrap(self.mac(card).lower(), 2))},
+                        "dhcp4": True, "dhcp-identifier": "mac", "optional": card > 1}
                  for card, name in ((1, "nat"), (2, "hostonly"))}
         shares = [[name, "/" + name, "vboxsf", "uid=1000,gid=1000,nofail", "0", "0"]
                   for name, _ in self.shares()]
@@ -3910,7 +3899,6 @@ class VirtualBoxDriver(Driver):
                     self.folder, self["MachineName"], "Logs", "VBox.log")))
 
     def stop(self):
-        import time
         state = self.get_state()
         if state == SAVED:
             raise MachineError("The machine's state is saved, not running.",
@@ -3918,21 +3906,7 @@ class VirtualBoxDriver(Driver):
                                + self["MachineName"])
         if state == PAUSED:
             vbox("controlvm", self.id(), "resume")
-        asked = [-60.0]
-
-        def gone():
-            if self.get_state() == STOPPED:
-                return True
-            if time.monotonic() > asked[-1] + 10:  # a booting guest does not hear it
-                asked.append(time.monotonic())
-                self._control("acpipowerbutton")
-            return False
-
-        try:
-            wait_for(gone, 180, "%s did not shut down within 180 s." % self["MachineName"])
-        except MachineError as error:
-            error.hint = error.hint or "End it at once: docker-machine kill " + self["MachineName"]
-            raise
+        self.shut_down(lambda: self._control("acpipowerbutton"))
 
     def _control(self, verb):
         """For what may have gone off in between."""
@@ -4012,7 +3986,8 @@ class VirtualBoxDriver(Driver):
         return info
 
     def get_state(self):
-        return self._known(self.info().get("VMState"))
+        info = self.info()
+        return self._known(info.get("VMState", "inaccessible") if info else None)
 
     def glance(self):
         return self._known(vm_states().get(self.id()))
@@ -4025,29 +4000,13 @@ class VirtualBoxDriver(Driver):
 
     def get_ip(self):
         if not self.get("IPAddress"):
-            if self.get_state() != RUNNING:
+            if self.glance() != RUNNING:
                 raise Unreachable("Host is not running")
             self["IPAddress"] = self._find_address()
         return super().get_ip()
 
     def get_ssh_hostname(self):
         return LOOPBACK
-
-
-def on_off(value):
-    return "on" if value else "off"
-
-
-def random_uuid():
-    digits = bytearray(os.urandom(16))
-    digits[6], digits[8] = digits[6] & 15 | 64, digits[8] & 63 | 128  # RFC 4122, version 4
-    text = digits.hex()
-    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
-
-
-def mac_address(digits):
-    """080027D14C66 as 08:00:27:d1:4c:66."""
-    return ":".join(digits.lower()[place:place + 2] for place in range(0, 12, 2))
 
 
 def vm_info(name):
@@ -4085,6 +4044,7 @@ def parse_states(text):
             uuid = ""
         elif key == "UUID":
             uuid = value
+            found.setdefault(uuid, "inaccessible")
         elif key == "Name":
             name = value
     return found
@@ -5803,7 +5763,7 @@ def refuse_existing(context, name):
 
 def explain_leftover(context, machine, error):
     """Add to the error of a failed creation what is left and how to go on."""
-    if not context.store.exists(machine.name) or not machine.unfinished():
+    if not machine.unfinished():
         return
     advice = ("The machine is kept. Resume: docker-machine provision %s; or remove it: "
               "docker-machine rm %s" % (machine.name, machine.name))
@@ -5839,21 +5799,20 @@ def fill_host_options(machine, options, global_options):
     if options["swarm-discovery"] and "://" not in options["swarm-discovery"]:
         raise UsageError("Error parsing swarm discovery: Swarm Discovery URL was in the wrong "
                          "format: " + options["swarm-discovery"])
-    host_options = machine.config["HostOptions"]
-    host_options["EngineOptions"].update(
+    machine.engine.update(
         ArbitraryFlags=options["engine-opt"], Env=options["engine-env"],
         InsecureRegistry=options["engine-insecure-registry"], Labels=options["engine-label"],
         StorageDriver=options["engine-storage-driver"],
         RegistryMirror=options["engine-registry-mirror"], InstallURL=options["engine-install-url"])
     if options["engine-version"]:
-        host_options["EngineOptions"]["Version"] = options["engine-version"]
-    host_options["SwarmOptions"].update(
+        machine.engine["Version"] = options["engine-version"]
+    machine.swarm.update(
         Address=options["swarm-addr"], Discovery=options["swarm-discovery"],
         Host=options["swarm-host"], Image=options["swarm-image"],
         Strategy=options["swarm-strategy"], ArbitraryFlags=options["swarm-opt"],
         ArbitraryJoinFlags=options["swarm-join-opt"],
         IsExperimental=options["swarm-experimental"])
-    auth = host_options["AuthOptions"]
+    auth = machine.config["HostOptions"]["AuthOptions"]
     auth["ServerCertSANs"] = options["tls-san"]
     for flag, key in (("tls-ca-cert", "CaCertPath"), ("tls-ca-key", "CaPrivateKeyPath"),
                       ("tls-client-cert", "ClientCertPath"), ("tls-client-key", "ClientKeyPath")):
@@ -5940,7 +5899,10 @@ def variables(context, options, words):
         values["COMPOSE_CONVERT_WINDOWS_PATHS"] = "true"
     if options["no-proxy"]:
         with stage("Error getting host IP: "):
-            values[no_proxy_variable()] = no_proxy_value(machine.driver.get_ip())
+            address = machine.driver.get_ip()
+        there = os.environ.get(no_proxy_variable(), "")
+        parts = [part.strip() for part in there.split(",") if part.strip()]
+        values[no_proxy_variable()] = there if address in parts else ",".join(parts + [address])
     return values
 
 
@@ -5948,22 +5910,13 @@ def no_proxy_variable():
     return "no_proxy" if os.environ.get("no_proxy") else "NO_PROXY"
 
 
-def no_proxy_value(address):
-    """The list of addresses that need no proxy, with this one."""
-    there = os.environ.get(no_proxy_variable(), "")
-    parts = [part.strip() for part in there.split(",") if part.strip()]
-    return there if address in parts else ",".join(parts + [address])
-
-
 def command_inspect(context, options, words):
     machine = context.machine(words)
     config = without_secrets(machine)
-    if options["format"] in ("", "json"):
-        return answer(options, config, go_json(config))
-    with stage("template parsing error: "):
-        template = Template(options["format"])
-    out.answer(template.render(config))
-    return 0
+    if options["format"] not in ("", "json"):
+        with stage("template parsing error: "):
+            Template(options["format"])
+    return answer(options, config, go_json(config))
 
 
 def without_secrets(machine):
@@ -6143,9 +6096,7 @@ def list_rows(store, names, seconds, only_active=False):
                       "ResponseTime": go_duration(max(seconds, 0))}] * len(same)
         for (row, _), news in zip(same, found):
             row.update(news)
-    for row in rows:
-        finish_row(row)
-    fill_swarm_column(rows)
+    finish_rows(rows)
     return sorted(rows, key=lambda row: natural_key(row["Name"]))
 
 
@@ -6189,8 +6140,7 @@ def ask_engine(same, context, seconds):
     start = time.monotonic()
     try:
         row, machine = same[0]
-        version = "v" + engine_version(row["URL"], machine.auth, seconds, machine.name,
-                                       context)
+        version = "v" + engine_version(row["URL"], machine.auth, seconds, machine.name, context)
         news = [{"State": RUNNING, "DockerVersion": version}] * len(same)
     except MachineError as error:
         news = [silent_engine(machine, error, seconds) for _, machine in same]
@@ -6210,16 +6160,23 @@ def silent_engine(machine, error, seconds):
     return {"State": state, "Error": said if state == RUNNING else ""}
 
 
-def finish_row(row):
-    """What follows from the state: only a running machine has a URL and can be active."""
-    row["Error"] = out.mask(row["Error"])
-    there, swarm = os.environ.get("DOCKER_HOST"), row["ActiveSwarm"]
-    if row["State"] != RUNNING:
-        row["URL"] = ""
-    row["ActiveHost"] = bool(row["URL"]) and row["URL"] == there
-    row["ActiveSwarm"] = bool(row["URL"] and swarm) and swarm == there
-    if row["ActiveHost"] or row["ActiveSwarm"]:
-        row["Active"] = "* (swarm)" if row["ActiveSwarm"] else "*"
+def finish_rows(rows):
+    """What follows from the state, since only a running machine has a URL and can be active; and
+    the masters of standalone Swarms."""
+    there = os.environ.get("DOCKER_HOST")
+    masters = swarm_masters((row["Name"], row["SwarmOptions"] or {}) for row in rows)
+    for row in rows:
+        row["Error"] = out.mask(row["Error"])
+        options, swarm = row["SwarmOptions"] or {}, row["ActiveSwarm"]
+        if row["State"] != RUNNING:
+            row["URL"] = ""
+        row["ActiveHost"] = bool(row["URL"]) and row["URL"] == there
+        row["ActiveSwarm"] = bool(row["URL"] and swarm) and swarm == there
+        if row["ActiveHost"] or row["ActiveSwarm"]:
+            row["Active"] = "* (swarm)" if row["ActiveSwarm"] else "*"
+        row["Swarm"] = masters.get(str(options.get("Discovery")), "")
+        if row["Swarm"] and options.get("Master"):
+            row["Swarm"] += " (master)"
 
 
 def go_duration(seconds):
@@ -6228,15 +6185,6 @@ def go_duration(seconds):
         return "%dms" % (seconds * 1000)
     minutes, rest = divmod(round(seconds, 3), 60)
     return ("%dm" % minutes if minutes else "") + ("%.3f" % rest).rstrip("0").rstrip(".") + "s"
-
-
-def fill_swarm_column(rows):
-    masters = swarm_masters((row["Name"], row["SwarmOptions"] or {}) for row in rows)
-    for row in rows:
-        options = row["SwarmOptions"] or {}
-        master = masters.get(str(options.get("Discovery")))
-        if master:
-            row["Swarm"] = master + (" (master)" if options.get("Master") else "")
 
 
 # --- actions

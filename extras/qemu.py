@@ -29,7 +29,6 @@ from docker_machine import (
     UsageError,
     cached_image,
     cloud_config,
-    download,
     find_qemu,
     free_port,
     host_arch,
@@ -309,22 +308,7 @@ class QemuDriver(Driver):
         if self.get_state() == PAUSED:
             self.qmp("cont")
         self.log("Waiting for the machine to shut down...")
-        import time
-        asked = []  # type: list
-
-        def gone():
-            if not self._pid():
-                return True
-            if not asked or time.monotonic() > asked[-1] + 10:  # a booting guest does not hear it
-                asked.append(time.monotonic())
-                self._ask_to_power_off()
-            return False
-
-        try:
-            wait_for(gone, 180, "%s did not shut down within 180 s." % self["MachineName"], 0.2)
-        except MachineError as error:
-            error.hint = error.hint or "End it at once: docker-machine kill " + self["MachineName"]
-            raise
+        self.shut_down(self._ask_to_power_off)
 
     def _ask_to_power_off(self):
         try:

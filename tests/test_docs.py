@@ -50,7 +50,7 @@ def test_every_flag_that_readme_names_exists():
         known |= {flag.name for flag in docker_machine.load_driver(name).flags}
     for command in docker_machine.COMMANDS.values():
         known |= {flag.name for flag in command.flags}
-    named = set(re.findall(r"`[^`\n]*?--([a-z][a-z-]+[a-z])[^`\n]*`", read("README.md")))
+    named = set(re.findall(r"`[^`\n]*?--([a-z][a-z0-9-]+[a-z])[^`\n]*`", read("README.md")))
     assert named - known <= {"storage-driver"}  # dockerd's own
 
 
