@@ -3102,7 +3102,7 @@ class GenericDriver(Driver):
 
 VBOX_CIDR = "192.168.56.1/24"
 VBOX_ALLOWED = "192.168.56.0/21"  # where VirtualBox has no networks.conf
-NETWORKS_CONF = "/etc/vbox/networks.conf"
+NETWORKS_CONF, ROUTES = "/etc/vbox/networks.conf", "/proc/net/route"
 VBOX_IMAGE = ("https://cloud.debian.org/images/cloud/bookworm/latest/"
               "debian-12-generic-%s.qcow2")
 VBOX_CARDS = ("82540EM", "82543GC", "82545EM", "Am79C970A", "Am79C973", "virtio")
@@ -3113,9 +3113,9 @@ VBOX_STATES = {  # of --machinereadable, and of list --long
     "aborted-saved": SAVED, "poweroff": STOPPED, "powered off": STOPPED, "aborted": STOPPED,
     "starting": STARTING, "restoring": STARTING, "stopping": STOPPING, "saving": STOPPING,
 }
-VBOX_BUSY = ("The object is not ready", "object functionality is limited",
-             "already locked for a session", "is locked for a session",
+VBOX_BUSY = ("The object is not ready", "already locked for a session", "while it is locked",
              "already has a lock request pending")
+VBOX_BROKEN = "object functionality is limited"  # of a VM whose settings cannot be read
 VBOX_GONE = ("VBOX_E_OBJECT_NOT_FOUND", "VBOX_E_FILE_ERROR", "Could not find file for the medium")
 HYPER_V = ("Hyper-V owns the processor's virtualization. To switch it off, as administrator: "
            "bcdedit /set hypervisorlaunchtype off; then reboot.")
@@ -3411,7 +3411,7 @@ def host_networks(besides):
         if interface_of(row):
             found[row["name"]] = interface_of(row).network
     try:  # what is not bridged, such as a VPN (proc(5), little-endian)
-        lines = read_text("/proc/net/route").splitlines()[1:]
+        lines = read_text(ROUTES).splitlines()[1:]
     except OSError:
         lines = []
     for name, target, _, _, _, _, _, mask in (line.split()[:8] for line in lines):
@@ -3428,12 +3428,18 @@ def check_allowed(own):
     import ipaddress
     if WINDOWS or vbox_version() < (6, 1, 28):
         return
-    allowed, there = [VBOX_ALLOWED], os.path.exists(NETWORKS_CONF)
+    allowed, there = [VBOX_ALLOWED], os.access(NETWORKS_CONF, os.R_OK)
     if there:
         lines = [line.split() for line in read_text(NETWORKS_CONF).splitlines()]
-        allowed = [word for line in lines if line[:1] == ["*"] for word in line[1:]
-                   if ":" not in word]
-    if not any(own.ip in ipaddress.ip_network(word, strict=False) for word in allowed):
+        allowed = [word for line in lines if line[:1] == ["*"] for word in line[1:]]
+
+    def holds(word):
+        try:
+            return own.ip in ipaddress.IPv4Network(word, strict=False)
+        except ValueError:
+            return False  # IPv6, or no network
+
+    if not any(map(holds, allowed)):
         raise MachineError(
             "VirtualBox does not allow the host-only network %s, only: %s." % (
                 own.network, ", ".join(allowed) or "none"),
@@ -3952,8 +3958,10 @@ class VirtualBoxDriver(Driver):
     def remove(self):
         if not find_vboxmanage() and not os.path.isdir(self.path(self["MachineName"])):
             return  # it was never made
-        info = self.info()
-        if info:
+        state = self.info().get("VMState")
+        if state == "inaccessible":  # VirtualBox would fail after it, since it finds no files
+            vbox("unregistervm", self.id(), absent="")
+        elif state:
             wait_for(self._is_off, 60, "The VM does not go off.")
             vbox("unregistervm", self.id(), "--delete", absent="", seconds=300)
         for kind, name in (("dvd", "boot2docker.iso"), ("dvd", "seed.iso"), ("disk", "disk.vmdk"),
@@ -3986,8 +3994,7 @@ class VirtualBoxDriver(Driver):
         return info
 
     def get_state(self):
-        info = self.info()
-        return self._known(info.get("VMState", "inaccessible") if info else None)
+        return self._known(self.info().get("VMState"))
 
     def glance(self):
         return self._known(vm_states().get(self.id()))
@@ -4012,7 +4019,13 @@ class VirtualBoxDriver(Driver):
 def vm_info(name):
     """`VBoxManage showvminfo --machinereadable`, {key: value}; {} for a VM that is not there."""
     found = {}
-    for line in vbox("showvminfo", name, "--machinereadable", absent="").splitlines():
+    try:
+        said = vbox("showvminfo", name, "--machinereadable", absent="")
+    except MachineError as error:
+        if VBOX_BROKEN not in error.message:
+            raise
+        return {"VMState": "inaccessible"}
+    for line in said.splitlines():
         key, equals, value = line.partition("=")
         if equals:
             found[key.strip('"')] = value.strip('"')

@@ -14,6 +14,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from virtualbox import VirtualBox
 
 import docker_machine as core
 
@@ -131,6 +132,16 @@ def bin_folder(tmp_path):
             path.chmod(0o755)
         return folder
     return make
+
+
+@pytest.fixture
+def vbox(dm, tmp_path):
+    """The VirtualBox that `dm` finds on its PATH: a stand-in whose state and mishaps the test sets."""
+    box = VirtualBox(tmp_path / "vbox")
+    dm.env["PATH"] = box.path(dm.env["PATH"])
+    yield box
+    box.release()
+    assert box.unknown() == []
 
 
 # --- certificates

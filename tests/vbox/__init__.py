@@ -1,0 +1,1 @@
+"""The parts of vboxmanage.py, which plays VBoxManage for the fast tests."""
