@@ -1656,7 +1656,9 @@ class Driver:
         raise MachineError("%s driver does not support pause" % self.name, self.by_hand)
 
     def upgrade(self):
-        """Renew what the engine is part of, if that is no package: an ISO, say."""
+        """Renew what the engine is part of, if that is no package of the guest but an ISO, say;
+        whether it is."""
+        return False
 
     def get_state(self):
         """One of STATES. Raises MachineError if it cannot be known."""
@@ -3941,19 +3943,20 @@ class VirtualBoxDriver(Driver):
         else a machine runs is upgraded by its packages."""
         iso = self.path("boot2docker.iso")
         if not os.path.exists(iso):
-            return
+            return False
         image = GuestImage(self, self["Boot2DockerURL"] or BOOT2DOCKER, renew=True)
         if image.kind != "iso":
             raise MachineError("%s is no ISO." % image.file)
         if file_digest(image.file, "sha256") == file_digest(iso, "sha256"):
             self.log("Its ISO is the newest one.")
-            return
+            return True
         self.log("Upgrading the ISO...")
         self.stop()
         import shutil
         shutil.copyfile(image.file, iso + ".new")
         os.replace(iso + ".new", iso)
         self.start()
+        return True
 
     def remove(self):
         if not find_vboxmanage() and not os.path.isdir(self.path(self["MachineName"])):
@@ -4460,9 +4463,9 @@ class Machine:
             before = self.engine_version()
         except Unreachable:
             before = ""  # an upgrade may mend it
-        self.driver.upgrade()
+        own = self.driver.upgrade()
         self.save()
-        self.provision(upgrade=True)
+        self.provision(upgrade=not own)
         after = self.engine_version()
         out.say("(%s) " % self.name + (
             "Docker Engine %s is up to date." % after if before in ("", after)
