@@ -3971,6 +3971,7 @@ class VirtualBoxDriver(Driver):
                            ("disk", "disk.vdi"), ("disk", "image.qcow2")):
             if os.path.exists(self.path(name)):
                 vbox("closemedium", kind, self.path(name), absent="")
+                os.unlink(self.path(name))
         with HostOnly() as networks:
             networks.drop()
 
@@ -3988,19 +3989,21 @@ class VirtualBoxDriver(Driver):
         return self.get("UUID") or self["MachineName"]
 
     def info(self):
-        """`showvminfo` of the VM; {} if VirtualBox has none, or one of that name that lies
-        elsewhere and is not ours."""
+        """`showvminfo` of the VM; {} if VirtualBox has none of ours."""
         info = vm_info(self.id())
-        lies = os.path.realpath(info.get("CfgFile", "").replace("\\\\", "\\"))
-        if not self.get("UUID") and not lies.startswith(os.path.realpath(self.folder) + os.sep):
-            return {}
-        return info
+        return info if self._is_ours(info.get("CfgFile", "").replace("\\\\", "\\")) else {}
+
+    def _is_ours(self, settings):
+        """Whether a VM whose settings lie there is not just one of the same name."""
+        folder = os.path.realpath(self.folder) + os.sep
+        return self.get("UUID") or os.path.realpath(settings).startswith(folder)
 
     def get_state(self):
         return self._known(self.info().get("VMState"))
 
     def glance(self):
-        return self._known(vm_states().get(self.id()))
+        state, settings = vm_states().get(self.id(), (None, ""))
+        return self._known(state if self._is_ours(settings) else None)
 
     def _known(self, state):
         if state is None:
@@ -4039,8 +4042,8 @@ GLANCE = {}  # type: dict
 
 
 def vm_states(seconds=2):
-    """The states of all VMs by UUID and by name; one answer for all threads that ask within a
-    moment, as `ls` does."""
+    """{UUID or name: (state, settings file)} of all VMs; one answer for all threads that ask within
+    a moment, as `ls` does."""
     import threading
     import time
     with GLANCE.setdefault("lock", threading.Lock()):
@@ -4051,18 +4054,17 @@ def vm_states(seconds=2):
 
 
 def parse_states(text):
-    found, name, uuid = {}, "", ""
+    found, vm = {}, {}  # type: dict, dict
     for line in text.splitlines():
         key, _, value = line.partition(":")
-        value = value.partition("(since")[0].strip()
-        if key == "State" and uuid:
-            found[uuid] = found[name] = value
-            uuid = ""
-        elif key == "UUID":
-            uuid = value
-            found.setdefault(uuid, "inaccessible")
-        elif key == "Name":
-            name = value
+        if key == "Name":  # a VM's, or a shared folder's further down
+            vm = {"Name": value.strip()}
+        vm.setdefault(key, value.strip())
+        if key == "UUID":
+            found.setdefault(vm[key], ("inaccessible", ""))
+        elif key == "State" and "UUID" in vm:
+            state = vm[key].partition("(since")[0].strip()
+            found[vm["UUID"]] = found[vm["Name"]] = state, vm.get("Config file", "")
     return found
 
 
@@ -6126,6 +6128,9 @@ def list_row(store, name):
         machine = store.load(name)
         row.update(DriverName=machine.driver_name, Active="-", DockerVersion="Unknown",
                    SwarmOptions=Struct(machine.swarm), EngineOptions=Struct(machine.engine))
+        if machine.driver.provisions and not machine.driver.get("IPAddress"):
+            raise Unreachable("its address is not stored; docker-machine provision %s finds it"
+                              % name)
         row.update(URL=machine.driver.engine_url())
         if machine.swarm.get("Master"):
             row["ActiveSwarm"] = machine.swarm_url()

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -91,14 +92,9 @@ def test_the_whole_life_of_a_machine_from_a_boot2docker_iso(
     machines("stop", "dev")
     assert (machines("status", "dev").stdout, vbox.state("dev")) == ("Stopped\n", "poweroff")
     port = machines.config("dev")["Driver"]["SSHPort"]
-    holder = subprocess.Popen(["nc", "-l", "-s", "127.0.0.1", "-p", str(port)]) if shutil.which("nc") else None
-    try:
+    with socket.create_server(("127.0.0.1", port)):  # another program has its port now
         machines("start", "dev", seconds=BOOT)
-        assert holder is None or machines.config("dev")["Driver"]["SSHPort"] != port
-    finally:
-        if holder:
-            holder.kill()
-            holder.wait()
+    assert machines.config("dev")["Driver"]["SSHPort"] != port
     assert machines.info("dev")["Labels"] == ["stage=test", "provider=virtualbox"]
 
     machines("kill", "dev")
