@@ -221,7 +221,6 @@ PACKAGES["qemu-system-aarch64"] = {
 PACKAGES["qemu-img"] = {"": "qemu-img", "apt-get": "qemu-utils", "zypper": "qemu-tools",
                         "brew": "qemu"}
 PACKAGES["newuidmap"] = {"": "shadow-utils", "apt-get": "uidmap", "zypper": "shadow"}
-PACKAGES["VBoxManage"] = {"": "virtualbox", "brew": "--cask virtualbox"}
 PACKAGES["mmdebstrap"] = {"": "mmdebstrap", "apt-get": "mmdebstrap uidmap"}
 
 
@@ -277,17 +276,18 @@ def quote(word):
     return "'" + word.replace("'", "'\\''") + "'"
 
 
-def run(argv, stdin=None, seconds=60, on_line=None, cwd=None):
+def run(argv, stdin=None, seconds=60, on_line=None, cwd=None, environ=()):
     """Run a program to its end within `seconds`; give its Result.
 
-    `stdin` is text, `on_line` is called with each line of stdout as it comes.
+    `stdin` is text, `on_line` is called with each line of stdout as it comes, `environ` is added
+    to our own environment.
     Raises MachineError if the program is missing or does not end in time.
     """
     import tempfile
     out.debug("run: " + " ".join(quote(word) for word in argv))
     # stderr is a file: an ssh master that stays behind would keep a pipe open for ever.
     with tempfile.TemporaryFile() as errors:
-        process = _start(argv, stdin, errors, cwd)
+        process = _start(argv, stdin, errors, cwd, dict(os.environ, **dict(environ)))
         lines, trouble = [], []  # type: list, list
         _in_thread(_feed, process, stdin)
         reader = _in_thread(_read_lines, process.stdout, lines, on_line, trouble)
@@ -311,12 +311,12 @@ def run(argv, stdin=None, seconds=60, on_line=None, cwd=None):
     return Result(argv, code, "".join(lines), stderr)
 
 
-def _start(argv, stdin, errors, cwd):
+def _start(argv, stdin, errors, cwd, environ):
     import subprocess
     try:
         return subprocess.Popen(
             argv, stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=errors, cwd=cwd)
+            stdout=subprocess.PIPE, stderr=errors, cwd=cwd, env=environ)
     except FileNotFoundError:
         raise missing_program(argv[0])
     except OSError as error:
@@ -480,11 +480,24 @@ def open_url(url, headers=None, seconds=30):
         def redirect_request(self, req, fp, code, msg, headers, newurl):
             if req.full_url.startswith("https:") and not newurl.startswith("https:"):
                 raise MachineError("%s leads to %s, which is not protected." % (url, newurl))
-            return super().redirect_request(req, fp, code, msg, headers, newurl)
+            new = super().redirect_request(req, fp, code, msg, headers, newurl)
+            if new and new.host != req.host:  # which is not meant to see our token
+                new.headers.pop("Authorization", None)
+            return new
 
     headers = dict(headers or (), **{"User-Agent": "docker_machine.py/" + __version__})
     return urllib.request.build_opener(Redirects).open(
         urllib.request.Request(url, None, headers), timeout=seconds)
+
+
+def read_url(url, headers=None):
+    """The text at a URL, of 4 MB at most. Raises MachineError."""
+    import http.client
+    try:
+        with open_url(url, headers) as answer:
+            return answer.read(1 << 22).decode()
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise _cannot_fetch(url, error)
 
 
 def file_of_url(url):
@@ -3115,14 +3128,20 @@ VBOX_STATES = {  # of --machinereadable, and of list --long
     "aborted-saved": SAVED, "poweroff": STOPPED, "powered off": STOPPED, "aborted": STOPPED,
     "starting": STARTING, "restoring": STARTING, "stopping": STOPPING, "saving": STOPPING,
 }
-VBOX_BUSY = ("The object is not ready", "already locked for a session", "while it is locked",
-             "already has a lock request pending")
+VBOX_BUSY = ("The object is not ready", "is already locked ", "while it is locked",
+             "already has a lock request pending", "by another task")
 VBOX_BROKEN = "object functionality is limited"  # of a VM whose settings cannot be read
+# VBoxManage 7 translates what it prints, and in the locale C it prints no letter beyond ASCII.
+VBOX_LOCALE = {"LC_ALL": "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8", "LANGUAGE": ""}
 VBOX_GONE = ("VBOX_E_OBJECT_NOT_FOUND", "VBOX_E_FILE_ERROR", "Could not find file for the medium")
 HYPER_V = ("Hyper-V owns the processor's virtualization. To switch it off, as administrator: "
            "bcdedit /set hypervisorlaunchtype off; then reboot.")
-VBOX_MODULES = ("See that VirtualBox's kernel modules are loaded: sudo /sbin/vboxconfig (Debian "
-                "and Ubuntu: sudo apt-get install virtualbox-dkms)")
+VBOX_MODULES = (
+    "Repair the installation of VirtualBox, and reboot." if WINDOWS else
+    "Allow Oracle's kernel extension: System Settings > Privacy & Security."
+    if sys.platform == "darwin" else
+    "See that VirtualBox's kernel modules are loaded: sudo /sbin/vboxconfig (Debian and Ubuntu: "
+    "sudo apt-get install virtualbox-dkms)")
 VBOX_CURES = (  # words of a failed startvm -> what helps
     ("VERR_VMX_IN_VMX_ROOT_MODE", "Another hypervisor uses the processor. If it is KVM: sudo "
      "modprobe -r kvm_intel (since Linux 6.12 boot with kvm.enable_virt_at_load=0)"),
@@ -3151,9 +3170,10 @@ def vbox(*words, seconds=60, stdin=None, absent=None):
     import time
     program = find_vboxmanage()
     if not program:
-        raise missing_program("VBoxManage")
+        raise MachineError("VBoxManage was not found on this computer.", "Install VirtualBox: "
+                           "https://www.virtualbox.org/wiki/Downloads")
     for pause in (0.1, 0.2, 0.5, 1, 2, 3, 0):
-        result = run([program] + list(words), stdin, seconds)
+        result = run([program] + list(words), stdin, seconds, environ=VBOX_LOCALE)
         if result.ok or stdin is not None or not any(text in result.stderr for text in VBOX_BUSY):
             break
         time.sleep(pause)
@@ -3222,7 +3242,9 @@ class HostOnly:
         """What macOS has in place of interfaces; None elsewhere."""
         try:
             return vbox_records(vbox("list", "hostonlynets"), "Name")
-        except MachineError:
+        except MachineError as error:
+            if sys.platform == "darwin" and "hostonlynets" not in error.message:
+                raise
             return None
 
     @staticmethod
@@ -3232,15 +3254,16 @@ class HostOnly:
         return next((row for row in rows if row["networkname"] == network), None)
 
     @classmethod
-    def plan(cls, wanted):
-        """(CIDR, the interface or network that has it or None, whether it is a network); for the
-        default CIDR another one where that clashes. Changes nothing. Raises MachineError for one
-        that cannot be."""
+    def plan(cls, wanted, flexible=False):
+        """(CIDR, the interface or network that has it or None, whether it is a network). For the
+        default CIDR, or if `flexible`, another one where that cannot be. Changes nothing. Raises
+        MachineError."""
         import ipaddress
         nets = cls.networks()
         there = cls.interfaces() if nets is None else nets
-        choices = ["192.168.%d.1/24" % number for number in range(56, 64)]
-        choices = choices if wanted == VBOX_CIDR else [wanted]
+        choices = [wanted]
+        if flexible or wanted == VBOX_CIDR:
+            choices += ["192.168.%d.1/24" % number for number in range(56, 64)]
         owns = [ipaddress.IPv4Interface(choice) for choice in choices]
         for own in owns:
             for row in there:
@@ -3249,15 +3272,16 @@ class HostOnly:
         taken = host_networks({row["name"] for row in there})
         taken.update((row["name"], interface_of(row).network) for row in there
                      if interface_of(row))
+        trouble = None
         for own in owns:
-            clash = [name for name in sorted(taken) if taken[name].overlaps(own.network)]
-            if not clash:
+            try:
+                check_clash(own, taken)
                 if nets is None:
                     check_allowed(own)
                 return str(own), None, nets is not None
-        raise MachineError("The host-only network %s clashes with %s (%s) of this computer." % (
-            wanted, clash[0], taken[clash[0]]), "Choose another one, such as "
-            "--virtualbox-hostonly-cidr 192.168.62.1/24")
+            except MachineError as error:
+                trouble = trouble or error
+        raise trouble or AssertionError
 
     @classmethod
     def _has(cls, row, own, is_network):
@@ -3273,9 +3297,11 @@ class HostOnly:
     def use(self, driver):
         """See that the driver's network is there; the words that put a VM's second card on it."""
         self._note()
-        cidr, row, is_network = self.plan(driver["HostOnlyCIDR"])
+        # Docker Machine's default network is refused today; its machines get another one.
+        cidr, row, is_network = self.plan(driver["HostOnlyCIDR"], not driver["UUID"])
         if cidr != driver["HostOnlyCIDR"]:
-            driver.log("%s is taken on this computer; using %s." % (driver["HostOnlyCIDR"], cidr))
+            driver.log("%s cannot be used on this computer; using %s." % (
+                driver["HostOnlyCIDR"], cidr))
             driver["HostOnlyCIDR"] = cidr
         if is_network:
             return ["--nic2", "hostonlynet", "--host-only-net2",
@@ -3302,18 +3328,21 @@ class HostOnly:
     def _make_interface(self, driver, cidr):
         driver.log("Creating a new host-only adapter...")
         note = self._note()
-        note["before"] = before = [row["name"] for row in self.interfaces()]
+        note["before"] = [row["name"] for row in self.interfaces()]
         self._write(note)
-        vbox("hostonlyif", "create", seconds=120)
-        ours = self._note()["ours"]
-        row = [row for row in self.interfaces() if row["name"] in ours
-               and row["name"] not in before][0]
         try:
-            self._set_address(row["name"], cidr)
+            name = vbox("hostonlyif", "create", seconds=120).partition("'")[2].rpartition("'")[0]
+        except MachineError:
+            note["before"] = None
+            self._write(note)
+            raise
+        self._note([name])
+        try:
+            self._set_address(name, cidr)
         except MachineError:
             self.drop()
             raise
-        return row
+        return [row for row in self.interfaces() if row["name"] == name][0]
 
     def _set_address(self, name, cidr):
         import ipaddress
@@ -3326,6 +3355,7 @@ class HostOnly:
         own, row = ipaddress.ip_interface(cidr), self.server(network)
         if server_fits(row, own):
             return
+        out.say("Setting up the DHCP server of %s..." % network)
         count = own.network.num_addresses
         lower = count * 101 // 256  # as VirtualBox itself divides: .100, .101 to .254
         if int(own.ip) - int(own.network[0]) >= lower - 1:
@@ -3363,14 +3393,15 @@ class HostOnly:
                 elif left:
                     vbox("dhcpserver", "remove", "--netname", network)
 
-    def _note(self):
-        """{"ours": {what we made: the DHCP server before}}. What was under way when it was killed
-        is known by what was there "before"."""
+    def _note(self, made=()):
+        """{"ours": {what we made: the DHCP server before}}, with what was `made` just now. What was
+        under way when it was killed is new since "before", and was not set up."""
         said = vbox("getextradata", "global", VBOX_NOTE).partition("Value: ")[2].strip()
         note = dict({"ours": {}, "before": None}, **parse_json(said or "{}"))
         if note["before"] is not None:
             for row in self.interfaces():
-                if row["name"] not in note["before"]:
+                if row["name"] in made or not made and (
+                        row["name"] not in note["before"] and row["status"] != "Up"):
                     note["ours"].setdefault(row["name"], self.server(row["vboxnetworkname"]))
             note["before"] = None
             self._write(note)
@@ -3424,6 +3455,15 @@ def host_networks(besides):
     return {name: network for name, network in found.items() if name not in besides}
 
 
+def check_clash(own, taken):
+    for name in sorted(taken):
+        if taken[name].overlaps(own.network):
+            raise MachineError(
+                "The host-only network %s clashes with %s (%s) of this computer." % (
+                    own, name, taken[name]),
+                "Choose another one, such as --virtualbox-hostonly-cidr 192.168.62.1/24")
+
+
 def check_allowed(own):
     """Refuse a host-only interface that VirtualBox would refuse (its manual, Host-Only Networking).
     Raises MachineError."""
@@ -3445,8 +3485,9 @@ def check_allowed(own):
         raise MachineError(
             "VirtualBox does not allow the host-only network %s, only: %s." % (
                 own.network, ", ".join(allowed) or "none"),
-            "Choose another --virtualbox-hostonly-cidr, or allow it: echo '* %s%s' | sudo tee -a %s"
-            % (own.network, "" if there else " " + VBOX_ALLOWED, NETWORKS_CONF))
+            "Choose another --virtualbox-hostonly-cidr, or allow it: sudo mkdir -p /etc/vbox; echo "
+            "'* %s%s' | sudo tee -a %s" % (
+                own.network, "" if there else " " + VBOX_ALLOWED, NETWORKS_CONF))
 
 
 class GuestImage:
@@ -3499,13 +3540,12 @@ def release_iso(url):
     if parts[-4:-3] != ["repos"]:
         return project + "/latest/download/boot2docker.iso"
     token = os.environ.get("MACHINE_GITHUB_API_TOKEN")
-    out.secrets.update([token] if token else [])
+    said = read_url("%s://%s/%s/latest" % (url.partition("://")[0], host, "/".join(parts)),
+                    {"Authorization": "token " + token} if token else {})
     try:
-        with open_url("%s://%s/%s/latest" % (url.partition("://")[0], host, "/".join(parts)), {
-                "Authorization": "token " + token} if token else {}) as answer:
-            tag = parse_json(answer.read(1 << 22).decode())["tag_name"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _cannot_fetch(url, error)
+        tag = parse_json(said)["tag_name"]
+    except (ValueError, KeyError, TypeError):
+        raise MachineError("%s tells of no release." % url)
     return "%s/download/%s/boot2docker.iso" % (project, tag)
 
 
@@ -3606,6 +3646,13 @@ class VirtualBoxDriver(Driver):
               ("UUID", ""))  # type: tuple
     _image = None  # type: object
 
+    def __init__(self, config, folder):
+        super().__init__(config, folder)
+        for key, default in [(flag.field, flag.default) for flag in self.flags if flag.field] + [
+                *self.fields]:
+            if config.get(key) is None:  # written by an old Docker Machine
+                config[key] = default
+
     @classmethod
     def checks(cls):
         if not find_vboxmanage():
@@ -3633,6 +3680,8 @@ class VirtualBoxDriver(Driver):
         if options["virtualbox-dns-proxy"] and options["virtualbox-no-dns-proxy"]:
             raise UsageError("--virtualbox-dns-proxy and --virtualbox-no-dns-proxy contradict.")
         self["DNSProxy"] = not options["virtualbox-no-dns-proxy"]
+        if self["Boot2DockerURL"] and "://" not in self["Boot2DockerURL"]:
+            self["Boot2DockerURL"] = file_of_url(self["Boot2DockerURL"])
         self._check_cidr()
         self._check_share()
         import uuid
@@ -3663,8 +3712,10 @@ class VirtualBoxDriver(Driver):
         be had must leave nothing behind."""
         need("ssh-keygen")
         version = vbox_version()
-        if version < (6, 1):
-            raise MachineError("VirtualBox %d.%d.%d is too old; 6.1 is the least." % version,
+        least = (7, 1) if host_arch() == "aarch64" else (6, 1)
+        if version < least:
+            raise MachineError("VirtualBox %d.%d.%d is too old; %d.%d is the least." % (
+                version + least),
                                "Get a newer one: https://www.virtualbox.org/wiki/Downloads")
         if not self["NoVTXCheck"]:
             self._check_virtualization()
@@ -3677,14 +3728,17 @@ class VirtualBoxDriver(Driver):
         need_space(self.folder, 1000 if self.image().kind == "iso" else 3000)
 
     def _check_virtualization(self):
-        if "HW virtualization: no" not in vbox("list", "hostinfo"):
+        if "Processor supports HW virtualization: no" not in vbox("list", "hostinfo"):
             return
-        why = "see that it is enabled in the firmware (BIOS)"
-        if WINDOWS and "True" in run(["powershell", "-NoProfile", "-Command", "(Get-CimInstance "
-                                      "Win32_ComputerSystem).HypervisorPresent"]).stdout:
-            why = ("Hyper-V owns it: as administrator, bcdedit /set hypervisorlaunchtype off, and "
-                   "reboot")
-        out.warn("VirtualBox finds no hardware virtualization on this computer: %s." % why)
+        why = "See that it is enabled in the firmware (BIOS)."
+        try:
+            if WINDOWS and "True" in run([
+                    "powershell", "-NoProfile", "-Command",
+                    "(Get-CimInstance Win32_ComputerSystem).HypervisorPresent"]).stdout:
+                why = HYPER_V
+        except MachineError as error:
+            out.debug(error.message)
+        out.warn("VirtualBox finds no hardware virtualization on this computer. " + why)
 
     def _disk_to_import(self):
         """The disk of the VM that is imported. Raises MachineError."""
@@ -3700,7 +3754,10 @@ class VirtualBoxDriver(Driver):
 
     def image(self):
         if self._image is None:
-            self._image = GuestImage(self, self["Boot2DockerURL"])
+            self._image = GuestImage(self, self["Boot2DockerURL"] or (
+                BOOT2DOCKER if self["Boot2DockerImportVM"] else ""))
+            if self["Boot2DockerImportVM"] and self._image.kind != "iso":
+                raise MachineError("--virtualbox-import-boot2docker-vm needs an ISO to boot from.")
         return self._image
 
     # --- the machine
@@ -3751,7 +3808,8 @@ class VirtualBoxDriver(Driver):
         self.log("Creating disk image...")
         disk = self.path("disk.vmdk")
         if self["Boot2DockerImportVM"]:
-            vbox("clonemedium", "disk", self._disk_to_import(), disk, seconds=1800)
+            vbox("clonemedium", "disk", self._disk_to_import(), disk, "--format", "VMDK",
+                 seconds=1800)
             self._import_key()
         else:
             vbox("convertfromraw", "stdin", disk, str(self["DiskSize"] << 20), "--format", "VMDK",
@@ -3825,6 +3883,10 @@ class VirtualBoxDriver(Driver):
             return
         if state == RUNNING:
             return
+        if state == SAVED and port_trouble(self["SSHPort"]):
+            raise MachineError("Port %d, which is SSH's of this saved machine, is taken by another "
+                               "program." % self["SSHPort"], "End that, or throw the saved state "
+                               "away: docker-machine kill " + self["MachineName"])
         if state == STOPPED:
             self._settle_port()
             self._join_network()
@@ -3874,8 +3936,9 @@ class VirtualBoxDriver(Driver):
         info = self.info()
         try:
             lease = vbox("dhcpserver", "findlease", "--interface",
-                         info.get("hostonlyadapter2", ""), "--mac-address", info["macaddress2"])
-            for address in self._within(lease if "expired" not in lease else ""):
+                         info.get("hostonlyadapter2", ""), "--mac-address",
+                         info.get("macaddress2", ""))
+            for address in self._within(lease if "acked" in lease else ""):
                 dial(address, 22, 1).close()
                 return address
         except MachineError:
@@ -3951,9 +4014,9 @@ class VirtualBoxDriver(Driver):
             self.log("Its ISO is the newest one.")
             return True
         self.log("Upgrading the ISO...")
-        self.stop()
         import shutil
         shutil.copyfile(image.file, iso + ".new")
+        self.stop()
         os.replace(iso + ".new", iso)
         self.start()
         return True
@@ -3961,6 +4024,7 @@ class VirtualBoxDriver(Driver):
     def remove(self):
         if not find_vboxmanage() and not os.path.isdir(self.path(self["MachineName"])):
             return  # it was never made
+        import shutil
         state = self.info().get("VMState")
         if state == "inaccessible":  # VirtualBox would fail after it, since it finds no files
             vbox("unregistervm", self.id(), absent="")
@@ -3972,8 +4036,13 @@ class VirtualBoxDriver(Driver):
             if os.path.exists(self.path(name)):
                 vbox("closemedium", kind, self.path(name), absent="")
                 os.unlink(self.path(name))
-        with HostOnly() as networks:
-            networks.drop()
+        # What a killed createvm leaves would be in its way.
+        shutil.rmtree(self.path(self["MachineName"]), ignore_errors=True)
+        try:
+            with HostOnly() as networks:
+                networks.drop()
+        except MachineError as error:  # the next removal tries again
+            out.warn(error.message)
 
     def _is_off(self):
         try:
@@ -3995,14 +4064,15 @@ class VirtualBoxDriver(Driver):
 
     def _is_ours(self, settings):
         """Whether a VM whose settings lie there is not just one of the same name."""
-        folder = os.path.realpath(self.folder) + os.sep
-        return self.get("UUID") or os.path.realpath(settings).startswith(folder)
+        folder, lies = (os.path.normcase(os.path.realpath(path))
+                        for path in (self.folder, settings))
+        return self["UUID"] or lies.startswith(folder + os.sep)
 
     def get_state(self):
         return self._known(self.info().get("VMState"))
 
     def glance(self):
-        state, settings = vm_states().get(self.id(), (None, ""))
+        state, settings = vm_states(self.patience).get(self.id(), (None, ""))
         return self._known(state if self._is_ours(settings) else None)
 
     def _known(self, state):
@@ -4041,16 +4111,21 @@ def vm_info(name):
 GLANCE = {}  # type: dict
 
 
-def vm_states(seconds=2):
+def vm_states(patience):
     """{UUID or name: (state, settings file)} of all VMs; one answer for all threads that ask within
-    a moment, as `ls` does."""
+    two seconds, as `ls` does. Raises MachineError after `patience` seconds."""
     import threading
     import time
     with GLANCE.setdefault("lock", threading.Lock()):
         if GLANCE.get("until", 0) < time.monotonic():
-            GLANCE["states"] = parse_states(vbox("list", "--long", "vms"))
-            GLANCE["until"] = time.monotonic() + seconds
-        return GLANCE["states"]
+            try:
+                GLANCE["states"] = parse_states(vbox("list", "--long", "vms", seconds=patience))
+            except MachineError as error:
+                GLANCE["states"] = error
+            GLANCE["until"] = time.monotonic() + 2
+    if isinstance(GLANCE["states"], MachineError):
+        raise GLANCE["states"]
+    return GLANCE["states"]
 
 
 def parse_states(text):
@@ -5554,8 +5629,8 @@ GLOBAL_FLAGS = (
     Flag("tls-ca-key", "", "Private key to generate certificates", "MACHINE_TLS_CA_KEY"),
     Flag("tls-client-cert", "", "Client cert to use for TLS", "MACHINE_TLS_CLIENT_CERT"),
     Flag("tls-client-key", "", "Private key used in client TLS auth", "MACHINE_TLS_CLIENT_KEY"),
-    Flag("github-api-token", "", "Accepted for compatibility; not used",
-         "MACHINE_GITHUB_API_TOKEN", secret=True),
+    Flag("github-api-token", "", "Token for GitHub's API, which is asked only if the URL of an ISO "
+         "names it", "MACHINE_GITHUB_API_TOKEN", secret=True),
     Flag("native-ssh", False, "Accepted for compatibility; the system's ssh is always used",
          "MACHINE_NATIVE_SSH"),
     Flag("bugsnag-api-token", "", 'Bugsnag key to send crash reports with; none are sent without, '
@@ -6894,6 +6969,8 @@ def dispatch(argv):
     options, words = parse_flags(GLOBAL_FLAGS, argv[1:], interleaved=False)
     out.debugging, out.progress_to_stderr = wants_debug(options["debug"]), False
     hide_secrets(GLOBAL_FLAGS, options)
+    if options["github-api-token"]:
+        os.environ["MACHINE_GITHUB_API_TOKEN"] = options["github-api-token"]  # for drivers
     context = Context(argv, options)
     if options["version"]:
         out.answer(version_line(context.program))

@@ -1,21 +1,29 @@
 """The VirtualBox driver against the stand-in for VBoxManage: what it asks VirtualBox for, and what it leaves there."""
 
+import contextlib
 import http.server
+import io
 import json
 import os
 import shutil
+import signal
+import socket
 import struct
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from pathlib import Path
 
 import pytest
+from conftest import ROOT, listening
 from vbox import service
+from vbox.failures import FAILURES
 
 import docker_machine as core
 
+HAS_ROUTES = hasattr(core, "ROUTES")
 ROW = "HostInterfaceNetworking-"
 FLAGS = {  # flag: (environment variable, default, stored field), as Docker Machine has them but for the CIDR
     "memory": ("VIRTUALBOX_MEMORY_SIZE", 1024, "Memory"), "cpu-count": ("VIRTUALBOX_CPU_COUNT", 1, "CPU"),
@@ -40,7 +48,7 @@ STORED = dict({field: default for _, default, field in FLAGS.values() if field},
 
 # --- images
 
-def an_iso(label="Boot2Docker-v19.03.12", size=40960):
+def an_iso(label="Boot2Docker-v19.03.12", size=65536):
     """Bytes that look like an ISO with that label."""
     data = bytearray(size)
     data[32768:32774] = b"\1CD001"
@@ -67,6 +75,7 @@ def service_port():
         return
     process = subprocess.Popen([sys.executable, "-IS", service.__file__], stdin=subprocess.PIPE,
                                stdout=subprocess.PIPE)
+    assert process.stdin and process.stdout
     yield int(process.stdout.readline())
     process.stdin.close()
     process.wait(10)
@@ -101,7 +110,6 @@ class Here:
     def create(self, name="web", **flags):
         """A machine whose VM runs and that was never provisioned."""
         machine = self.machine(name, **flags)
-        machine.driver.pre_create_check()
         self.store.add(machine)
         machine.driver.create()
         return self.finish(machine)
@@ -179,15 +187,18 @@ def iso_words(here):
 
 @pytest.fixture
 def fast_clock(monkeypatch):
-    """Every second of a deadline passes a hundred times as fast."""
+    """fast_clock(times): from now on deadlines pass so many times as fast."""
     start, real = time.monotonic(), time.monotonic
-    monkeypatch.setattr(time, "monotonic", lambda: start + 100 * (real() - start))
+
+    def run(times=100):
+        monkeypatch.setattr(time, "monotonic", lambda: start + times * (real() - start))
+    return run
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
     """Serves the files of a Web, which may be keyed by whole URLs: then it is a proxy."""
 
-    web = None  # type: Web
+    web: "Web"
 
     def do_GET(self):
         self.web.asked.append((self.path, self.headers.get("Authorization")))
@@ -248,7 +259,7 @@ def test_a_flag_and_its_environment_variable_end_up_in_the_field(here, tmp_path,
     variable, default, field = FLAGS[name]
     given = {"ui-type": "gui", "nat-nictype": "virtio", "hostonly-nictype": "Am79C973",
              "hostonly-nicpromisc": "allow-vms", "hostonly-cidr": "10.3.0.1/16", "share-folder": "%s:x" % tmp_path,
-             "cpu-count": -1}.get(name, {int: 2345, bool: True, str: "example"}[type(default)])
+             "cpu-count": -1, "boot2docker-url": "https://example.org/b2d.iso"}.get(name, {int: 2345, bool: True, str: "example"}[type(default)])
     flags = core.create_flags(core.load_driver("virtualbox"))
     for words, environ in ((["--virtualbox-%s=%s" % (name, given)], {}), ([], {variable: str(given)})):
         machine = here.store.new("web", core.load_driver("virtualbox"))
@@ -302,8 +313,10 @@ def test_minus_one_cpu_means_all_of_this_computer(here, monkeypatch):
 # --- bad input
 
 @pytest.fixture
-def refused(here, call):
+def refused(here, call, monkeypatch):
     """refused(*flags): `create` with them fails and leaves nothing; gives how it ended."""
+    monkeypatch.setattr(core.VirtualBoxDriver, "boot_seconds", 0.1)  # for one that is not refused
+
     def run(*words, **env):
         before = here.lists()
         ended = call("create", "-d", "virtualbox", *(words + ("web",)), **env)
@@ -348,7 +361,7 @@ def test_dns_proxy_and_no_dns_proxy_contradict(refused):
     (None, "There is no file %s.", "--virtualbox-boot2docker-url file:///PATH"),
     (b"", "%s is no ISO, and no disk image in the format qcow2 or raw.", "Check the address of the image."),
     (b"<html>Not here</html>" * 5000, "%s is no ISO, and no disk image", "Check the address of the image."),
-    (an_iso(size=40960)[:38000], "%s is truncated: 38000 of 40960 bytes.", "Fetch it again."),
+    (an_iso()[:38000], "%s is truncated: 38000 of 65536 bytes.", "Fetch it again."),
     (a_qcow2(backing=4096), "%s is an image that refers to another file.", "qemu-img convert -O qcow2 IMAGE NEW"),
     (a_qcow2(30000), "--virtualbox-disk-size 20000 is less than the image's own size.", "Give at least 30000."),
 ], ids=["missing", "empty", "html", "truncated", "backing-file", "larger-than-the-disk"])
@@ -358,7 +371,7 @@ def test_a_bad_image_is_refused_before_anything_is_made(here, refused, content, 
         image.write_bytes(content)
     ended = refused("--virtualbox-boot2docker-url=file://%s" % image)
     assert ended.code == 3
-    assert (words % image if "%s" in words else words) in json.loads('"%s"' % ended.err.split('"')[1]) or words in ended.err
+    assert words.replace("%s", str(image)) in ended.err
     assert hint in ended.err
 
 
@@ -369,10 +382,10 @@ def test_an_image_that_is_none_leaves_nothing_in_the_cache(refused, here, web_se
     assert list((here.folder / "store" / "cache").rglob("*.iso")) == []
 
 
-def test_without_vboxmanage_its_package_is_named(refused, here, bin_folder, iso_words):
+def test_without_vboxmanage_it_is_said_where_it_is_had(refused, here, bin_folder, iso_words):
     ended = refused(*iso_words, PATH=bin_folder("openssl", "ssh", "ssh-keygen", apt_get="exit 9"))
-    assert ended.code == 3 and 'The program \\"VBoxManage\\" was not found on this computer.' in ended.err
-    assert "Install it: sudo apt-get install virtualbox" in ended.err
+    assert ended.code == 3 and "VBoxManage was not found on this computer." in ended.err
+    assert "Install VirtualBox: https://www.virtualbox.org/wiki/Downloads" in ended.err
 
 
 @pytest.mark.parametrize("switches, words, hint", [
@@ -489,6 +502,7 @@ def test_stop_presses_the_power_button(here, web, call):
 
 def test_stop_presses_again_while_the_guest_does_not_hear(here, web, call, fast_clock):
     here.box.fail("controlvm * acpipowerbutton", "", rc=0, times=2)
+    fast_clock()
     assert call("stop", "web").code == 0
     assert len(here.box.calls("controlvm * acpipowerbutton")) >= 3
     assert here.box.vms() == {"web": "poweroff"}
@@ -496,11 +510,12 @@ def test_stop_presses_again_while_the_guest_does_not_hear(here, web, call, fast_
 
 def test_a_guest_that_never_goes_off_is_told_with_the_way_out(here, web, call, fast_clock):
     here.box.set(shutdown={})
+    fast_clock(300)
     ended = call("stop", "web")
     assert ended.code == 1 and "web did not shut down within 180 s." in ended.err
     assert "docker-machine kill web" in ended.err
     assert here.box.vms() == {"web": "running"}
-    assert len(here.box.calls("controlvm * acpipowerbutton")) > 5
+    assert len(here.box.calls("controlvm * acpipowerbutton")) > 2
 
 
 def test_a_guest_that_goes_off_between_question_and_press_is_stopped(here, web, call):
@@ -591,9 +606,10 @@ def test_rm_takes_a_machine_in_any_state(here, web, call, state):
     assert here.lists() == NOTHING
 
 
+SERVER = {"network": ROW + "vboxnet0", "ip": "192.168.56.100", "lower": "192.168.56.101", "upper": "192.168.56.254",
+          "netmask": "255.255.255.0", "enabled": True}  # which VirtualBox has from the beginning
 NOTHING = {"vms": [], "media": [], "hostonlyifs": [], "hostonlynets": [], "extradata": {}, "store": [],
-           "dhcpservers": [{"network": ROW + "vboxnet0", "ip": "192.168.56.100", "lower": "192.168.56.101",
-                            "upper": "192.168.56.254", "netmask": "255.255.255.0", "enabled": True}]}
+           "dhcpservers": [SERVER]}
 
 
 def test_an_inaccessible_vm_is_an_error_and_can_be_removed(here, web, call):
@@ -627,6 +643,7 @@ def test_a_vm_that_was_deleted_by_hand_is_told_and_forgotten(here, web, call):
 
 def test_a_vm_whose_guest_will_not_go_off_stays_with_its_entry(here, web, call, fast_clock):
     here.box.fail("controlvm * poweroff", "no-service")
+    fast_clock(300)
     ended = call("rm", "-y", "web")
     assert ended.code == 1 and "The VM does not go off." in ended.err and "docker-machine rm -f web" in ended.err
     assert here.store.names() == ["web"] and here.box.vms() == {"web": "running"}
@@ -649,3 +666,906 @@ def test_after_rm_virtualbox_holds_what_it_held_before(here, call, image):
     assert call("rm", "-y", "web").code == 0
     assert here.lists() == before == NOTHING
     assert here.iso.read_bytes() == image
+
+
+# --- host-only networks
+
+INTERFACE = {"name": "vboxnet0", "ip": "192.168.56.1", "netmask": "255.255.255.0", "up": True,
+             "guid": "f00001ee-dae8-4abf-8000-0a0027000000", "mac": "0a:00:27:00:00:00"}
+
+
+def use(here, **flags):
+    """The words of modifyvm for the network of a machine with these flags."""
+    machine = here.machine(**flags)
+    with core.HostOnly() as networks:
+        return networks.use(machine.driver), machine.driver["HostOnlyCIDR"]
+
+
+def network(here):
+    """({interface: address, with * where it is up}, {network: its DHCP servers})"""
+    state, servers = here.box.state(), {}  # type: dict, dict
+    for server in state["dhcpservers"]:
+        servers.setdefault(server["network"].replace(ROW, ""), []).append(server)
+    return {row["name"]: row["ip"] + "*" * row["up"] for row in state["hostonlyifs"]}, servers
+
+
+def test_an_interface_that_fits_is_used_as_it_is_and_never_removed(here, call):
+    here.box.set(hostonlyifs=[INTERFACE])
+    before = here.lists()
+    here.create()
+    assert here.vm()["nics"]["2"]["adapter"] == "vboxnet0"
+    for changing in ("hostonlyif", "dhcpserver", "setextradata global"):
+        assert here.box.calls(changing) == []
+    assert call("rm", "-y", "web").code == 0
+    assert here.lists() == before
+
+
+@pytest.mark.parametrize("interface, server", [
+    ({"ip": "0.0.0.0", "netmask": "0.0.0.0", "up": False}, {}), ({"up": False}, {}), ({}, None),
+    ({}, {"enabled": False}), ({}, {"ip": "192.168.99.6", "lower": "192.168.99.100", "upper": "192.168.99.254"}),
+    ({}, {"lower": "192.168.56.1"}), ({"up": False}, None),
+], ids=["no-address", "down", "no-server", "server-off", "server-of-another-network", "server-gives-our-address",
+        "down-without-server"])
+def test_an_interface_that_is_half_there_is_repaired(here, interface, server):
+    servers = [] if server is None else [dict(SERVER, **server)]
+    here.box.set(hostonlyifs=[dict(INTERFACE, **interface)], dhcpservers=servers)
+    words, cidr = use(here)
+    assert (words[-1], cidr) == ("vboxnet0", "192.168.56.1/24")
+    interfaces, servers = network(here)
+    assert interfaces == {"vboxnet0": "192.168.56.1*"} and here.box.calls("hostonlyif create") == []
+    (server,) = servers["vboxnet0"]
+    assert server["enabled"] and server["netmask"] == "255.255.255.0"
+    assert all(server[key].startswith("192.168.56.") for key in ("ip", "lower", "upper"))
+    assert server["lower"] != "192.168.56.1" != server["ip"]
+
+
+@pytest.mark.parametrize("cidr, server, lower, upper", [
+    ("192.168.57.1/24", "192.168.57.100", "192.168.57.101", "192.168.57.254"),
+    ("192.168.57.254/24", "192.168.57.1", "192.168.57.2", "192.168.57.253"),
+    ("192.168.57.150/24", "192.168.57.1", "192.168.57.2", "192.168.57.149"),
+    ("192.168.56.1/21", "192.168.59.39", "192.168.59.40", "192.168.63.254"),
+    ("192.168.57.17/28", "192.168.57.21", "192.168.57.22", "192.168.57.30"),
+])
+def test_the_dhcp_server_gives_neither_our_address_nor_its_own(here, cidr, server, lower, upper):
+    here.box.set(dhcpservers=[])
+    assert use(here, hostonly_cidr=cidr)[1] == cidr
+    (found,) = network(here)[1]["vboxnet0"]
+    assert (found["ip"], found["lower"], found["upper"]) == (server, lower, upper)
+
+
+@pytest.mark.parametrize("changes", [{"enabled": False}, {"lower": "192.168.56.120", "upper": "192.168.56.130"}])
+def test_the_dhcp_server_that_virtualbox_had_comes_back(here, call, changes):
+    here.box.set(dhcpservers=[dict(SERVER, **changes)])
+    before = here.lists()
+    here.create(hostonly_cidr="192.168.62.1/24")
+    assert network(here)[1]["vboxnet0"][0]["lower"] == "192.168.62.101"
+    assert call("rm", "-y", "web").code == 0
+    assert here.lists() == before
+
+
+def taken(here, *networks):
+    """Let networks of the host have these addresses, as eth0, eth1, ..."""
+    here.box.rule("list bridgedifs", rc=0, out="".join(
+        "Name:            eth%d\nIPAddress:       %s\nNetworkMask:     %s\nStatus:          Up\n\n"
+        % ((index,) + words) for index, words in enumerate(networks)))
+
+
+def test_the_default_network_gives_way_to_one_of_this_computer(here, capsys):
+    taken(here, ("192.168.56.30", "255.255.255.0"), ("192.168.57.7", "255.255.255.128"))
+    words, cidr = use(here)
+    assert cidr == "192.168.58.1/24" and network(here)[0] == {"vboxnet0": "192.168.58.1*"}
+    assert "192.168.56.1/24 cannot be used on this computer; using 192.168.58.1/24." in capsys.readouterr().out
+
+
+def test_the_network_that_was_chosen_instead_is_stored_and_found_again(here):
+    taken(here, ("192.168.56.30", "255.255.255.0"))
+    here.create()
+    here.create("db")
+    assert {here.load(name).driver["HostOnlyCIDR"] for name in ("web", "db")} == {"192.168.57.1/24"}
+    assert network(here)[0] == {"vboxnet0": "192.168.57.1*"}
+
+
+def test_a_network_of_ones_own_choice_does_not_give_way(here, refused, iso_words):
+    taken(here, ("192.168.60.30", "255.255.252.0"))
+    ended = refused("--virtualbox-hostonly-cidr=192.168.61.1/24", *iso_words)
+    assert ended.code == 3 and "The host-only network 192.168.61.1/24 clashes with eth0 (192.168.60.0/22)" in ended.err
+    assert "Choose another one, such as --virtualbox-hostonly-cidr" in ended.err
+
+
+def test_where_all_default_networks_are_taken_one_is_named(refused, here, iso_words):
+    taken(here, ("192.168.40.1", "255.255.192.0"), ("192.168.3.2", "255.255.0.0"))
+    ended = refused(*iso_words)
+    assert ended.code == 3 and "clashes with eth" in ended.err
+
+
+def test_another_host_only_interface_is_not_overlapped(here, refused, iso_words):
+    here.box.set(hostonlyifs=[dict(INTERFACE, name="vboxnet5", ip="192.168.56.7", netmask="255.255.254.0")])
+    ended = refused("--virtualbox-hostonly-cidr=192.168.57.1/24", *iso_words)
+    assert ended.code == 3 and "192.168.57.1/24 clashes with vboxnet5 (192.168.56.0/23)" in ended.err
+    assert use(here)[1] == "192.168.58.1/24"
+    assert network(here)[0] == {"vboxnet5": "192.168.56.7*", "vboxnet0": "192.168.58.1*"}
+
+
+def test_a_route_that_is_no_bridge_counts_too(here, refused, iso_words):
+    """As of a VPN."""
+    Path(core.ROUTES).write_text(
+        "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
+        "eth0\t00000000\t0102000A\t0003\t0\t0\t0\t00000000\t0\t0\t0\n"
+        "tun0\t003AA8C0\t00000000\t0001\t0\t0\t0\t00FEFFFF\t0\t0\t0\n")
+    ended = refused("--virtualbox-hostonly-cidr=192.168.58.1/24", *iso_words)
+    assert ended.code == 3 and "clashes with tun0 (192.168.58.0/23)" in ended.err
+
+
+def test_the_network_goes_with_the_last_machine_on_it(here, call):
+    here.create()
+    here.create("db")
+    assert network(here)[0] == {"vboxnet0": "192.168.56.1*"}
+    assert call("rm", "-y", "web").code == 0
+    assert network(here)[0] == {"vboxnet0": "192.168.56.1*"}
+    assert call("rm", "-y", "db").code == 0
+    assert here.lists() == NOTHING
+
+
+def test_the_network_stays_while_somebody_elses_vm_is_on_it(here, web, call):
+    core.vbox("createvm", "--name", "mine", "--register")
+    core.vbox("modifyvm", "mine", "--nic1", "hostonly", "--hostonlyadapter1", "vboxnet0")
+    assert call("rm", "-y", "web").code == 0
+    assert network(here)[0] == {"vboxnet0": "192.168.56.1*"}
+
+
+def test_an_interface_that_somebody_made_meanwhile_is_not_ours(here, call):
+    here.box.set(hostonlyifs=[dict(INTERFACE, name="vboxnet0", ip="192.168.70.1")])
+    here.create()
+    core.vbox("hostonlyif", "create")
+    assert call("rm", "-y", "web").code == 0
+    assert sorted(network(here)[0]) == ["vboxnet0", "vboxnet2"]
+
+
+def test_an_interface_whose_name_begins_with_that_of_ours_keeps_nothing(here, call):
+    """The list of VMs is searched for 'vboxnet1', not for vboxnet1."""
+    rows = [dict(INTERFACE, name=name, ip="192.168.%d.1" % ip) for name, ip in (("vboxnet0", 70), ("vboxnet10", 71))]
+    here.box.set(hostonlyifs=rows)
+    core.vbox("createvm", "--name", "mine", "--register")
+    core.vbox("modifyvm", "mine", "--nic1", "hostonly", "--hostonlyadapter1", "vboxnet10")
+    here.create()
+    assert here.vm()["nics"]["2"]["adapter"] == "vboxnet1"
+    assert call("rm", "-y", "web").code == 0
+    assert sorted(network(here)[0]) == ["vboxnet0", "vboxnet10"]
+
+
+def test_no_dhcp_touches_no_server(here, call):
+    server = dict(SERVER, enabled=False, ip="192.168.99.6")
+    here.box.set(dhcpservers=[server], guest={"address": "192.168.56.77"})
+    here.create(hostonly_no_dhcp="true")
+    assert here.load().driver["IPAddress"] == "192.168.56.77"
+    assert here.box.state()["dhcpservers"] == [server]
+    assert [words for words in here.box.calls("dhcpserver") if words[1] != "findlease"] == []
+    assert call("rm", "-y", "web").code == 0
+    assert here.box.state()["dhcpservers"] == [server]
+
+
+def test_an_interface_that_cannot_get_its_address_is_taken_back(here):
+    here.box.fail("hostonlyif ipconfig", "VBoxManage: error: Code E_ACCESSDENIED (0x80070005) - Access denied "
+                  '(extended info not available)\nVBoxManage: error: Context: "EnableStaticIPConfig()" at line 242\n')
+    before = here.lists()
+    with pytest.raises(core.MachineError) as failure:
+        use(here)
+    assert "VBoxManage hostonlyif failed: Code E_ACCESSDENIED (0x80070005) - Access denied" in failure.value.message
+    assert here.lists() == before
+
+
+def test_macos_has_networks_instead_of_interfaces(here, call):
+    here.box.set(platform="darwin")
+    before = here.lists()
+    here.create()
+    here.create("db")
+    (made,) = here.box.state()["hostonlynets"]
+    assert (made["lower"], made["netmask"], made["enabled"]) == ("192.168.56.1", "255.255.255.0", True)
+    assert {here.vm(name)["nics"]["2"]["adapter"] for name in ("web", "db")} == {made["name"]}
+    assert here.box.calls("hostonlyif") == []
+    assert call("rm", "-y", "web").code == 0
+    assert here.box.state()["hostonlynets"] == [made]
+    assert call("rm", "-y", "db").code == 0
+    assert here.lists() == before
+
+
+def test_a_network_of_macos_that_somebody_made_is_used_and_stays(here, call):
+    here.box.set(platform="darwin", hostonlynets=[{
+        "name": "HostNetwork", "guid": "1-2", "enabled": True, "netmask": "255.255.255.0", "lower": "192.168.56.1",
+        "upper": "192.168.56.199"}])
+    before = here.lists()
+    here.create()
+    assert here.vm()["nics"]["2"]["adapter"] == "HostNetwork"
+    assert call("rm", "-y", "web").code == 0
+    assert here.lists() == before
+
+
+def test_macos_before_virtualbox_7_has_interfaces(here, call):
+    here.box.set(platform="darwin", version="6.1.50r161033")
+    here.create()
+    assert network(here)[0] == {"vboxnet0": "192.168.56.1*"}
+    assert call("rm", "-y", "web").code == 0
+    assert here.lists() == NOTHING
+
+
+def test_names_of_windows_interfaces_have_spaces_and_numbers(here, call):
+    first = "VirtualBox Host-Only Ethernet Adapter"
+    here.box.set(platform="windows", hostonlyifs=[dict(INTERFACE, name=first, ip="10.1.2.3")], dhcpservers=[])
+    before = here.lists()
+    here.create()
+    assert here.vm()["nics"]["2"]["adapter"] == first + " #2"
+    assert [row["network"] for row in here.box.state()["dhcpservers"]] == [ROW + first + " #2"]
+    assert call("rm", "-y", "web").code == 0
+    assert here.lists() == before
+
+
+@pytest.mark.parametrize("version", ["6.1.50r161033", "7.0.20r163906"])
+def test_the_life_is_the_same_with_older_releases(here, call, version):
+    here.box.set(version=version)
+    here.create()
+    assert call("stop", "web").code == 0
+    here.load().driver.start()
+    assert call("status", "web").out == "Running\n"
+    assert call("rm", "-y", "web").code == 0
+    assert here.lists() == NOTHING
+
+
+def test_four_creates_at_once_share_one_interface_and_one_server(here):
+    here.box.set(dhcpservers=[])
+    here.box.delay("hostonlyif create", 0.1)
+    here.box.delay("dhcpserver add", 0.1)
+    machines = [here.machine(name, no_share="true") for name in ("a", "b", "c", "d")]
+    for machine in machines:
+        here.store.add(machine)
+    threads = [threading.Thread(target=machine.driver.create) for machine in machines]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert here.box.vms() == dict.fromkeys("abcd", "running")
+    interfaces, servers = network(here)
+    assert interfaces == {"vboxnet0": "192.168.56.1*"}
+    assert {name: len(rows) for name, rows in servers.items()} == {"vboxnet0": 1}
+    assert len({machine.driver["IPAddress"] for machine in machines}) == 4
+    assert len({machine.driver["SSHPort"] for machine in machines}) == 4
+    for machine in machines:
+        machine.driver.remove()
+    assert dict(here.lists(), store=[]) == dict(NOTHING, dhcpservers=[])
+
+
+# --- ls
+
+def many(here, web, count, **changes):
+    """Copies of the machine "web", named n0, n1, ...; `changes` of their stored settings."""
+    text = (Path(web.folder) / "config.json").read_text()
+    with here.box.changing() as state:
+        vm = state["vms"].pop()
+        for index in range(count):
+            name, uuid = "n%d" % index, "%08d-0000-4000-8000-000000000000" % index
+            config = json.loads(text.replace('"web"', '"%s"' % name).replace("/web", "/" + name))
+            address = "" if index % 4 else "127.0.0.1"
+            config["Driver"].update(dict({"UUID": uuid, "IPAddress": address}, **changes))
+            folder = Path(here.store.folder(name))
+            (folder / name).mkdir(parents=True)
+            (folder / "config.json").write_text(json.dumps(config))
+            settings = folder / name / (name + ".vbox")
+            settings.write_text("")
+            state["vms"].append(dict(vm, name=name, uuid=uuid, settings=str(settings),
+                                     state=("running", "poweroff", "saved", "aborted")[index % 4]))
+    shutil.rmtree(web.folder)
+
+
+@pytest.mark.parametrize("changes", [{"IPAddress": "127.0.0.1"}, {"UUID": ""}, {"IPAddress": ""}], ids=[
+    "ours", "docker-machines", "running-without-addresses"])
+def test_ls_over_20_machines_asks_virtualbox_three_times_at_most(here, web, call, changes):
+    many(here, web, 20, **changes)
+    out = call("ls", "--format", "{{.Name}} {{.State}}").out
+    assert out.split()[1::2] == ["Running", "Stopped", "Saved", "Stopped"] * 5
+    assert 1 <= len(here.box.calls()) <= 3
+
+
+# --- SSH's port
+
+def rules(here):
+    return here.vm()["rules"]
+
+
+def test_the_port_of_ssh_is_chosen_free_and_kept(here, web, call):
+    port = web.driver["SSHPort"]
+    assert port in core.PORTS and rules(here) == ["ssh,tcp,127.0.0.1,%d,,22" % port]
+    assert call("stop", "web").code == 0
+    machine = here.load()
+    machine.driver.start()
+    assert machine.driver["SSHPort"] == port and here.box.calls("modifyvm * --natpf1") == []
+    assert rules(here) == ["ssh,tcp,127.0.0.1,%d,,22" % port]
+
+
+def test_a_port_that_a_program_took_meanwhile_gives_way_to_another(here, web):
+    here.box.put("web", "poweroff")
+    port = web.driver["SSHPort"]
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", port))
+        other.listen(1)
+        web.driver.start()
+    new = here.load().driver["SSHPort"]
+    assert new != port and rules(here) == ["ssh,tcp,127.0.0.1,%d,,22" % new]
+
+
+def test_two_machines_never_share_a_port(here, web, monkeypatch):
+    port = web.driver["SSHPort"]
+    monkeypatch.setattr(core, "PORTS", range(port, port + 2))
+    assert core.free_port([port]) == port + 1
+    db = here.machine("db")
+    here.store.add(db)
+    here.box.put("web", "poweroff")
+    db.driver.create()
+    assert db.driver["SSHPort"] == port + 1
+
+
+def test_a_rule_of_the_name_ssh_is_replaced(here, web):
+    here.box.put("web", "poweroff")
+    core.vbox("modifyvm", "web", "--natpf1", "delete", "ssh")
+    core.vbox("modifyvm", "web", "--natpf1", "ssh,tcp,,49153,,22")
+    core.vbox("modifyvm", "web", "--natpf1", "http,tcp,,8080,,80")
+    web.driver.start()
+    assert sorted(rules(here)) == ["http,tcp,,8080,,80", "ssh,tcp,127.0.0.1,%d,,22" % web.driver["SSHPort"]]
+
+
+# --- the guest's address
+
+@pytest.fixture
+def off(here, web):
+    """The machine "web", stopped, whose boot is not waited for long."""
+    core.vbox("controlvm", "web", "poweroff")
+    web.driver.boot_seconds = 0.1
+    return web
+
+
+@contextlib.contextmanager
+def ssh_port_answers(monkeypatch, *hosts):
+    """Let something answer at port 22 of these hosts, and of no others."""
+    with listening(lambda connection: None) as port:
+        real = socket.create_connection
+
+        def create_connection(address, *rest):
+            if address[1] != 22:
+                return real(address, *rest)
+            if address[0] not in hosts and address[0] not in [host.encode() for host in hosts]:
+                raise ConnectionRefusedError("Connection refused")
+            return real(("127.0.0.1", port), *rest)
+        monkeypatch.setattr(socket, "create_connection", create_connection)
+        yield
+
+
+def test_the_guest_tells_its_address(here, off):
+    here.box.set(guest={"lease": False, "ip_after": 2, "address": "192.168.56.200"})
+    off.driver.boot_seconds = 10
+    off.driver.start()
+    assert off.driver["IPAddress"] == "192.168.56.200"
+
+
+def test_a_guest_without_additions_is_found_by_its_lease(here, off, monkeypatch):
+    here.box.set(guest={"additions": False})
+    with ssh_port_answers(monkeypatch, "192.168.56.101"):
+        off.driver.start()
+    assert off.driver["IPAddress"] == "192.168.56.101"
+    assert ["guestproperty", "enumerate"] == here.box.calls("guestproperty")[0][:2]
+
+
+def test_a_lease_that_nobody_answers_at_is_not_the_address(here, off, monkeypatch):
+    here.box.set(guest={"additions": False})
+    with ssh_port_answers(monkeypatch):
+        fails_to_boot(off)
+
+
+def test_a_lease_that_ended_is_not_the_address(here, off, monkeypatch):
+    here.box.set(guest={"additions": False, "lease": False})
+    with here.box.changing() as state:
+        for lease in state["leases"].values():
+            lease[1] = 1000
+    with ssh_port_answers(monkeypatch, "192.168.56.101"):
+        fails_to_boot(off)
+    assert here.box.calls("dhcpserver findlease")
+
+
+@pytest.mark.parametrize("address", ["10.9.9.9", "192.168.57.5", "192.168.56.1", "192.168.56.255", "169.254.1.1"])
+def test_an_address_outside_the_host_only_network_is_none(here, off, address):
+    here.box.set(leases={}, guest={"lease": False, "address": address})
+    fails_to_boot(off)
+
+
+def fails_to_boot(machine):
+    with pytest.raises(core.MachineError) as failure:
+        machine.driver.start()
+    assert "The machine got no address on its host-only network within" in failure.value.message
+    assert machine.driver["IPAddress"] == ""
+
+
+def test_an_address_that_changed_is_stored_by_start(here, web, call, fast_clock):
+    here.box.put("web", "poweroff")
+    here.box.set(leases={}, guest={"address": "192.168.56.150"})
+    fast_clock(300)
+    ended = call("start", "web")
+    assert ended.code == 1 and "SSH did not answer" in ended.err
+    assert here.load().driver["IPAddress"] == "192.168.56.150"
+    assert call("ip", "web").out == "192.168.56.150\n"
+
+
+def test_a_vm_that_goes_off_while_it_boots_is_told_at_once(here, off):
+    here.box.fail("startvm", "VBoxManage: error: VT-x is not available (VERR_VMX_NO_VMX)\n", rc=0)  # as 4.x did
+    with pytest.raises(core.MachineError) as failure:
+        off.driver.start()
+    assert "The VM went off while it booted." in failure.value.message and "VBox.log" in failure.value.hint
+
+
+# --- VBoxManage's failures
+
+@pytest.mark.parametrize("call, words", [("modifyvm", "locked"), ("startvm", "not-ready"), ("showvminfo", "not-ready")])
+def test_what_passes_is_waited_for(here, off, call, words):
+    here.box.fail(call, words, times=1)
+    off.driver.start()
+    assert here.box.vms() == {"web": "running"}
+
+
+def test_what_stays_is_told_in_virtualboxs_own_words(here, off, call, monkeypatch):
+    here.box.fail("modifyvm", "locked")
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    ended = call("start", "web")
+    assert ended.code == 1 and (
+        "VBoxManage modifyvm failed: The machine 'web' is already locked for a session (or being unlocked) Details: "
+        "code VBOX_E_INVALID_OBJECT_STATE (0x80bb0007)") in ended.err
+    assert "Context:" not in ended.err and here.box.vms() == {"web": "poweroff"}
+    assert len(here.box.calls("modifyvm")) > 3
+
+
+def test_a_failure_that_does_not_pass_is_not_tried_again(here, off):
+    here.box.fail("startvm", "no-vtx")
+    with pytest.raises(core.MachineError):
+        off.driver.start()
+    assert len(here.box.calls("startvm")) == 1
+
+
+def test_a_service_that_does_not_start_is_told(here, web, call):
+    here.box.fail("showvminfo", "no-service")
+    ended = call("status", "web")
+    assert ended.code == 1 and "Failed to create the VirtualBox object!" in ended.err
+
+
+def test_a_vboxmanage_that_hangs_does_not_hang_us(here):
+    here.box.delay("list vms", 3)
+    start = time.monotonic()
+    with pytest.raises(core.MachineError) as failure:
+        core.vbox("list", "vms", seconds=0.2)
+    assert time.monotonic() - start < 2.5 and "did not end within 0.2 s." in failure.value.message
+
+
+@pytest.mark.parametrize("version, found", [("7.2.22_Debianr175245", (7, 2, 22)), ("6.1.50r161033", (6, 1, 50)),
+                                            ("7.1.0_BETA1r163000", (7, 1, 0))])
+def test_versions_are_numbers_in_front(here, version, found):
+    here.box.set(version=version)
+    assert core.vbox_version() == found
+
+
+CURES = {
+    "no-vtx": "Enable VT-x", "vtx-disabled": "Enable VT-x", "kvm": "modprobe -r kvm_intel", "hyper-v": "bcdedit",
+    "no-driver": "vboxconfig", "no-interface": "vboxconfig", "no-filter": "vboxconfig",
+    "AMD-V is being used by another hypervisor (VERR_SVM_IN_USE)": "modprobe -r kvm_amd",
+    "AMD-V is disabled in the BIOS (VERR_SVM_DISABLED)": "Enable AMD-V",
+    "Raw-mode is unavailable courtesy of Hyper-V. (VERR_SUPDRV_NO_RAW_MODE_HYPER_V_ROOT)": "bcdedit",
+    "The VM cannot run (VERR_SUPDRV_NO_RAW_MODE_HYPER_V_ROOT)": "bcdedit",
+    "VirtualBox kernel driver not installed (VERR_VM_DRIVER_NOT_INSTALLED)": "vboxconfig",
+    "port-in-use": "VBox.log", "no-adapters": "VBox.log",
+}
+
+
+@pytest.mark.parametrize("words", sorted(CURES))
+def test_a_failed_start_says_what_helps(here, off, words):
+    text = words if words in FAILURES else "VBoxManage: error: %s\n" % words
+    here.box.fail("startvm", text)
+    with pytest.raises(core.MachineError) as failure:
+        off.driver.start()
+    assert CURES[words] in failure.value.hint and "VBoxManage startvm failed: " in failure.value.message
+
+
+def test_each_cure_is_tried_above():
+    said = [FAILURES.get(words, words) for words in CURES]
+    for words, cure in core.VBOX_CURES:
+        first = [text for text in said if words in text and cure == next(
+            one for other, one in core.VBOX_CURES if other in text)]
+        assert first, words
+
+
+def with_disk(vm, path):
+    """Give a VM a disk."""
+    core.vbox("createmedium", "disk", "--filename", str(path), "--size", "20000", "--format", "VMDK")
+    core.vbox("storagectl", vm, "--name", "SATA", "--add", "sata")
+    core.vbox("storageattach", vm, "--storagectl", "SATA", "--port", "1", "--device", "0", "--type", "hdd",
+              "--medium", str(path))
+
+
+# --- machines of Docker Machine
+
+@pytest.fixture
+def old(here):
+    """old(place): an entry as Docker Machine left it, and a VM of its name there, or in the entry's folder."""
+    def make(place=None):
+        text = (ROOT / "tests/data/stores/v3/machines/v3-virtualbox/config.json").read_text()
+        text = text.replace("@STORE@", here.store.path).replace("v3-virtualbox", "old").replace(
+            "192.0.2.1/24", "192.168.99.1/24").replace("192.0.2.45", "127.0.0.1")
+        folder = Path(here.store.folder("old"))
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text(text)
+        here.box.set(hostonlyifs=[dict(INTERFACE, ip="192.168.99.1")], dhcpservers=[dict(
+            SERVER, ip="192.168.99.6", lower="192.168.99.100", upper="192.168.99.254")])
+        place = Path(place or str(folder))
+        core.vbox("createvm", "--name", "old", "--register", "--basefolder", str(place))
+        with_disk("old", place / "disk.vmdk")
+        core.vbox("modifyvm", "old", "--nic1", "nat", "--natpf1", "ssh,tcp,127.0.0.1,49153,,22", "--nic2", "hostonly",
+                  "--hostonlyadapter2", "vboxnet0")
+        core.vbox("startvm", "old", "--type", "headless")
+        here.box.forget_calls()
+    return make
+
+
+def test_a_machine_of_docker_machine_works_on(here, old, call):
+    old()
+    assert call("status", "old").out == "Running\n"
+    assert call("ls", "--format", "{{.Name}} {{.State}}").out == "old Running\n"
+    assert call("stop", "old").code == 0
+    machine = here.load("old")
+    machine.driver.start()
+    assert here.box.vms() == {"old": "running"} and machine.driver["IPAddress"] == "192.168.99.100"
+    assert here.vm("old")["rules"] == ["ssh,tcp,127.0.0.1,49153,,22"]
+    assert here.vm("old")["nics"]["2"]["adapter"] == "vboxnet0" and here.box.calls("hostonlyif create") == []
+    assert call("kill", "old").code == 0
+    assert call("rm", "-y", "old").code == 0
+    assert here.box.vms() == {} and here.box.state()["media"] == [] and here.store.names() == []
+    assert network(here)[0] == {"vboxnet0": "192.168.99.1*"}  # nobody knows who made it
+
+
+def test_a_vm_of_the_name_that_lies_elsewhere_is_never_touched(here, old, call):
+    old(here.folder / "VirtualBox VMs")
+    before = here.box.state()["vms"]
+    for command in ("status", "stop", "kill", "start", "pause", "restart"):
+        ended = call(command, "old")
+        assert (ended.code, "VirtualBox has no VM old." in ended.err) == (1, True), command
+    assert call("rm", "-y", "old").code == 0
+    assert here.box.state()["vms"] == before and here.store.names() == []
+
+
+def test_ls_does_not_tell_the_state_of_a_vm_that_lies_elsewhere(here, old, call):
+    old(here.folder / "VirtualBox VMs")
+    assert call("ls", "--format", "{{.State}}").out == "Error\n"
+
+
+# --- images
+
+@pytest.fixture
+def proxy(web_server, monkeypatch):
+    """A web server that plays the whole Web for http."""
+    monkeypatch.setenv("http_proxy", web_server.url)
+    monkeypatch.setenv("no_proxy", "")
+    return web_server
+
+
+B2D = "boot2docker/boot2docker/releases"
+
+
+@pytest.mark.parametrize("url", ["http://github.com/" + B2D, "http://github.com/%s/" % B2D,
+                                 "http://github.com/%s/latest" % B2D])
+def test_a_page_of_releases_stands_for_its_newest_iso(here, proxy, url):
+    assert core.release_iso(url) == "http://github.com/%s/latest/download/boot2docker.iso" % B2D
+    assert proxy.asked == []
+
+
+@pytest.mark.parametrize("url", ["http://github.com/%s/download/v1/boot2docker.iso" % B2D, "file:///a/releases", "",
+                                 "http://example.com/releases", "/images/releases"])
+def test_other_addresses_stay_what_they_are(here, proxy, url):
+    assert core.release_iso(url) == url and proxy.asked == []
+
+
+@pytest.mark.parametrize("url, asked, iso", [
+    ("http://api.github.com/repos/" + B2D, "http://api.github.com/repos/%s/latest" % B2D,
+     "http://github.com/%s/download/v19.03.12/boot2docker.iso" % B2D),
+    ("http://git.example.com/api/v3/repos/" + B2D, "http://git.example.com/api/v3/repos/%s/latest" % B2D,
+     "http://git.example.com/%s/download/v19.03.12/boot2docker.iso" % B2D),
+    ("http://git.example.com/api/v3/repos/%s/latest" % B2D, "http://git.example.com/api/v3/repos/%s/latest" % B2D,
+     "http://git.example.com/%s/download/v19.03.12/boot2docker.iso" % B2D),
+])
+@pytest.mark.parametrize("token", ["", "gho_secretsecret"])
+def test_the_api_is_asked_where_it_is_named(here, proxy, monkeypatch, url, asked, iso, token):
+    monkeypatch.setenv("MACHINE_GITHUB_API_TOKEN", token)
+    proxy.files[asked] = b'{"tag_name": "v19.03.12"}'
+    assert core.release_iso(url) == iso
+    assert proxy.asked == [(asked, "token " + token if token else None)]
+
+
+def test_the_token_goes_to_the_api_alone_and_is_never_printed(here, proxy, call, monkeypatch):
+    token, api = "gho_secretsecret", "http://api.github.com/repos/" + B2D
+    monkeypatch.setattr(core.VirtualBoxDriver, "boot_seconds", 0.1)
+    proxy.files[api + "/latest"] = b'{"tag_name": "v1"}'
+    proxy.files["http://github.com/%s/download/v1/boot2docker.iso" % B2D] = an_iso()
+    env = {"MACHINE_GITHUB_API_TOKEN": token, "http_proxy": proxy.url, "no_proxy": ""}
+    ended = call("--debug", "create", "-d", "virtualbox", "--virtualbox-boot2docker-url", api, "web", **env)
+    assert here.box.vms() == {"web": "running"} and token not in ended.out + ended.err
+    assert core.out.mask(token) == "********"
+    assert [path for path, sent in proxy.asked if sent] == [api + "/latest"]
+    assert token not in (Path(here.store.folder("web")) / "config.json").read_text()
+
+
+@pytest.mark.parametrize("answer", [None, b"<html>", b"{}", b"[]", b'{"tag_name"'])
+def test_an_api_that_gives_no_release_is_told(here, proxy, refused, answer):
+    api = "http://api.github.com/repos/" + B2D
+    if answer is not None:
+        proxy.files[api + "/latest"] = answer
+    ended = refused("--virtualbox-boot2docker-url", api, http_proxy=proxy.url, no_proxy="")
+    assert ended.code == 3 and api + " cannot be fetched" in ended.err
+
+
+def test_an_iso_from_the_network_is_fetched_once_for_all_machines(here, web_server):
+    web_server.files["/b2d.iso"] = an_iso()
+    for name in ("web", "db"):
+        here.create(name, boot2docker_url=web_server.url + "b2d.iso")
+    assert web_server.times("/b2d.iso") == 1
+    assert {Path(here.load(name).driver.path("boot2docker.iso")).read_bytes() for name in ("web", "db")} == {an_iso()}
+
+
+def test_upgrade_fetches_the_iso_anew_and_restarts(here, web_server):
+    web_server.files["/b2d.iso"] = an_iso()
+    machine = here.create(boot2docker_url=web_server.url + "b2d.iso")
+    here.box.forget_calls()
+    machine.driver.upgrade()
+    assert here.box.calls("startvm") == here.box.calls("controlvm") == []  # it is the newest one
+    web_server.files["/b2d.iso"] = an_iso("Boot2Docker-v19.03.13")
+    machine.driver.upgrade()
+    assert Path(machine.driver.path("boot2docker.iso")).read_bytes() == an_iso("Boot2Docker-v19.03.13")
+    assert len(here.box.calls("startvm")) == len(here.box.calls("controlvm * acpipowerbutton")) == 1
+    assert here.box.vms() == {"web": "running"}
+
+
+def test_upgrade_keeps_the_iso_when_the_new_one_is_none(here, web_server):
+    web_server.files["/b2d.iso"] = an_iso()
+    machine = here.create(boot2docker_url=web_server.url + "b2d.iso")
+    for bad in (b"<html>", an_iso()[:38000], a_qcow2()):
+        web_server.files["/b2d.iso"] = bad
+        with pytest.raises(core.MachineError):
+            machine.driver.upgrade()
+        assert Path(machine.driver.path("boot2docker.iso")).read_bytes() == an_iso()
+    assert here.box.vms() == {"web": "running"} and here.box.calls("controlvm") == []
+
+
+def test_upgrade_has_nothing_to_do_for_a_cloud_image(here):
+    here.iso.write_bytes(a_qcow2())
+    machine = here.create()
+    here.box.forget_calls()
+    machine.driver.upgrade()
+    assert here.box.calls() == []
+
+
+@pytest.mark.parametrize("label, warned", [("Boot2Docker-v19.03.12", True), ("My-boot2docker", False)])
+def test_the_end_of_boot2docker_is_told(here, capsys, label, warned):
+    here.iso.write_bytes(an_iso(label))
+    here.machine().driver.pre_create_check()
+    said = capsys.readouterr().err
+    assert ("boot2docker ended in 2020, with Docker Engine 19.03; this is " + label in said) is warned
+    assert said == "" or warned
+
+
+@pytest.fixture
+def no_network(monkeypatch, closed_port):
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:%d" % closed_port)
+    return {"https_proxy": "http://127.0.0.1:%d" % closed_port}
+
+
+def test_without_a_network_the_default_image_is_asked_of_the_user(refused, no_network):
+    ended = refused(**no_network)
+    assert ended.code == 3 and "cloud.debian.org" in ended.err and "cannot be fetched" in ended.err
+    assert "An image of your own: --virtualbox-boot2docker-url file:///PATH" in ended.err
+
+
+def test_without_a_network_docker_machines_own_iso_is_taken_from_the_cache(here, no_network, capsys):
+    cache = Path(here.store.path) / "cache"
+    cache.mkdir()
+    (cache / "boot2docker.iso").write_bytes(an_iso("Boot2Docker-v18.9"))
+    machine = here.create(boot2docker_url="")
+    assert "The boot2docker.iso in the cache is used instead." in capsys.readouterr().err
+    assert Path(machine.driver.path("boot2docker.iso")).read_bytes() == an_iso("Boot2Docker-v18.9")
+
+
+def test_an_image_that_was_asked_for_is_never_replaced_by_the_cached_one(here, no_network, refused, closed_port):
+    cache = Path(here.store.path) / "cache"
+    cache.mkdir()
+    (cache / "boot2docker.iso").write_bytes(an_iso())
+    ended = refused("--virtualbox-boot2docker-url=http://127.0.0.1:%d/b2d.iso" % closed_port)
+    assert ended.code == 3 and "cannot be fetched" in ended.err
+
+
+def test_boot2docker_boots_from_its_cd_and_finds_its_key_on_the_disk(here, web):
+    assert (here.vm()["options"]["boot1"], here.vm()["options"]["boot2"]) == ("dvd", "none")
+    (controller,) = here.vm()["controllers"]
+    assert {place: (port["kind"], Path(port["path"]).name) for place, port in controller["ports"].items()} == {
+        "0-0": ("dvd", "boot2docker.iso"), "1-0": ("hdd", "disk.vmdk")}
+    disk = Path(web.driver.path("disk.vmdk")).read_bytes()  # the stand-in keeps raw bytes
+    assert disk.startswith(b"boot2docker, please format-me")
+    with tarfile.open(fileobj=io.BytesIO(disk)) as tar:
+        texts = {entry.name: disk[entry.offset_data:entry.offset_data + entry.size].decode() for entry in tar}
+    key = Path(web.driver.path("id_rsa.pub")).read_text()
+    assert texts == {"boot2docker, please format-me": "boot2docker, please format-me\n", ".ssh": "",
+                     ".ssh/authorized_keys": key, ".ssh/authorized_keys2": key}
+    assert len(disk) <= 40960 and disk.index(key.encode()) + len(key) <= 4096  # as much as boot2docker reads
+
+
+@pytest.mark.parametrize("image", [a_qcow2(2000), a_raw_disk()], ids=["qcow2", "raw"])
+def test_a_cloud_image_becomes_a_disk_of_the_size_asked_for(here, image):
+    here.iso.write_bytes(image)
+    here.create(disk_size=6000)
+    media = {Path(medium["path"]).name: medium for medium in here.box.state()["media"]}
+    assert sorted(media) == ["disk.vdi", "seed.iso"]
+    assert (media["disk.vdi"]["format"], media["disk.vdi"]["size"]) == ("VDI", 6000)
+    assert here.iso.read_bytes() == image and not Path(here.load().driver.path("image.qcow2")).exists()
+    assert str(here.iso) not in [word for words in here.box.calls("clonemedium") for word in words]
+    assert here.vm()["options"]["boot1"] == "disk"
+    (controller,) = here.vm()["controllers"]
+    assert {Path(port["path"]).name for port in controller["ports"].values()} == {"disk.vdi", "seed.iso"}
+
+
+def test_the_seed_carries_keys_name_and_cards(here):
+    here.iso.write_bytes(a_qcow2())
+    machine = here.create("My.web")
+    folder = Path(machine.folder)
+    seed = (folder / "seed.iso").read_bytes()
+    assert seed[32769:32774] == b"CD001" and seed[32808:32814] == b"cidata"
+    public, host = (folder / "id_rsa.pub").read_text().strip(), (folder / core.HOST_KEY)
+    for text in (public, Path(str(host) + ".pub").read_text().strip(), host.read_text().splitlines()[1]):
+        assert json.dumps(text)[1:-1].encode() in seed
+    for nic in here.vm("My.web")["nics"].values():
+        mac = ":".join(nic["mac"].lower()[place:place + 2] for place in range(0, 12, 2))
+        assert mac.encode() in seed
+    assert core.host_name("My.web").encode() in seed and machine.driver["UUID"].encode() in seed
+    assert (folder / "id_rsa").read_text().splitlines()[2].encode() not in seed
+    assert "docker-machine.My.web " in (folder / "known_hosts").read_text()
+
+
+def test_shared_folders_are_mounted_by_a_cloud_image(here, tmp_path):
+    here.iso.write_bytes(a_qcow2())
+    machine = here.create(share_folder="%s:data" % tmp_path)
+    assert b'"data","/data","vboxsf"' in Path(machine.driver.path("seed.iso")).read_bytes().replace(b", ", b",")
+
+
+def test_the_disk_of_a_boot2docker_vm_is_cloned_with_its_key(here, dm):
+    disk = here.folder / "old.vmdk"
+    core.vbox("createvm", "--name", "old", "--register")
+    with_disk("old", disk)
+    (dm.home / ".ssh").mkdir()
+    for name in ("id_boot2docker", "id_boot2docker.pub"):
+        (dm.home / ".ssh" / name).write_text("the key " + name)
+    before = here.lists()
+    machine = here.create(import_boot2docker_vm="old")
+    assert Path(machine.driver.path("disk.vmdk")).read_bytes() == disk.read_bytes()
+    assert Path(machine.driver.path("id_rsa")).read_text() == "the key id_boot2docker"
+    machine.driver.remove()
+    assert dict(here.lists(), store=[]) == before
+
+
+def test_a_disk_is_imported_for_boot2docker_alone(here, refused):
+    """A cloud image is a disk already."""
+    here.iso.write_bytes(a_qcow2())
+    core.vbox("createvm", "--name", "old", "--register")
+    with_disk("old", here.folder / "old.vmdk")
+    ended = refused("--virtualbox-import-boot2docker-vm=old", "--virtualbox-boot2docker-url=%s" % here.iso)
+    assert ended.code in (2, 3) and "--virtualbox-import-boot2docker-vm" in ended.err
+
+
+def test_the_path_of_an_image_is_stored_so_that_it_holds_everywhere(here, monkeypatch, tmp_path):
+    monkeypatch.chdir(str(here.iso.parent))
+    here.store.add(here.machine(boot2docker_url=here.iso.name))
+    monkeypatch.chdir(str(tmp_path))
+    here.load().driver.create()
+    assert here.box.vms() == {"web": "running"}
+
+
+def test_rm_works_while_the_kernel_module_is_missing(here, web, call):
+    here.box.put("web", "poweroff")
+    here.box.set(vboxdrv=False)
+    assert call("status", "web").out == "Stopped\n"
+    assert call("rm", "-y", "web").code == 0
+    assert here.lists() == NOTHING
+
+
+def test_ls_without_virtualbox_says_so_in_the_row(here, web, call, bin_folder):
+    at(web, "127.0.0.1")
+    ended = call("ls", PATH=bin_folder("openssl", "ssh"))
+    assert ended.code == 0 and 'VBoxManage was not found' in ended.out.splitlines()[1]
+
+
+# --- creations that were killed
+
+@pytest.fixture
+def killed(dm, here, background, iso_words, monkeypatch):
+    """killed(call, when): `create` is killed with all its children when VBoxManage is called so, before or after the
+    effect."""
+    monkeypatch.setattr(core.VirtualBoxDriver, "boot_seconds", 0.1)
+
+    def run(call, when, *words):
+        here.box.block(call, when)
+        process = background(dm.start("create", "-d", "virtualbox", *(iso_words + list(words) + ["web"]),
+                                      preexec=os.setsid))
+        until = time.monotonic() + 30
+        while not here.box.blocked() and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.01)
+        assert here.box.blocked(), "%s did not come" % call
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        here.box.mend()
+    return run
+
+
+@pytest.mark.parametrize("stage, when", [
+    ("createvm", "after"), ("hostonlyif create", "before"), ("hostonlyif create", "after"), ("startvm", "after")])
+def test_rm_after_a_kill_leaves_nothing(here, killed, call, stage, when):
+    killed(stage, when, "--virtualbox-hostonly-cidr=192.168.61.1/24")
+    ended = call("rm", "-y", "web")
+    assert (ended.code, ended.err) == (0, "")
+    assert here.lists() == NOTHING
+
+
+def test_an_interface_of_a_killed_creation_goes_with_the_last_machine(here, killed, call):
+    killed("hostonlyif create", "after")
+    here.create("db")
+    assert call("rm", "-y", "web").code == 0
+    assert len(network(here)[0]) >= 1 and here.box.vms() == {"db": "running"}
+    assert call("rm", "-y", "db").code == 0
+    assert here.lists() == NOTHING
+
+
+@pytest.mark.parametrize("stage", ["createvm", "convertfromraw", "hostonlyif create", "startvm"])
+def test_provision_after_a_kill_makes_the_machine(here, killed, call, stage):
+    killed(stage, "after")
+    ended = call("provision", "web")
+    assert ended.code == 1 and "SSH did not answer" in ended.err
+    assert here.box.vms() == {"web": "running"} and here.load().driver["IPAddress"].startswith("192.168.56.1")
+    assert network(here)[0] == {"vboxnet0": "192.168.56.1*"} and len(here.box.state()["media"]) == 2
+    assert call("rm", "-y", "web").code == 0
+    assert here.lists() == NOTHING
+
+
+def test_provision_goes_past_the_settings_of_a_vm_that_was_never_registered(here, killed, call):
+    """VBoxManage writes the file first."""
+    killed("createvm", "before")
+    settings = Path(here.store.folder("web")) / "web" / "web.vbox"
+    settings.parent.mkdir(exist_ok=True)
+    settings.write_text("<VirtualBox/>")
+    assert "SSH did not answer" in call("provision", "web").err
+    assert here.box.vms() == {"web": "running"}
+
+
+CHANGING = ("createvm", "modifyvm", "storagectl", "storageattach", "convertfromraw", "clonemedium", "closemedium",
+            "modifymedium", "sharedfolder", "setextradata", "hostonlyif", "dhcpserver modify", "startvm")
+
+
+@pytest.mark.parametrize("when, image", [("before", a_qcow2()), ("after", an_iso("Other-1"))], ids=["cloud", "iso"])
+def test_rm_leaves_nothing_wherever_a_creation_stopped(here, dm, background, iso_words, call, tmp_path, when, image):
+    """What a kill at each call would leave: the store and VirtualBox's state are kept aside while the call blocks."""
+    here.iso.write_bytes(image)
+    for words in CHANGING:
+        here.box.rule(words, block=when)
+    process = background(dm.start("create", "-d", "virtualbox", *iso_words + ["web"]))
+    kept = []  # type: list
+    while process.poll() is None and not (kept and kept[-1][0].startswith("startvm")):
+        words = here.box.blocked()
+        if words:
+            folder = tmp_path / ("kept%d" % len(kept))
+            keep(here, folder)
+            kept.append((words, folder))
+            here.box.release()
+        time.sleep(0.002)
+    process.kill()
+    process.communicate()
+    assert len(kept) > 10
+    for words, folder in kept:
+        restore(here, folder)
+        here.box.mend()
+        ended = call("rm", "-y", "web")
+        assert (ended.code, ended.err) == (0, ""), words
+        assert here.lists() == NOTHING, "killed %s %s" % (when, words)
