@@ -1,6 +1,7 @@
 """The stand-in's VBoxSVC: one process that does the work of each VBoxManage, since Python takes long to start."""
 
 import contextlib
+import json
 import os
 import select
 import signal
@@ -48,8 +49,8 @@ def serve_one(client, own):
 def may_wait(folder):
     """Whether there are rules: a call that sleeps or blocks must not hold up the others."""
     try:
-        with open(os.path.join(folder, "state.json"), "rb") as file:
-            return b'\n "rules": []' not in file.read()  # a VM has "rules" too, further in
+        with open(os.path.join(folder, "state.json")) as file:
+            return bool(json.load(file)["rules"])
     except OSError:
         return False
 
