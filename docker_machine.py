@@ -3298,7 +3298,7 @@ class HostOnly:
         """See that the driver's network is there; the words that put a VM's second card on it."""
         self._note()
         # Docker Machine's default network is refused today; its machines get another one.
-        cidr, row, is_network = self.plan(driver["HostOnlyCIDR"], not driver["UUID"])
+        cidr, row, is_network = self.plan(driver["HostOnlyCIDR"], not driver.get("UUID"))
         if cidr != driver["HostOnlyCIDR"]:
             driver.log("%s cannot be used on this computer; using %s." % (
                 driver["HostOnlyCIDR"], cidr))
@@ -3642,8 +3642,7 @@ class VirtualBoxDriver(Driver):
         Flag("virtualbox-share-folder", "", "Folder to share instead of the home folders, "
              "FOLDER:NAME", "VIRTUALBOX_SHARE_FOLDER", field="ShareFolder"),
     )
-    fields = (("VBoxManager", {}), ("HostInterfaces", {}), ("DNSProxy", True),
-              ("UUID", ""))  # type: tuple
+    fields = (("VBoxManager", {}), ("HostInterfaces", {}), ("DNSProxy", True))  # type: tuple
     _image = None  # type: object
 
     def __init__(self, config, folder):
@@ -3684,8 +3683,7 @@ class VirtualBoxDriver(Driver):
             self["Boot2DockerURL"] = file_of_url(self["Boot2DockerURL"])
         self._check_cidr()
         self._check_share()
-        import uuid
-        self["SSHUser"], self["UUID"] = self.default_user, str(uuid.uuid4())
+        self["SSHUser"] = self.default_user
         self["SSHKeyPath"] = self.path("id_rsa")  # where Docker Machine's users look for it
 
     def _check_cidr(self):
@@ -3765,6 +3763,9 @@ class VirtualBoxDriver(Driver):
     def create(self):
         self.remove()  # what an interrupted creation left
         image = self.image()
+        import uuid
+        self["UUID"] = self.get("UUID") or str(uuid.uuid4())
+        self.save()
         self.log("Creating SSH keys...")
         if image.kind == "iso":
             new_ssh_key(self.get_ssh_key_path(), self["MachineName"])
@@ -4066,7 +4067,7 @@ class VirtualBoxDriver(Driver):
         """Whether a VM whose settings lie there is not just one of the same name."""
         folder, lies = (os.path.normcase(os.path.realpath(path))
                         for path in (self.folder, settings))
-        return self["UUID"] or lies.startswith(folder + os.sep)
+        return self.get("UUID") or lies.startswith(folder + os.sep)
 
     def get_state(self):
         return self._known(self.info().get("VMState"))
