@@ -4541,9 +4541,10 @@ class Machine:
             before = self.engine_version()
         except Unreachable:
             before = ""  # an upgrade may mend it
-        own = self.driver.upgrade()
-        self.save()
-        self.provision(upgrade=not own)
+        if self.driver.upgrade():
+            self._after_boot()
+        else:
+            self.provision(upgrade=True)
         after = self.engine_version()
         out.say("(%s) " % self.name + (
             "Docker Engine %s is up to date." % after if before in ("", after)

@@ -209,9 +209,12 @@ def cloud_disk(_vbox_requirements: None, built: Callable[[str], Path]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def virtualbox(vbox_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VirtualBox]:
+def virtualbox(
+    vbox_root: Path, live_iso: Path, cloud_disk: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[VirtualBox]:
     """A VirtualBox that knows no machine yet. While it lasts, the tests are in a network of their
-    own, where nothing is but their machines; so do not start a `host` there."""
+    own, where nothing is but their machines: do not start a `host` there, nor build what comes from
+    the network, which is why this names all that is built."""
     box = VirtualBox(tmp_path_factory.mktemp("vbox"), vbox_root)
     with own_network():
         try:
