@@ -276,7 +276,7 @@ def quote(word):
     return "'" + word.replace("'", "'\\''") + "'"
 
 
-def run(argv, stdin=None, seconds=60, on_line=None, cwd=None, environ=()):
+def run(argv, stdin=None, seconds=60, on_line=None, cwd=None, environ=None):
     """Run a program to its end within `seconds`; give its Result.
 
     `stdin` is text, `on_line` is called with each line of stdout as it comes, `environ` is added
@@ -287,7 +287,7 @@ def run(argv, stdin=None, seconds=60, on_line=None, cwd=None, environ=()):
     out.debug("run: " + " ".join(quote(word) for word in argv))
     # stderr is a file: an ssh master that stays behind would keep a pipe open for ever.
     with tempfile.TemporaryFile() as errors:
-        process = _start(argv, stdin, errors, cwd, dict(os.environ, **dict(environ)))
+        process = _start(argv, stdin, errors, cwd, environ and dict(os.environ, **environ))
         lines, trouble = [], []  # type: list, list
         _in_thread(_feed, process, stdin)
         reader = _in_thread(_read_lines, process.stdout, lines, on_line, trouble)
@@ -3272,7 +3272,7 @@ class HostOnly:
         taken = host_networks({row["name"] for row in there})
         taken.update((row["name"], interface_of(row).network) for row in there
                      if interface_of(row))
-        trouble = None
+        troubles = []
         for own in owns:
             try:
                 check_clash(own, taken)
@@ -3280,8 +3280,8 @@ class HostOnly:
                     check_allowed(own)
                 return str(own), None, nets is not None
             except MachineError as error:
-                trouble = trouble or error
-        raise trouble or AssertionError
+                troubles.append(error)
+        raise troubles[0]
 
     @classmethod
     def _has(cls, row, own, is_network):
@@ -3362,9 +3362,13 @@ class HostOnly:
             lower, upper = 2, int(own.ip) - int(own.network[0]) - 1
         else:
             upper = count - 2
-        vbox("dhcpserver", "modify" if row else "add", "--netname", network, "--ip",
-             str(own.network[lower - 1]), "--netmask", str(own.netmask), "--lowerip",
-             str(own.network[lower]), "--upperip", str(own.network[upper]), "--enable")
+        self._set_server("modify" if row else "add", network, own.network[lower - 1], own.netmask,
+                         own.network[lower], own.network[upper])
+
+    @staticmethod
+    def _set_server(verb, network, address, mask, lower, upper, switch="--enable"):
+        vbox("dhcpserver", verb, "--netname", network, "--ip", str(address), "--netmask", str(mask),
+             "--lowerip", str(lower), "--upperip", str(upper), switch)
 
     # --- what is removed
 
@@ -3386,10 +3390,10 @@ class HostOnly:
                 vbox("hostonlyif", "remove", name, seconds=120)
                 left = self.server(network)
                 if left and server:
-                    vbox("dhcpserver", "modify", "--netname", network, "--ip",
-                         server["dhcpd ip"], "--netmask", server["networkmask"], "--lowerip",
-                         server["loweripaddress"], "--upperip", server["upperipaddress"],
-                         "--enable" if server["enabled"] == "Yes" else "--disable")
+                    self._set_server(
+                        "modify", network, server["dhcpd ip"], server["networkmask"],
+                        server["loweripaddress"], server["upperipaddress"],
+                        "--enable" if server["enabled"] == "Yes" else "--disable")
                 elif left:
                     vbox("dhcpserver", "remove", "--netname", network)
 
