@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import threading
 import time
 from pathlib import Path
 
-from .program import Done, Program, Running, said, until
+from .program import Done, Program, Running, end_all, processes_with, said
 
 BUILD = 900.0
 """Seconds that a build of an image or a boot may take; ten times what an idle machine needs."""
@@ -65,16 +63,7 @@ class Guests(Program):
 
     def processes(self) -> dict[int, str]:
         """{process id: command line} of all that works on this store."""
-        mark = f"\0MACHINE_STORAGE_PATH={self.store}\0".encode()
-        found = {}
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            with contextlib.suppress(OSError):
-                if mark in b"\0" + Path("/proc", pid, "environ").read_bytes():
-                    words = Path("/proc", pid, "cmdline").read_bytes().split(b"\0")
-                    line = " ".join(word.decode(errors="replace") for word in words)
-                    if line:  # a zombie has none
-                        found[int(pid)] = line
-        return found
+        return processes_with("MACHINE_STORAGE_PATH", self.store)
 
     def qemus(self, name: str = "") -> list[int]:
         """The processes of the store's virtual machines, or of one."""
@@ -86,13 +75,7 @@ class Guests(Program):
         ]
 
     def end(self) -> None:
-        def killed() -> bool:
-            for pid in self.processes():
-                with contextlib.suppress(OSError):
-                    os.kill(pid, signal.SIGKILL)
-            return not self.processes()
-
-        assert until(killed, 30), self.processes()
+        end_all(self.processes)
         for line in Path("/proc/mounts").read_text().splitlines():
             if f" {self.temporary}/" in line:  # a killed builder's; /proc and the like
                 subprocess.run(["umount", "--lazy", line.split()[1]], check=False)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -170,6 +172,32 @@ class Running:
 
 def said(done: Done[str]) -> str:
     return f"{done.args}\n--- stdout\n{done.stdout}\n--- stderr\n{done.stderr}"
+
+
+def processes_with(variable: str, value: Path) -> dict[int, str]:
+    """{process id: command line} of all that have this in their environment."""
+    mark = f"\0{variable}={value}\0".encode()
+    found = {}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if mark in b"\0" + Path("/proc", pid, "environ").read_bytes():
+                words = Path("/proc", pid, "cmdline").read_bytes().split(b"\0")
+                line = " ".join(word.decode(errors="replace") for word in words)
+                if line:  # a zombie has none
+                    found[int(pid)] = line
+    return found
+
+
+def end_all(processes: Callable[[], dict[int, str]]) -> None:
+    """Kill them, and what they start meanwhile."""
+
+    def killed() -> bool:
+        for pid in processes():
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        return not processes()
+
+    assert until(killed, 30), processes()
 
 
 def until(check: Callable[[], object], seconds: float = 15) -> object:

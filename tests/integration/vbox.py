@@ -14,7 +14,6 @@ import os
 import re
 import secrets
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -26,7 +25,7 @@ from tests import boot2docker_iso, cloud_image
 from tests.cloud_image import run
 from tests.testbed import _apt_options
 
-from .program import Done, until
+from .program import Done, end_all, processes_with
 
 NEEDS = {"mmdebstrap": "mmdebstrap", "unshare": "util-linux", "ip": "iproute2", "qemu-system-x86_64": "qemu-system-x86"}
 ADAPTER = """#!/bin/sh
@@ -133,22 +132,10 @@ class VirtualBox:
 
     def processes(self) -> dict[int, str]:
         """{process id: command line} of all that VBoxManage has left running."""
-        mark = f"\0VBOX_USER_HOME={self.home}\0".encode()
-        found = {}
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            with contextlib.suppress(OSError):
-                if mark in b"\0" + Path("/proc", pid, "environ").read_bytes():
-                    found[int(pid)] = Path("/proc", pid, "cmdline").read_bytes().replace(b"\0", b" ").decode()
-        return {pid: line for pid, line in found.items() if line}  # a zombie has none
+        return processes_with("VBOX_USER_HOME", self.home)
 
     def end(self) -> None:
-        def killed() -> bool:
-            for pid in self.processes():
-                with contextlib.suppress(OSError):
-                    os.kill(pid, signal.SIGKILL)
-            return not self.processes()
-
-        assert until(killed, 30), self.processes()
+        end_all(self.processes)
         shutil.rmtree(f"/tmp/.vbox-{self.folder.name}-ipc", ignore_errors=True)
 
 
