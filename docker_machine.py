@@ -450,24 +450,205 @@ def dial_tls(host, port, context, seconds):
         raise
 
 
-def post_json(url, data, headers, seconds=10):
-    """Send `data` to an https URL, certificate verified. Raises MachineError."""
-    import json
-    import urllib.request
-    if not url.startswith("https://"):
-        raise MachineError("%s is not an https URL." % url)
-    body = json.dumps(data).encode()
-    request = urllib.request.Request(url, body, dict(headers, **{
-        "Content-Type": "application/json", "User-Agent": "docker_machine.py/" + __version__}))
-    opener = urllib.request.OpenerDirector()  # without the handler that follows redirects
-    opener.add_handler(urllib.request.ProxyHandler())
-    opener.add_handler(urllib.request.HTTPSHandler())
+def trusting_context():
+    """TLS that takes servers with a certificate of the system's CAs, of those of SSL_CERT_FILE and
+    SSL_CERT_DIR (which OpenSSL reads), or of REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE. Raises
+    MachineError naming a bundle that cannot be read."""
+    ssl = import_ssl()
+    context = ssl.create_default_context()
+    # Python 3.13 refuses CAs without key identifiers, which proxies of companies still have.
+    context.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)
+    for variable in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        path = os.environ.get(variable)
+        try:
+            if path and os.path.isdir(path):
+                context.load_verify_locations(capath=path)
+            elif path:
+                context.load_verify_locations(path)
+        except OSError as error:  # ssl.SSLError is one
+            raise MachineError("%s, which %s names, cannot be read: %s." % (
+                path, variable, getattr(error, "reason", "") or error.strerror))
+    return context
+
+
+class RestError(MachineError):
+    """What came instead of the answer to a request: `status` is HTTP's code, 0 if nothing came.
+
+    `words`: what the server said; `unsent`: the request never left; `unsure`: it may have been
+    carried out all the same; `pause`: how many seconds the server wants us to wait; `tries`: how often it was asked.
+    """
+
+    status, words, tries, pause = 0, "", 1, None
+    unsent = unsure = False
+
+
+class Rest:
+    """A provider's JSON over HTTP, for every driver that speaks to one: with time limits, repeated
+    tries, proxies (http_proxy, https_proxy, no_proxy) and certificates always verified.
+
+    `name` is the provider's in messages, `headers` carry the credentials; one request may take
+    `seconds`, all tries of one together `patience` seconds.
+    """
+
+    def __init__(self, name, url, headers=None, seconds=30, patience=300):
+        import urllib.parse
+        self.name, self.url, self.headers = name, url.rstrip("/"), headers or {}
+        self.seconds, self.patience = seconds, patience
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme != "https" and not (
+                parts.scheme == "http" and parts.hostname in (LOOPBACK, "localhost")):
+            raise MachineError("%s is no https URL; credentials are not sent in the clear." % url)
+
+    def call(self, method, path, body=None, query=None, repeat=None, made=None):
+        """The parsed JSON of an answer; {} if it is empty. Raises RestError.
+
+        429 is always tried again, when the server says; what may have been carried out already,
+        only if `repeat` (by default for GET, PUT and DELETE). made() is asked first then: what a
+        lost answer was about, if that is there now, or None.
+        """
+        import time
+        deadline, tries = time.monotonic() + self.patience, 0
+        repeat = method in ("GET", "PUT", "DELETE") if repeat is None else repeat
+        while True:
+            try:
+                return self._ask(method, path, body, query)
+            except RestError as error:
+                tries += 1
+                error.tries = tries
+                there = made() if made and error.unsure else None
+                if there is not None:
+                    return there
+                pause = self._pause(error, repeat or made)
+                if pause is None or time.monotonic() + pause > deadline:
+                    raise
+                if pause > 5 or tries == 3:
+                    out.say("%s. Trying again in %d s..." % (error.message, pause + 1))
+            time.sleep(pause)
+
+    def _pause(self, error, repeat):
+        """Seconds until the next try, with jitter, so that many machines do not come back
+        together; None if there is to be none."""
+        usual = .5 * 2 ** min(error.tries, 5) * (.5 + os.urandom(1)[0] / 512)
+        if error.status == 429:
+            return usual if error.pause is None else max(error.pause, 0) + usual / 4
+        if error.status < 500 and error.tries > (2 if error.unsent else 5):
+            return None
+        return usual if error.unsent or error.unsure and repeat else None
+
+    def _ask(self, method, path, body, query):
+        import http.client
+        import json
+        import time
+        import urllib.parse
+        url = self.url + urllib.parse.quote(path, "/:") + (
+            "?" + urllib.parse.urlencode(query) if query else "")
+        data, start = None if body is None else json.dumps(body).encode(), time.monotonic()
+        status = 0
+        said, headers, trouble = b"", {}, None  # type: typing.Any, typing.Any, typing.Any
+        try:
+            with self._open(method, url, data) as answer:
+                status, headers = answer.status, answer.headers
+                said = self._read(answer, start + self.seconds)
+                if said and 200 <= status < 300:
+                    said = parse_json(said.decode())
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            trouble = getattr(error, "reason", None) or error  # URLError is an OSError
+        out.debug("%s %s: %s after %.2f s" % (method, url, trouble or status,
+                                              time.monotonic() - start))
+        if trouble is None and 200 <= status < 300:
+            return said or {}
+        raise self._error("%s %s" % (method, path), status, trouble, said, headers)
+
+    def _open(self, method, url, data):
+        import urllib.request
+        headers = dict(self.headers, **{"User-Agent": "docker_machine.py/" + __version__})
+        if data is not None:
+            headers["Content-Type"] = "application/json"
+        opener = urllib.request.OpenerDirector()  # nothing in it follows redirects
+        opener.add_handler(urllib.request.ProxyHandler())
+        opener.add_handler(urllib.request.HTTPHandler())
+        if url.startswith("https:"):
+            opener.add_handler(urllib.request.HTTPSHandler(context=trusting_context()))
+        return opener.open(urllib.request.Request(url, data, headers, method=method),
+                           timeout=self.seconds)
+
+    def _read(self, answer, deadline):
+        """The body, of 16 MB at most. Raises OSError if it takes longer than `seconds`."""
+        import time
+        blocks = []
+        for block in iter(lambda: answer.read1(1 << 16), b""):
+            blocks.append(block)
+            if time.monotonic() > deadline or len(blocks) > 4096:
+                raise OSError("the answer took longer than %d s" % self.seconds)
+        return b"".join(blocks)
+
+    def _error(self, request, status, trouble, said, headers):
+        import socket
+        words, hint = str(getattr(trouble, "strerror", "") or trouble or ""), ""
+        if trouble is None:
+            words = error_words(said) or "no word of explanation"
+        elif isinstance(trouble, ValueError):
+            words = "the answer is no JSON"
+        elif "CERTIFICATE_VERIFY" in words:
+            hint = ("If a proxy of your network signs in its place, name that one's CA: "
+                    "export SSL_CERT_FILE=/path/to/ca.pem")
+        else:
+            hint = "Check the network and the proxy variables."
+        error = RestError("%s: %s (%s%s)" % (
+            self.name, words or type(trouble).__name__, "%d to " % status if status else "",
+            request), hint)
+        error.status, error.words = status, words
+        error.pause = asked_pause(headers) if status == 429 else None
+        error.unsent = not status and (
+            isinstance(trouble, (socket.gaierror, ConnectionRefusedError))
+            or any(mark in words for mark in ("unreachable", "No route", "CERTIFICATE_VERIFY",
+                                              "Tunnel connection failed")))
+        error.unsure = not error.unsent and (status >= 500 or trouble is not None)
+        return error
+
+    def pages(self, path, key, query, following):
+        """All items under `key` of a list in pages; following(answer) is the URL of the next page,
+        of which only the query is taken, so that the credentials go nowhere else."""
+        import urllib.parse
+        items = []  # type: list
+        for _ in range(100):
+            answer = self.call("GET", path, query=query)
+            items += answer.get(key) or []
+            url = following(answer)
+            if not url:
+                break
+            query = urllib.parse.parse_qsl(urllib.parse.urlsplit(url).query)
+        return items
+
+
+def error_words(said):
+    """The sentence in the body of an error: "message" of an object, at the top or one level below,
+    as DigitalOcean, Google, Azure and OpenStack write it; or the text; "" for a page of HTML."""
+    text = said.decode(errors="replace").strip()
     try:
-        with opener.open(request, timeout=seconds) as answer:
-            if answer.status >= 300:
-                raise MachineError("%s answered %d." % (url, answer.status))
-    except (OSError, ValueError) as error:  # URLError is an OSError
-        raise MachineError("%s: %s" % (url, getattr(error, "reason", None) or error))
+        answer = parse_json(text)
+    except ValueError:
+        return "" if text.startswith("<") else " ".join(text[:300].split())
+    levels = [answer] + (list(answer.values()) if isinstance(answer, dict) else [])
+    for level in levels:
+        for key in ("message", "error", "detail"):
+            if isinstance(level, dict) and isinstance(level.get(key), str):
+                return level[key].strip().rstrip(".")
+    return ""
+
+
+def asked_pause(headers):
+    """The seconds that an answer 429 asks for: retry-after (RFC 9110: seconds or a date), or
+    until ratelimit-reset (DigitalOcean: seconds since 1970); None without either."""
+    import email.utils
+    import time
+    after, reset = headers.get("retry-after"), headers.get("ratelimit-reset")
+    try:
+        if after and not after.strip().isdigit():
+            return email.utils.parsedate_to_datetime(after).timestamp() - time.time()
+        return int(after) if after else int(reset) - time.time() if reset else None
+    except (TypeError, ValueError):
+        return None
 
 
 def open_url(url, headers=None, seconds=30):
@@ -486,7 +667,9 @@ def open_url(url, headers=None, seconds=30):
             return new
 
     headers = dict(headers or (), **{"User-Agent": "docker_machine.py/" + __version__})
-    return urllib.request.build_opener(Redirects).open(
+    https = [] if url.startswith("file:") else [
+        urllib.request.HTTPSHandler(context=trusting_context())]
+    return urllib.request.build_opener(Redirects, *https).open(
         urllib.request.Request(url, None, headers), timeout=seconds)
 
 
@@ -667,14 +850,14 @@ def _outcome(function, item):
         return error
 
 
-def wait_for(check, seconds, sentence, longest_pause=1.0):
-    """Call check() until it gives something true, with short pauses that grow; give that back.
+def wait_for(check, seconds, sentence, longest_pause=1.0, pause=0.05):
+    """Call check() until it gives something true, with pauses that grow from `pause` on; give that
+    back.
 
     Raises MachineError(`sentence`) after `seconds`.
     """
     import time
     deadline = time.monotonic() + seconds
-    pause = 0.05
     while True:
         answer = check()
         if answer:
@@ -1523,6 +1706,14 @@ def new_ssh_key(path, comment=""):
     return read_text(path + ".pub").strip()
 
 
+def public_half(path):
+    """The public line of a private key, from the file beside it or the key itself; "" if it has a
+    passphrase and no such file."""
+    if os.path.exists(path + ".pub"):
+        return read_text(path + ".pub").strip()
+    return run(["ssh-keygen", "-y", "-P", "", "-f", path], seconds=10).stdout.strip()
+
+
 # === 8. Driver ====================================================================================
 
 STATES = ("", "Running", "Paused", "Saved", "Stopped", "Stopping", "Starting", "Error", "Timeout")
@@ -1561,6 +1752,7 @@ class Driver:
     provisions = True  # whether an engine is to be set up on the machine
     boot_seconds = 180  # how long ssh may take to answer after the machine runs
     patience = 5  # seconds that a question about the machine's state may take
+    poll_seconds = 0.5  # the longest pause between such questions while a state is awaited
     by_hand = "Do it on the host itself, for example: docker-machine ssh NAME sudo poweroff"
 
     def __init__(self, config, folder):
@@ -1581,7 +1773,13 @@ class Driver:
         return cls(config, folder)
 
     def __getitem__(self, key):
-        return self.config[key]
+        """A stored value; the declared default where it is missing or null, as in entries of older
+        releases and of Docker Machine."""
+        value = self.config.get(key)
+        if value is not None:
+            return value
+        declared = [(flag.field, flag.default) for flag in self.flags] + list(self.fields)
+        return dict(BASE_FIELDS, **dict(declared))[key]
 
     def __setitem__(self, key, value):
         self.config[key] = value
@@ -1654,7 +1852,7 @@ class Driver:
 
         try:
             wait_for(gone, seconds, "%s did not shut down within %d s." % (
-                self["MachineName"], seconds), 0.2)
+                self["MachineName"], seconds), self.poll_seconds)
         except MachineError as error:
             error.hint = error.hint or "End it at once: docker-machine kill " + self["MachineName"]
             raise
@@ -1729,13 +1927,30 @@ class Driver:
         return self._ssh.aim(self.get_ssh_hostname(), self.get_ssh_port(), self.get_ssh_username(),
                              self.get_ssh_key_path(), os.path.join(self.folder, "known_hosts"))
 
+    def public_key(self):
+        """The line of the key that is to log in."""
+        return read_text(self.get_ssh_key_path() + ".pub").strip()
+
     def make_ssh_keys(self):
-        """Make the login's key pair and the host's own, which is pinned in advance so that already
-        the first connection is verified. For drivers that write what the guest starts from."""
+        """Make the login's key pair and the host's own. For drivers that write what the guest
+        starts from."""
         new_ssh_key(self.get_ssh_key_path(), self.get("MachineName"))
+        self.make_host_key()
+
+    def make_host_key(self):
+        """Make the host's own key pair, which is pinned in advance so that already the first
+        connection is verified."""
         host_key = new_ssh_key(os.path.join(self.folder, HOST_KEY))
         write_atomic(os.path.join(self.folder, "known_hosts"), "docker-machine.%s %s\n" % (
             self.get("MachineName"), " ".join(host_key.split()[:2])))
+
+    def boot_id(self):
+        """What differs from boot to boot of the host, in a container too; "" while it is down."""
+        try:
+            return self.ssh().run("cat /proc/sys/kernel/random/boot_id; cut -d ' ' -f 22 "
+                                  "/proc/1/stat", seconds=20).stdout
+        except MachineError:
+            return ""
 
     def known_facts(self):
         """What a probe of the host has told so far, or None."""
@@ -2469,6 +2684,10 @@ def _probe_once(ssh):
         key, colon, text = line.partition(":")
         if colon:
             facts[key] = facts[key] + "\n" + text if key in facts else text
+    if "kernel" not in facts and "assword" in result.stderr:  # ...has expired, change required
+        raise SSHError("%s wants the password of user %s to be changed: %s" % (
+            ssh.host, ssh.user, result.last_words(1)), "Log in there and change it, or let it be "
+            "valid for ever: chage -d -1 -M -1 " + ssh.user)
     if "kernel" not in facts:
         raise MachineError("%s logs in, but has no POSIX shell: %s" % (
             ssh.host, result.last_words() or "exit code %d" % result.code))
@@ -2882,7 +3101,7 @@ main </dev/null
 def cloud_config(driver, **more):
     """cloud-init's user-data for a machine whose keys were made: the login and the host's key.
     `more` are further top-level keys (cloud-init's module reference). JSON is YAML too."""
-    user, key = driver.get_ssh_username(), read_text(driver.get_ssh_key_path() + ".pub").strip()
+    user, key = driver.get_ssh_username(), driver.public_key()
     host_key = os.path.join(driver.folder, HOST_KEY)
     config = {
         "hostname": host_name(driver.get("MachineName")), "manage_etc_hosts": True,
@@ -3088,23 +3307,15 @@ class GenericDriver(Driver):
 
     def restart(self):
         """Reboot the host; comes back when ssh answers from a later boot than before."""
-        facts, before = probe(self.ssh()), self._boot()
+        facts, before = probe(self.ssh()), self.boot_id()
         if not before:
             raise MachineError("The host does not tell when it was booted.")
         # It answers first, since the reboot may end ssh before shutdown has come back.
         run_as_root(self.ssh(), facts, "nohup sh -c 'sleep 1; shutdown -r now' </dev/null "
                     ">/dev/null 2>&1 &\necho '::done yes'\n", 60)
         self.close()
-        wait_for(lambda: self._boot() not in ("", before), 300, "%s did not come back within 300 s "
+        wait_for(lambda: self.boot_id() not in ("", before), 300, "%s did not come back within 300 s "
                  "of its reboot." % self.get_ssh_hostname())
-
-    def _boot(self):
-        """What differs from boot to boot of the host, in a container too; "" while it is down."""
-        try:
-            return self.ssh().run("cat /proc/sys/kernel/random/boot_id; cut -d ' ' -f 22 "
-                                  "/proc/1/stat", seconds=20).stdout
-        except MachineError:
-            return ""
 
     def engine_port(self):
         return self.get("EnginePort", ENGINE_PORT)
@@ -3649,13 +3860,6 @@ class VirtualBoxDriver(Driver):
     fields = (("VBoxManager", {}), ("HostInterfaces", {}), ("DNSProxy", True))  # type: tuple
     _image = None  # type: object
 
-    def __init__(self, config, folder):
-        super().__init__(config, folder)
-        for key, default in [(flag.field, flag.default) for flag in self.flags if flag.field] + [
-                *self.fields]:
-            if config.get(key) is None:  # written by an old Docker Machine
-                config[key] = default
-
     @classmethod
     def checks(cls):
         if not find_vboxmanage():
@@ -4148,10 +4352,566 @@ def parse_states(text):
     return found
 
 
+# --- digitalocean
+
+DIGITALOCEAN = "https://api.digitalocean.com"
+DIGITALOCEAN_TOKENS = "https://cloud.digitalocean.com/account/api/tokens"
+DIGITALOCEAN_STATUS = "https://status.digitalocean.com"
+DROPLET_STATES = {"new": STARTING, "active": RUNNING, "off": STOPPED, "archive": STOPPED}
+CLOUD_INIT_MARKS = (  # how user-data of cloud-init begins: cloudinit/handlers/__init__.py
+    "#cloud-config", "#cloud-boothook", "#include", "#part-handler", "#!", "## template:")
+
+
+class DigitalOceanDriver(Driver):
+    """A droplet of DigitalOcean, by its API v2."""
+
+    name = "digitalocean"
+    boot_seconds = 300
+    poll_seconds = 5
+    flags = (
+        Flag("digitalocean-access-token", "", "Token of the API, which may be a scoped one",
+             "DIGITALOCEAN_ACCESS_TOKEN", field="AccessToken", secret=True, required=True),
+        Flag("digitalocean-ssh-user", "root", "SSH user; any other than root is made at the first "
+             "boot", "DIGITALOCEAN_SSH_USER", field="SSHUser"),
+        Flag("digitalocean-ssh-key-fingerprint", "", "MD5 fingerprint, or id, of a key of the "
+             "account to log in with", "DIGITALOCEAN_SSH_KEY_FINGERPRINT",
+             field="SSHKeyFingerprint"),
+        Flag("digitalocean-ssh-key-path", "", "SSH private key; without one a key is made, or the "
+             "agent's used for a fingerprint", "DIGITALOCEAN_SSH_KEY_PATH", field="SSHKey"),
+        Flag("digitalocean-ssh-port", 22, "SSH port that the image listens on",
+             "DIGITALOCEAN_SSH_PORT", field="SSHPort"),
+        Flag("digitalocean-image", "ubuntu-24-04-x64", "Slug or id of the image",
+             "DIGITALOCEAN_IMAGE", field="Image"),
+        Flag("digitalocean-region", "nyc3", "Slug of the region", "DIGITALOCEAN_REGION",
+             field="Region"),
+        Flag("digitalocean-size", "s-1vcpu-1gb", "Slug of the size", "DIGITALOCEAN_SIZE",
+             field="Size"),
+        Flag("digitalocean-ipv6", False, "Add a public IPv6 address", "DIGITALOCEAN_IPV6",
+             field="IPv6"),
+        Flag("digitalocean-private-networking", False, "Accepted; every droplet is in a private "
+             "network today", "DIGITALOCEAN_PRIVATE_NETWORKING", field="PrivateNetworking"),
+        Flag("digitalocean-vpc-uuid", "", "UUID of the private network (default: the region's)",
+             "DIGITALOCEAN_VPC_UUID", field="VPCUUID"),
+        Flag("digitalocean-project-id", "", "UUID of the project (default: the account's)",
+             "DIGITALOCEAN_PROJECT_ID", field="ProjectID"),
+        Flag("digitalocean-backups", False, "Turn on backups", "DIGITALOCEAN_BACKUPS",
+             field="Backups"),
+        Flag("digitalocean-userdata", "", "File of user data for the first boot, in any form that "
+             "cloud-init knows", "DIGITALOCEAN_USERDATA", field="UserDataFile"),
+        Flag("digitalocean-monitoring", False, "Install the monitoring agent",
+             "DIGITALOCEAN_MONITORING", field="Monitoring"),
+        Flag("digitalocean-tags", "", "Tags, with commas between", "DIGITALOCEAN_TAGS",
+             field="Tags"),
+    )
+    fields = (("DropletID", 0), ("DropletName", ""), ("SSHKeyID", 0), ("CreateTag", ""))
+    _known_image = _known_key = None  # type: typing.Any
+
+    # --- before the machine is made
+
+    def set_config_from_flags(self, options):
+        options = dict(options, **{"digitalocean-access-token":
+                                   options["digitalocean-access-token"].strip()})
+        super().set_config_from_flags(options)
+        import re
+        uuid = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|"
+        for name, form, hint in (
+                ("access-token", "[!-~]+", "It has blanks or letters that no token has."),
+                ("ssh-user", "[A-Za-z_][\\w.-]*", ""), ("image", "[\\w.-]+", ""),
+                ("region", "[a-z0-9-]*", ""), ("size", "[\\w.-]+", ""),
+                ("vpc-uuid", uuid, "See: doctl vpcs list"),
+                ("project-id", uuid, "See: doctl projects list"),
+                ("ssh-key-fingerprint", "(MD5:)?([0-9a-fA-F]{2}:){15}[0-9a-fA-F]{2}|[0-9]*",
+                 "DigitalOcean knows MD5 fingerprints: ssh-keygen -l -E md5 -f KEY.pub"),
+                ("tags", "[ ,]*([\\w:-]{1,255} *(,[ ,]*|$))*",
+                 "Tags are of letters, digits, colons, dashes and underscores.")):
+            value = options["digitalocean-" + name]
+            if not re.match("(%s)$" % form, value, re.A):
+                raise UsageError("--digitalocean-%s%s cannot be used." % (
+                    name, "" if name == "access-token" else ' "%s"' % value), hint)
+        if not 0 < self["SSHPort"] < 65536:
+            raise UsageError("--digitalocean-ssh-port %d is not a port." % self["SSHPort"])
+        for flag, key in (("ssh-key-path", "SSHKey"), ("userdata", "UserDataFile")):
+            if self[key]:
+                self[key] = os.path.abspath(os.path.expanduser(self[key]))
+                if not os.path.isfile(self[key]):
+                    raise UsageError("--digitalocean-%s %s is no file." % (flag, self[key]))
+        self["SSHKeyFingerprint"] = self["SSHKeyFingerprint"].replace("MD5:", "").lower()
+        self["DropletName"] = host_name(self["MachineName"])
+
+    def pre_create_check(self):
+        """Two questions to the API, and one more for a key or a project that is named."""
+        need("ssh-keygen")
+        if self["SSHKey"]:
+            check_key_file(self["SSHKey"])
+            if not self["SSHKeyFingerprint"] and not public_half(self["SSHKey"]):
+                raise MachineError("The key %s has a passphrase." % self["SSHKey"],
+                                   "Put its public half beside it, as %s.pub." % self["SSHKey"])
+        self._user_file()
+        questions = [self._sizes, self._image]
+        if self["SSHKeyFingerprint"]:
+            questions.append(self._account_key)
+        elif self["ProjectID"]:
+            questions.append(self._project)
+        answers = each(lambda question: question(), questions)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        self._check_image(answers[1], self._check_size(answers[0]))
+        self._check_key()
+
+    def _sizes(self):
+        return self._list("sizes:read", "/v2/sizes", "sizes")
+
+    def _check_size(self, sizes):
+        """The size, which must be there in the region. Raises MachineError."""
+        region, slug = self["Region"], self["Size"]
+        regions = sorted({name for size in sizes for name in size["regions"]})
+        if not any(self._is_in(name) for name in regions):
+            raise self._unknown("region", region, regions, "regions")
+        known = sorted(sizes, key=lambda size: size["price_monthly"])
+        there = [size for size in known if size["available"]
+                 and any(self._is_in(name) for name in size["regions"])]
+        for size in known:
+            if size["slug"] == slug and size in there:
+                return size
+            if size["slug"] == slug:
+                raise MachineError(
+                    'The size "%s" is not to be had in the region "%s".' % (slug, region),
+                    "It is in: %s. Or take another size, such as %s." % (
+                        ", ".join(size["regions"] if size["available"] else ()) or "no region",
+                        ", ".join(other["slug"] for other in there[:3])))
+        raise self._unknown("size", slug, [size["slug"] for size in there], "sizes")
+
+    def _is_in(self, region):
+        """Whether a region is meant by ours, which may be the start of several (nyc) or empty."""
+        return region == self["Region"] or region.rstrip("0123456789") == self["Region"] \
+            or not self["Region"]
+
+    def _image(self):
+        """The image as the API describes it. Raises MachineError."""
+        if self._known_image is None:
+            try:
+                answer = self._call("image:read", "GET", "/v2/images/" + self["Image"])
+            except RestError as error:
+                if error.status != 404:
+                    raise
+                images = self._list("image:read", "/v2/images", "images", type="distribution")
+                raise self._unknown("image", self["Image"], sorted(
+                    filter(None, (image.get("slug") for image in images)), reverse=True),
+                    "images?type=distribution")
+            self._known_image = answer["image"]
+        return self._known_image
+
+    def _check_image(self, image, size):
+        regions = image.get("regions") or []
+        if regions and not any(self._is_in(region) for region in regions):
+            raise MachineError('The image "%s" is not to be had in the region "%s".' % (
+                self["Image"], self["Region"]), "It is in: %s." % ", ".join(regions))
+        if image.get("min_disk_size", 0) > size["disk"]:
+            raise MachineError('The image "%s" needs a disk of %d GB; the size "%s" has %d GB.' % (
+                self["Image"], image["min_disk_size"], size["slug"], size["disk"]),
+                "Take a larger --digitalocean-size.")
+
+    def _project(self):
+        return self._get("project:read", "/v2/projects/" + self["ProjectID"],
+                         "The account has no project %s." % self["ProjectID"], "projects")
+
+    def _account_key(self):
+        """The account's key that the user named. Raises MachineError."""
+        if self._known_key is None:
+            named = self["SSHKeyFingerprint"]
+            self._known_key = self._get("ssh_key:read", "/v2/account/keys/" + named, "The account "
+                                        "has no SSH key %s." % named, "account/keys")["ssh_key"]
+        return self._known_key
+
+    def _get(self, scope, path, absent, known):
+        """What the API has at a path. Raises MachineError(`absent`) if there is nothing."""
+        try:
+            return self._call(scope, "GET", path)
+        except RestError as error:
+            if error.status != 404:
+                raise
+            raise MachineError(absent, "List all: " + self._curl(known))
+
+    def _check_key(self):
+        """Refuse a key file that is not the named key. Raises MachineError."""
+        ours = self["SSHKey"] and self["SSHKeyFingerprint"] and public_half(self["SSHKey"])
+        if ours and ours.split()[:2] != self._account_key()["public_key"].split()[:2]:
+            raise MachineError("%s is not the private half of the account's key %s." % (
+                self["SSHKey"], self["SSHKeyFingerprint"]),
+                "Its fingerprint: ssh-keygen -l -E md5 -f " + quote(self["SSHKey"]))
+
+    def _unknown(self, kind, slug, known, path):
+        """The error for a slug that is not there, with the nearest ones that are."""
+        import difflib
+        close = difflib.get_close_matches(slug, known, 3, 0.5) or known[:3]
+        return MachineError('DigitalOcean has no %s "%s".' % (kind, slug), (
+            "Near it: %s. " % ", ".join(close) if close else "") + "List all: " + self._curl(path))
+
+    def _curl(self, path):
+        return 'curl -H "Authorization: Bearer $DIGITALOCEAN_ACCESS_TOKEN" "%s/v2/%s%sper_page=200"' \
+            % (DIGITALOCEAN, path, "&" if "?" in path else "?")
+
+    # --- the machine
+
+    def create(self):
+        """Make the droplet, or go on with the one that an interrupted creation made: it carries a
+        tag of its own, which was stored before."""
+        droplet = self._find()
+        if droplet is None:
+            self._make_keys()
+            self.log("Creating Digital Ocean droplet...")
+            droplet = self._create_droplet()
+        self["DropletID"] = droplet["id"]
+        self.save()
+        self._await_droplet()
+        if self["ProjectID"]:
+            self._call("project:assign_resource", "POST", "/v2/projects/%s/resources"
+                       % self["ProjectID"], {"resources": ["do:droplet:%d" % self["DropletID"]]},
+                       repeat=True)
+        self._forget_key()
+
+    def _make_keys(self):
+        self["CreateTag"] = self["CreateTag"] or "docker-machine-" + os.urandom(8).hex()
+        if self["SSHKey"]:
+            self["SSHKeyPath"] = self.path("id_rsa")
+            copy_file(self["SSHKey"], self["SSHKeyPath"])
+            if not self["SSHKeyFingerprint"]:
+                write_atomic(self.path("id_rsa.pub"), public_half(self["SSHKey"]) + "\n", 0o644)
+        elif self["SSHKeyFingerprint"]:
+            self.log("The account's SSH key is taken to be in the agent or ssh's usual place.")
+        else:
+            self.log("Creating SSH keys...")
+            self["SSHKeyPath"] = self.path("id_rsa")
+            new_ssh_key(self["SSHKeyPath"], self["MachineName"])
+        if self._has_cloud_init():
+            self.make_host_key()
+        self.save()
+
+    def public_key(self):
+        return self._account_key()["public_key"].strip() if self["SSHKeyFingerprint"] \
+            else super().public_key()
+
+    def _create_droplet(self):
+        """The droplet as the API gives it. Raises PreCreateError if it is refused."""
+        image = self["Image"]
+        body = {"name": self["DropletName"], "size": self["Size"], "backups": self["Backups"],
+                "image": int(image) if image.isdigit() else image, "ipv6": self["IPv6"],
+                "ssh_keys": self._account_keys(), "monitoring": self["Monitoring"],
+                "tags": self._tags() + [self["CreateTag"]]}
+        body.update({key: value for key, value in (
+            ("region", self["Region"]), ("vpc_uuid", self["VPCUUID"]),
+            ("user_data", self._user_data())) if value})
+        try:
+            return self._call("droplet:create, and tag:create", "POST", "/v2/droplets", body,
+                              made=self._made)["droplet"]
+        except RestError as error:
+            if error.tries > 1 or not 400 <= error.status < 500:
+                raise
+            self._forget_key()
+            if "limit" in error.words:
+                error.hint = "Remove a droplet, or ask DigitalOcean for a higher limit."
+            elif "VPC" in error.words:
+                error.hint = "List all: " + self._curl("vpcs")
+            raise PreCreateError(error.message, error.hint)
+
+    def _made(self):
+        """For made(): what a POST made whose answer was lost."""
+        droplet = self._find()
+        return droplet and {"droplet": droplet}
+
+    def _find(self):
+        """Our droplet, by its id, or by its tag; that may take a moment to be in the list. None if
+        there is none."""
+        import time
+        if self["DropletID"]:
+            try:
+                return self._droplet()
+            except NoDroplet:
+                return None
+        for pause in (0, 1, 2) if self["CreateTag"] else ():
+            time.sleep(pause)
+            for droplet in self._list("droplet:read", "/v2/droplets", "droplets",
+                                      tag_name=self["CreateTag"]):
+                return droplet
+        return None
+
+    def _await_droplet(self):
+        """Wait until it is up and has an address; one that fails is removed."""
+        polls = [0]
+
+        def up():
+            polls[0] += 1
+            try:
+                droplet = self._droplet()
+            except NoDroplet:  # not yet, or not any more
+                if polls[0] > 8:
+                    raise
+                return False
+            if polls[0] % 4 == 0 and droplet["status"] == "new":
+                self._check_creation()
+            self["IPAddress"] = address_of(droplet["networks"])
+            return droplet["status"] == "active" and self["IPAddress"]
+
+        self.log("Waiting for the droplet to become active...")
+        wait_for(up, 900, "The droplet %d did not become active within 900 s." % self["DropletID"],
+                 self.poll_seconds, 0.5)
+        self.log("Created droplet ID %d, IP address %s" % (self["DropletID"], self["IPAddress"]))
+
+    def _tags(self):
+        return [tag.strip() for tag in self["Tags"].split(",") if tag.strip()]
+
+    def _check_creation(self):
+        """Tell how far the creation is. Raises MachineError, and removes the droplet, if it
+        failed."""
+        for action in self._list("droplet:read", "/v2/droplets/%d/actions" % self["DropletID"],
+                                 "actions"):
+            if action["type"] == "create":
+                self.log("The droplet's creation is %s..." % action["status"])
+                if action["status"] == "errored":
+                    self.remove()
+                    raise MachineError("DigitalOcean could not create the droplet; it was removed.",
+                                       "Try again, or another --digitalocean-region; see also "
+                                       + DIGITALOCEAN_STATUS)
+
+    # --- user data and keys
+
+    def _user_file(self):
+        """The text of the user's own user data. Raises MachineError."""
+        if not self["UserDataFile"]:
+            return ""
+        try:
+            text = read_text(self["UserDataFile"])
+        except (OSError, UnicodeDecodeError) as error:
+            raise MachineError("%s cannot be read as text: %s" % (self["UserDataFile"], error))
+        if len(text.encode()) > 60000:
+            raise MachineError("%s is too large: DigitalOcean takes 64 KiB of user data."
+                               % self["UserDataFile"])
+        return text
+
+    def _has_cloud_init(self):
+        """Whether the guest reads our user data: not with an image that nobody knows, or with user
+        data for another program, such as Ignition."""
+        text = self._user_file()
+        return self._image().get("distribution") not in ("Unknown", "Unknown OS") and (
+            not text or text.startswith(CLOUD_INIT_MARKS) or "mime-version:" in text[:4096].lower())
+
+    def _user_data(self):
+        """Our part after the user's, which wins where both say something that cannot be joined."""
+        text = self._user_file()
+        if not self._has_cloud_init():
+            return text
+        # A droplet without a key of the account gets a root password that has expired, with which
+        # PAM refuses every login; the vendor's part may do that early or late.
+        fresh = ["sh", "-c", "chage -d -1 -E -1 -I -1 -M -1 root || true"]
+        ours = cloud_config(self, chpasswd={"expire": False}, bootcmd=[fresh], runcmd=[fresh],
+                            merge_how="list(append)+dict(no_replace,recurse_list)+str()")
+        if not text:
+            return ours
+        import email.mime.multipart
+        import email.mime.text
+        whole = email.mime.multipart.MIMEMultipart()
+        for part in (text, ours):
+            charset = "us-ascii" if all(ord(char) < 128 for char in part) else "utf-8"
+            whole.attach(email.mime.text.MIMEText(part, "plain", charset))
+        return whole.as_string()
+
+    def _account_keys(self):
+        """What goes into "ssh_keys": the named key, or ours, uploaded for custom images, which want
+        one, and guests that read no user data. SSHKeyID is its id until `_forget_key()`, -1 while
+        that is unknown."""
+        if self["SSHKeyFingerprint"]:
+            return [self._account_key()["id"]]
+        if self._has_cloud_init() and self._image().get("type") != "custom":
+            return []
+        self.log("Uploading the SSH key for the time of the creation...")
+        known = self._uploaded() if self["SSHKeyID"] else None
+        self["SSHKeyID"] = -1
+        self.save()
+        self["SSHKeyID"] = (known or self._call(
+            "ssh_key:create", "POST", "/v2/account/keys", {
+                "name": self["CreateTag"], "public_key": self.public_key()},
+            made=self._uploaded))["ssh_key"]["id"]
+        self.save()
+        return [self["SSHKeyID"]]
+
+    def _uploaded(self):
+        """For made(): the key that we uploaded, known by its name."""
+        for key in self._list("ssh_key:read", "/v2/account/keys", "ssh_keys"):
+            if key["name"] == self["CreateTag"]:
+                return {"ssh_key": key}
+        return None
+
+    def _forget_key(self):
+        """Remove the key that was uploaded for this machine, by us or by Docker Machine."""
+        if self["SSHKeyFingerprint"] or not self["SSHKeyID"]:
+            return
+        number = self["SSHKeyID"]
+        if number < 0:
+            found = self._uploaded()
+            number = found["ssh_key"]["id"] if found else 0
+        if number:
+            self._delete("ssh_key:delete", "/v2/account/keys/%d" % number)
+        self["SSHKeyID"] = 0
+
+    # --- on and off
+
+    def remove(self):
+        self._forget_key()
+        found = self._find() if self["CreateTag"] and not self["DropletID"] else None
+        number = found["id"] if found else self["DropletID"]
+        if number:
+            self._delete("droplet:delete", "/v2/droplets/%d" % number)
+        if self["CreateTag"]:
+            try:
+                self._delete("droplet:delete, and tag:read", "/v2/droplets",
+                             tag_name=self["CreateTag"])
+                self._delete("tag:delete", "/v2/tags/" + self["CreateTag"])
+            except RestError as error:
+                if error.status != 403 or not number:
+                    raise
+                out.warn("%s. %s" % (error.message, error.hint))
+        self["DropletID"], self["CreateTag"], self["IPAddress"] = 0, "", ""
+
+    def _delete(self, scope, path, **query):
+        """Delete what may be gone already, and may be busy for a while."""
+        try:
+            self._patiently(lambda: self._call(scope, "DELETE", path, query=query))
+        except RestError as error:
+            if error.status != 404:
+                raise
+
+    def _patiently(self, ask):
+        """ask(), again and again while another action of the droplet is pending."""
+        import time
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                return ask()
+            except RestError as error:
+                if error.status != 422 or "pending" not in error.message \
+                        or time.monotonic() > deadline:
+                    raise
+            time.sleep(1)
+
+    def _act(self, kind, state):
+        """Do something with the droplet, and wait for its end. Raises MachineError if it fails,
+        unless the state that it leads to is there all the same."""
+        try:
+            self._await(self._patiently(lambda: self._begin(kind)))
+        except MachineError:
+            if not state or self.get_state() != state:
+                raise
+
+    def _begin(self, kind):
+        return self._call("droplet:update", "POST", "/v2/droplets/%d/actions" % self["DropletID"],
+                          {"type": kind}, repeat=True)["action"]
+
+    def _await(self, action):
+        path = "/v2/droplets/%d/actions/%d" % (self["DropletID"], action["id"])
+
+        def ended():
+            if action["status"] == "in-progress":
+                action.update(self._call("droplet:read", "GET", path)["action"])
+            return action["status"] != "in-progress"
+
+        wait_for(ended, 300, "DigitalOcean did not finish %s within 300 s." % action["type"],
+                 self.poll_seconds, 0.5)
+        if action["status"] == "errored":
+            raise MachineError("DigitalOcean failed to do %s with the droplet %d." % (
+                action["type"], self["DropletID"]), "Try again; see also " + DIGITALOCEAN_STATUS)
+
+    def start(self):
+        self._act("power_on", RUNNING)
+
+    def stop(self):
+        self.shut_down(self._ask_to_shut_down)
+
+    def _ask_to_shut_down(self):
+        try:
+            self._begin("shutdown")
+        except RestError as error:  # 422: it is asked already, or off
+            if error.status != 422:
+                raise
+
+    def kill(self):
+        self._act("power_off", STOPPED)
+
+    def restart(self):
+        before = self.boot_id()
+        self._act("reboot", "")
+        if before:
+            wait_for(lambda: self.boot_id() not in ("", before), 300, "The droplet did not come "
+                     "back within 300 s of its reboot.", self.poll_seconds)
+
+    # --- what and where it is
+
+    def _droplet(self, patience=300):
+        try:
+            return self._call("droplet:read", "GET", "/v2/droplets/%d" % self["DropletID"],
+                              patience=patience)["droplet"]
+        except RestError as error:
+            if error.status != 404:
+                raise
+            raise NoDroplet("DigitalOcean has no droplet %d." % self["DropletID"],
+                            "Forget it: docker-machine rm " + quote(self["MachineName"]))
+
+    def get_state(self):
+        return DROPLET_STATES.get(self._droplet()["status"], ERROR)
+
+    def glance(self):
+        return DROPLET_STATES.get(self._droplet(self.patience)["status"], ERROR)
+
+    def get_ssh_key_path(self):
+        """"" leaves it to ssh, as for a named key without a file."""
+        return self["SSHKeyPath"] or (
+            "" if self["SSHKeyFingerprint"] else super().get_ssh_key_path())
+
+    def _call(self, scope, method, path, body=None, query=None, patience=300, pages="", made=None,
+              repeat=None):
+        """Ask the API; `scope` is what the token must be allowed, `pages` the key of a list. Raises
+        RestError."""
+        token = self["AccessToken"]
+        out.secrets.add(token)
+        api = Rest("DigitalOcean", os.environ.get("DIGITALOCEAN_API_URL") or DIGITALOCEAN,
+                   {"Authorization": "Bearer " + token}, min(patience, 30), patience)
+        try:
+            if pages:
+                return api.pages(path, pages, query, lambda answer: (
+                    (answer.get("links") or {}).get("pages") or {}).get("next"))
+            return api.call(method, path, body, query, repeat, made)
+        except RestError as error:
+            if error.status == 401:
+                error.message = "DigitalOcean refuses the access token: " + error.words
+                error.hint = "Make a new one: " + DIGITALOCEAN_TOKENS
+                if os.path.exists(self.path("config.json")):
+                    error.hint += '\nThen put it into "AccessToken" of ' + self.path("config.json")
+            elif error.status == 403:
+                error.message = "The access token may not %s %s: %s" % (method, path, error.words)
+                error.hint = "Give it the scope %s: %s" % (scope, DIGITALOCEAN_TOKENS)
+            raise
+
+    def _list(self, scope, path, key, **query):
+        return self._call(scope, "GET", path, query=dict(query, per_page=200), pages=key)
+
+
+class NoDroplet(MachineError):
+    """The droplet is gone, or was never made."""
+
+
+def address_of(networks):
+    """Where a droplet is reached: public IPv4, else public IPv6, else the private address."""
+    for version, kind in (("v4", "public"), ("v6", "public"), ("v4", "private")):
+        for network in networks.get(version) or ():
+            if network["type"] == kind:
+                return network["ip_address"]
+    return ""
+
+
 # --- drivers by name
 
 DRIVERS = {driver.name: driver for driver in (
-    NoneDriver, GenericDriver, VirtualBoxDriver)}
+    NoneDriver, GenericDriver, VirtualBoxDriver, DigitalOceanDriver)}
 LOADING = {}  # type: dict
 
 
@@ -4424,7 +5184,11 @@ class Machine:
         out.say("Creating machine...")
         with stage("Error saving host to store before attempting creation: "):
             self.store.add(self)
-        self._create_by_driver()
+        try:
+            self._create_by_driver()
+        except PreCreateError:  # the provider refused before anything was made
+            self.store.delete(self.name)
+            raise
         if self.driver.provisions:
             with stage("Error creating machine: "):
                 self._provision()
@@ -4556,7 +5320,8 @@ class Machine:
 
     def _reach(self, state):
         wait_for(lambda: self.driver.get_state() == state, 180,
-                 'Machine "%s" did not come to the state %s within 180 s.' % (self.name, state))
+                 'Machine "%s" did not come to the state %s within 180 s.' % (self.name, state),
+                 self.driver.poll_seconds)
 
     def _after_boot(self):
         """Wait for ssh and the engine; the certificate follows an address that changed."""
@@ -6721,8 +7486,11 @@ def send_crash_report(token, report, error):
         "name": "docker_machine.py", "version": __version__, "url": "https://bugsnag.com"}}
     url = os.environ.get("BUGSNAG_NOTIFY_ENDPOINT") or BUGSNAG
     headers = {"Bugsnag-Api-Key": token, "Bugsnag-Payload-Version": "4"}
-    (failure,) = each(lambda url: post_json(url, body, headers), [url], seconds=5)
-    if failure:
+    if not url.startswith("https://"):
+        raise MachineError("%s is not an https URL." % url)
+    service = Rest("Bugsnag", url, headers, seconds=5, patience=0)
+    (failure,) = each(lambda body: service.call("POST", "", body), [body], seconds=5)
+    if isinstance(failure, Exception) and getattr(failure, "status", 0) != 200:  # it says OK
         raise failure
     out.error("It was sent to " + url)
 
