@@ -41,12 +41,12 @@ if False:  # for type checkers alone
 __version__ = "1.0.0.dev0"
 __all__ = [
     "CacheLock", "Driver", "ERROR", "Finding", "Flag", "HOST_KEY", "LOOPBACK", "Lock",
-    "MachineError", "PAUSED", "PreCreateError", "RUNNING", "Result", "SAVED", "SSH", "STARTING",
-    "STATES", "STOPPED", "STOPPING", "TIMEOUT", "UsageError", "WINDOWS", "cached_image",
-    "cloud_config", "download", "each", "find_qemu", "free_port", "host_arch", "host_name",
-    "install_line", "json_text", "main", "missing_program", "need", "need_space", "one_of", "out",
-    "parse_checksum", "parse_json", "port_trouble", "published_checksum", "quote", "read_text",
-    "run", "seed_iso", "stored_drivers", "wait_for", "write_atomic",
+    "MachineError", "PAUSED", "PreCreateError", "RUNNING", "Rest", "RestError", "Result", "SAVED",
+    "SSH", "STARTING", "STATES", "STOPPED", "STOPPING", "TIMEOUT", "UsageError", "WINDOWS",
+    "cached_image", "cloud_config", "download", "each", "find_qemu", "free_port", "host_arch",
+    "host_name", "install_line", "json_text", "main", "missing_program", "need", "need_space",
+    "one_of", "out", "parse_checksum", "parse_json", "port_trouble", "published_checksum", "quote",
+    "read_text", "run", "seed_iso", "stored_drivers", "wait_for", "write_atomic",
 ]
 
 WINDOWS = os.name == "nt"
@@ -472,19 +472,20 @@ def trusting_context():
 
 
 class RestError(MachineError):
-    """What came instead of the answer to a request: `status` is HTTP's code, 0 if nothing came.
+    """What came instead of the answer to a request.
 
-    `words`: what the server said; `unsent`: the request never left; `unsure`: it may have been
-    carried out all the same; `pause`: how many seconds the server wants us to wait; `tries`: how often it was asked.
+    `status`: HTTP's code, 0 if nothing came; `words`: what the server said; `unsent`: the request
+    never left; `unsure`: it may have been carried out all the same; `final`: no other try can end
+    better; `tries`: how often it was made; `pause`: seconds that the server wants us to wait.
     """
 
     status, words, tries, pause = 0, "", 1, None
-    unsent = unsure = False
+    unsent = unsure = final = False
 
 
 class Rest:
     """A provider's JSON over HTTP, for every driver that speaks to one: with time limits, repeated
-    tries, proxies (http_proxy, https_proxy, no_proxy) and certificates always verified.
+    tries, proxies (https_proxy, no_proxy) and certificates always verified.
 
     `name` is the provider's in messages, `headers` carry the credentials; one request may take
     `seconds`, all tries of one together `patience` seconds.
@@ -492,15 +493,23 @@ class Rest:
 
     def __init__(self, name, url, headers=None, seconds=30, patience=300):
         import urllib.parse
-        self.name, self.url, self.headers = name, url.rstrip("/"), headers or {}
+        scheme, _, rest = url.rstrip("/").partition("://")
+        url = scheme.lower() + "://" + rest
+        self.name, self.url, self.headers = name, url, headers or {}
         self.seconds, self.patience = seconds, patience
-        parts = urllib.parse.urlsplit(url)
-        if parts.scheme != "https" and not (
-                parts.scheme == "http" and parts.hostname in (LOOPBACK, "localhost")):
-            raise MachineError("%s is no https URL; credentials are not sent in the clear." % url)
+        try:
+            parts = urllib.parse.urlsplit(url)
+            own, known = parts.hostname in (LOOPBACK, "localhost"), parts.hostname and not (
+                parts.username or parts.password)
+        except ValueError:
+            known = False
+        if not known or not url.startswith("https://") and not (own and url.startswith("http://")):
+            raise MachineError("The address of %s's API is no plain https URL." % name,
+                               "Credentials are not sent in the clear.")
 
-    def call(self, method, path, body=None, query=None, repeat=None, made=None):
-        """The parsed JSON of an answer; {} if it is empty. Raises RestError.
+    def call(self, method, path, body=None, query=None, key="", repeat=None, made=None):
+        """The parsed JSON of an answer, or what it holds under `key`; {} if it may be empty and is.
+        Raises RestError.
 
         429 is always tried again, when the server says; what may have been carried out already,
         only if `repeat` (by default for GET, PUT and DELETE). made() is asked first then: what a
@@ -511,7 +520,7 @@ class Rest:
         repeat = method in ("GET", "PUT", "DELETE") if repeat is None else repeat
         while True:
             try:
-                return self._ask(method, path, body, query)
+                return self._ask(method, path, body, query, key)
             except RestError as error:
                 tries += 1
                 error.tries = tries
@@ -520,6 +529,8 @@ class Rest:
                     return there
                 pause = self._pause(error, repeat or made)
                 if pause is None or time.monotonic() + pause > deadline:
+                    if pause and error.pause:
+                        error.hint = "It takes requests again in %d min." % ((pause + 59) // 60)
                     raise
                 if pause > 5 or tries == 3:
                     out.say("%s. Trying again in %d s..." % (error.message, pause + 1))
@@ -528,81 +539,82 @@ class Rest:
     def _pause(self, error, repeat):
         """Seconds until the next try, with jitter, so that many machines do not come back
         together; None if there is to be none."""
-        usual = .5 * 2 ** min(error.tries, 5) * (.5 + os.urandom(1)[0] / 512)
-        if error.status == 429:
-            return usual if error.pause is None else max(error.pause, 0) + usual / 4
-        if error.status < 500 and error.tries > (2 if error.unsent else 5):
+        if error.final or error.status != 429 and not error.unsent and not (
+                error.unsure and repeat):
             return None
-        return usual if error.unsent or error.unsure and repeat else None
+        if error.status < 429 and error.tries > (2 if error.unsent else 5):
+            return None
+        usual = .5 * 2 ** min(error.tries, 5) * (.5 + os.urandom(1)[0] / 512)
+        return usual if error.pause is None else max(error.pause, 0) + usual / 4
 
-    def _ask(self, method, path, body, query):
-        import http.client
-        import json
+    def _ask(self, method, path, body, query, key):
         import time
         import urllib.parse
         url = self.url + urllib.parse.quote(path, "/:") + (
             "?" + urllib.parse.urlencode(query) if query else "")
-        data, start = None if body is None else json.dumps(body).encode(), time.monotonic()
-        status = 0
-        said, headers, trouble = b"", {}, None  # type: typing.Any, typing.Any, typing.Any
-        try:
-            with self._open(method, url, data) as answer:
-                status, headers = answer.status, answer.headers
-                said = self._read(answer, start + self.seconds)
-                if said and 200 <= status < 300:
-                    said = parse_json(said.decode())
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            trouble = getattr(error, "reason", None) or error  # URLError is an OSError
+        start = time.monotonic()
+        # In a thread: a time limit of the socket holds for each packet alone.
+        (answer,) = each(lambda url: self._exchange(method, url, body), [url], seconds=self.seconds)
+        trouble = answer if isinstance(answer, Exception) else None
+        status, headers, said = (0, {}, b"") if trouble else answer
         out.debug("%s %s: %s after %.2f s" % (method, url, trouble or status,
                                               time.monotonic() - start))
         if trouble is None and 200 <= status < 300:
-            return said or {}
+            try:
+                value = parse_json(said.decode()) if said or method == "GET" and status != 204 \
+                    else {}
+                return value[key] if key else value
+            except (ValueError, KeyError, TypeError, RecursionError):
+                trouble = MachineError("the answer is not the JSON that was expected")
         raise self._error("%s %s" % (method, path), status, trouble, said, headers)
 
-    def _open(self, method, url, data):
+    def _exchange(self, method, url, body):
+        """(status, headers, bytes of the answer)."""
+        import json
         import urllib.request
         headers = dict(self.headers, **{"User-Agent": "docker_machine.py/" + __version__})
-        if data is not None:
+        if body is not None:
             headers["Content-Type"] = "application/json"
         opener = urllib.request.OpenerDirector()  # nothing in it follows redirects
-        opener.add_handler(urllib.request.ProxyHandler())
-        opener.add_handler(urllib.request.HTTPHandler())
         if url.startswith("https:"):
+            opener.add_handler(urllib.request.ProxyHandler())
             opener.add_handler(urllib.request.HTTPSHandler(context=trusting_context()))
-        return opener.open(urllib.request.Request(url, data, headers, method=method),
-                           timeout=self.seconds)
-
-    def _read(self, answer, deadline):
-        """The body, of 16 MB at most. Raises OSError if it takes longer than `seconds`."""
-        import time
-        blocks = []
-        for block in iter(lambda: answer.read1(1 << 16), b""):
-            blocks.append(block)
-            if time.monotonic() > deadline or len(blocks) > 4096:
-                raise OSError("the answer took longer than %d s" % self.seconds)
-        return b"".join(blocks)
+        else:  # to this computer
+            opener.add_handler(urllib.request.HTTPHandler())
+        request = urllib.request.Request(
+            url, None if body is None else json.dumps(body).encode(), headers, method=method)
+        with opener.open(request, timeout=self.seconds) as answer:
+            said = answer.read(1 << 24)
+            whole = answer.headers.get("Content-Length", "")
+            if whole.isdigit() and len(said) < min(int(whole), 1 << 24) or not (
+                    said or whole or answer.status == 204 or answer.chunked):
+                raise OSError("the answer broke off after %d bytes" % len(said))
+            return answer.status, answer.headers, said
 
     def _error(self, request, status, trouble, said, headers):
         import socket
-        words, hint = str(getattr(trouble, "strerror", "") or trouble or ""), ""
+        reason = getattr(trouble, "reason", None)  # URLError is an OSError
+        trouble = reason if isinstance(reason, Exception) else trouble
+        untrusted = type(trouble).__name__ in ("SSLCertVerificationError", "CertificateError") \
+            or "CERTIFICATE_VERIFY" in str(trouble)
+        words, hint = plain_words(getattr(trouble, "strerror", "") or trouble
+                                  or type(trouble).__name__).rstrip("."), ""
         if trouble is None:
             words = error_words(said) or "no word of explanation"
-        elif isinstance(trouble, ValueError):
-            words = "the answer is no JSON"
-        elif "CERTIFICATE_VERIFY" in words:
+        elif untrusted:
             hint = ("If a proxy of your network signs in its place, name that one's CA: "
                     "export SSL_CERT_FILE=/path/to/ca.pem")
-        else:
+        elif not status:
             hint = "Check the network and the proxy variables."
         error = RestError("%s: %s (%s%s)" % (
-            self.name, words or type(trouble).__name__, "%d to " % status if status else "",
-            request), hint)
+            self.name, words, "%d to " % status if status else "", request), hint)
         error.status, error.words = status, words
-        error.pause = asked_pause(headers) if status == 429 else None
+        error.pause = asked_pause(headers) if status in (429, 503) else None
         error.unsent = not status and (
-            isinstance(trouble, (socket.gaierror, ConnectionRefusedError))
-            or any(mark in words for mark in ("unreachable", "No route", "CERTIFICATE_VERIFY",
-                                              "Tunnel connection failed")))
+            untrusted or isinstance(trouble, (socket.gaierror, ConnectionRefusedError))
+            or any(mark in words for mark in ("unreachable", "No route", "Tunnel connection failed",
+                                              "cannot be read")))
+        error.final = untrusted
         error.unsure = not error.unsent and (status >= 500 or trouble is not None)
         return error
 
@@ -621,19 +633,23 @@ class Rest:
         return items
 
 
+def plain_words(text):
+    """A text from elsewhere as one line that is safe to show."""
+    return " ".join("".join(char if char.isprintable() else " " for char in str(text)).split())
+
+
 def error_words(said):
     """The sentence in the body of an error: "message" of an object, at the top or one level below,
     as DigitalOcean, Google, Azure and OpenStack write it; or the text; "" for a page of HTML."""
     text = said.decode(errors="replace").strip()
     try:
         answer = parse_json(text)
-    except ValueError:
-        return "" if text.startswith("<") else " ".join(text[:300].split())
-    levels = [answer] + (list(answer.values()) if isinstance(answer, dict) else [])
-    for level in levels:
+    except (ValueError, RecursionError):
+        return "" if text.startswith("<") else plain_words(text[:300])
+    for level in [answer] + (list(answer.values()) if isinstance(answer, dict) else []):
         for key in ("message", "error", "detail"):
             if isinstance(level, dict) and isinstance(level.get(key), str):
-                return level[key].strip().rstrip(".")
+                return plain_words(level[key]).rstrip(".")
     return ""
 
 
@@ -1951,6 +1967,11 @@ class Driver:
                                   "/proc/1/stat", seconds=20).stdout
         except MachineError:
             return ""
+
+    def await_reboot(self, before, seconds=300):
+        """Wait until ssh answers from another boot than the one of boot_id() `before`."""
+        wait_for(lambda: self.boot_id() not in ("", before), seconds, "%s did not come back within "
+                 "%d s of its reboot." % (self.get_ssh_hostname(), seconds))
 
     def known_facts(self):
         """What a probe of the host has told so far, or None."""
@@ -3314,8 +3335,7 @@ class GenericDriver(Driver):
         run_as_root(self.ssh(), facts, "nohup sh -c 'sleep 1; shutdown -r now' </dev/null "
                     ">/dev/null 2>&1 &\necho '::done yes'\n", 60)
         self.close()
-        wait_for(lambda: self.boot_id() not in ("", before), 300, "%s did not come back within 300 s "
-                 "of its reboot." % self.get_ssh_hostname())
+        self.await_reboot(before)
 
     def engine_port(self):
         return self.get("EnginePort", ENGINE_PORT)
@@ -4366,7 +4386,7 @@ class DigitalOceanDriver(Driver):
     """A droplet of DigitalOcean, by its API v2."""
 
     name = "digitalocean"
-    boot_seconds = 300
+    boot_seconds = patience = 300
     poll_seconds = 5
     flags = (
         Flag("digitalocean-access-token", "", "Token of the API, which may be a scoped one",
@@ -4491,7 +4511,8 @@ class DigitalOceanDriver(Driver):
         """The image as the API describes it. Raises MachineError."""
         if self._known_image is None:
             try:
-                answer = self._call("image:read", "GET", "/v2/images/" + self["Image"])
+                self._known_image = self._call("image:read", "GET", "/v2/images/" + self["Image"],
+                                               key="image")
             except RestError as error:
                 if error.status != 404:
                     raise
@@ -4499,7 +4520,6 @@ class DigitalOceanDriver(Driver):
                 raise self._unknown("image", self["Image"], sorted(
                     filter(None, (image.get("slug") for image in images)), reverse=True),
                     "images?type=distribution")
-            self._known_image = answer["image"]
         return self._known_image
 
     def _check_image(self, image, size):
@@ -4513,21 +4533,21 @@ class DigitalOceanDriver(Driver):
                 "Take a larger --digitalocean-size.")
 
     def _project(self):
-        return self._get("project:read", "/v2/projects/" + self["ProjectID"],
+        return self._get("project:read", "/v2/projects/" + self["ProjectID"], "project",
                          "The account has no project %s." % self["ProjectID"], "projects")
 
     def _account_key(self):
         """The account's key that the user named. Raises MachineError."""
         if self._known_key is None:
             named = self["SSHKeyFingerprint"]
-            self._known_key = self._get("ssh_key:read", "/v2/account/keys/" + named, "The account "
-                                        "has no SSH key %s." % named, "account/keys")["ssh_key"]
+            self._known_key = self._get("ssh_key:read", "/v2/account/keys/" + named, "ssh_key",
+                                        "The account has no SSH key %s." % named, "account/keys")
         return self._known_key
 
-    def _get(self, scope, path, absent, known):
+    def _get(self, scope, path, key, absent, known):
         """What the API has at a path. Raises MachineError(`absent`) if there is nothing."""
         try:
-            return self._call(scope, "GET", path)
+            return self._call(scope, "GET", path, key=key)
         except RestError as error:
             if error.status != 404:
                 raise
@@ -4549,8 +4569,9 @@ class DigitalOceanDriver(Driver):
             "Near it: %s. " % ", ".join(close) if close else "") + "List all: " + self._curl(path))
 
     def _curl(self, path):
-        return 'curl -H "Authorization: Bearer $DIGITALOCEAN_ACCESS_TOKEN" "%s/v2/%s%sper_page=200"' \
-            % (DIGITALOCEAN, path, "&" if "?" in path else "?")
+        """A command that lists what there is, without another program of DigitalOcean's."""
+        return ('curl -H "Authorization: Bearer $DIGITALOCEAN_ACCESS_TOKEN" '
+                '"%s/v2/%s%sper_page=200"' % (DIGITALOCEAN, path, "&" if "?" in path else "?"))
 
     # --- the machine
 
@@ -4594,17 +4615,10 @@ class DigitalOceanDriver(Driver):
 
     def _create_droplet(self):
         """The droplet as the API gives it. Raises PreCreateError if it is refused."""
-        image = self["Image"]
-        body = {"name": self["DropletName"], "size": self["Size"], "backups": self["Backups"],
-                "image": int(image) if image.isdigit() else image, "ipv6": self["IPv6"],
-                "ssh_keys": self._account_keys(), "monitoring": self["Monitoring"],
-                "tags": self._tags() + [self["CreateTag"]]}
-        body.update({key: value for key, value in (
-            ("region", self["Region"]), ("vpc_uuid", self["VPCUUID"]),
-            ("user_data", self._user_data())) if value})
         try:
-            return self._call("droplet:create, and tag:create", "POST", "/v2/droplets", body,
-                              made=self._made)["droplet"]
+            keys = self._account_keys()
+            return self._call("droplet:create, and tag:create", "POST", "/v2/droplets",
+                              self._order(keys), key="droplet", made=self._find)
         except RestError as error:
             if error.tries > 1 or not 400 <= error.status < 500:
                 raise
@@ -4615,26 +4629,36 @@ class DigitalOceanDriver(Driver):
                 error.hint = "List all: " + self._curl("vpcs")
             raise PreCreateError(error.message, error.hint)
 
-    def _made(self):
-        """For made(): what a POST made whose answer was lost."""
-        droplet = self._find()
-        return droplet and {"droplet": droplet}
+    def _order(self, keys):
+        """The body of the request that creates the droplet."""
+        image = self["Image"]
+        body = {"name": self["DropletName"], "size": self["Size"], "ssh_keys": keys,
+                "image": int(image) if image.isdigit() else image, "ipv6": self["IPv6"],
+                "backups": self["Backups"], "monitoring": self["Monitoring"],
+                "tags": self._tags() + [self["CreateTag"]]}
+        for key, value in (("region", self["Region"]), ("vpc_uuid", self["VPCUUID"]),
+                           ("user_data", self._user_data())):
+            if value:
+                body[key] = value
+        return body
 
     def _find(self):
         """Our droplet, by its id, or by its tag; that may take a moment to be in the list. None if
         there is none."""
-        import time
-        if self["DropletID"]:
-            try:
+        try:
+            if self["DropletID"]:
                 return self._droplet()
-            except NoDroplet:
-                return None
-        for pause in (0, 1, 2) if self["CreateTag"] else ():
-            time.sleep(pause)
-            for droplet in self._list("droplet:read", "/v2/droplets", "droplets",
-                                      tag_name=self["CreateTag"]):
-                return droplet
-        return None
+            return wait_for(self._tagged, 3, "", pause=1) if self["CreateTag"] else None
+        except NoDroplet:
+            return None
+        except MachineError as error:
+            if error.message:
+                raise
+            return None
+
+    def _tagged(self):
+        return next(iter(self._list("droplet:read", "/v2/droplets", "droplets",
+                                    tag_name=self["CreateTag"])), None)
 
     def _await_droplet(self):
         """Wait until it is up and has an address; one that fails is removed."""
@@ -4645,9 +4669,10 @@ class DigitalOceanDriver(Driver):
             try:
                 droplet = self._droplet()
             except NoDroplet:  # not yet, or not any more
-                if polls[0] > 8:
-                    raise
-                return False
+                if polls[0] < 8:
+                    return False
+                raise MachineError("The droplet %d vanished while it was created."
+                                   % self["DropletID"], "See " + DIGITALOCEAN_STATUS)
             if polls[0] % 4 == 0 and droplet["status"] == "new":
                 self._check_creation()
             self["IPAddress"] = address_of(droplet["networks"])
@@ -4693,7 +4718,8 @@ class DigitalOceanDriver(Driver):
         """Whether the guest reads our user data: not with an image that nobody knows, or with user
         data for another program, such as Ignition."""
         text = self._user_file()
-        return self._image().get("distribution") not in ("Unknown", "Unknown OS") and (
+        return self._image().get("distribution") not in (
+            "Unknown", "Unknown OS", "CoreOS", "FreeBSD", "RancherOS") and (
             not text or text.startswith(CLOUD_INIT_MARKS) or "mime-version:" in text[:4096].lower())
 
     def _user_data(self):
@@ -4711,9 +4737,9 @@ class DigitalOceanDriver(Driver):
         import email.mime.multipart
         import email.mime.text
         whole = email.mime.multipart.MIMEMultipart()
-        for part in (text, ours):
-            charset = "us-ascii" if all(ord(char) < 128 for char in part) else "utf-8"
-            whole.attach(email.mime.text.MIMEText(part, "plain", charset))
+        for part in (text, ours):  # cloud-init tells what a part is by how its text begins
+            whole.attach(email.message_from_string(part) if "mime-version:" in part[:4096].lower()
+                         else email.mime.text.MIMEText(part))
         return whole.as_string()
 
     def _account_keys(self):
@@ -4728,19 +4754,22 @@ class DigitalOceanDriver(Driver):
         known = self._uploaded() if self["SSHKeyID"] else None
         self["SSHKeyID"] = -1
         self.save()
-        self["SSHKeyID"] = (known or self._call(
-            "ssh_key:create", "POST", "/v2/account/keys", {
-                "name": self["CreateTag"], "public_key": self.public_key()},
-            made=self._uploaded))["ssh_key"]["id"]
+        try:
+            self["SSHKeyID"] = (known or self._call(
+                "ssh_key:create", "POST", "/v2/account/keys", {
+                    "name": self["CreateTag"], "public_key": self.public_key()},
+                key="ssh_key", made=self._uploaded))["id"]
+        except RestError as error:
+            if 400 <= error.status < 500:
+                self["SSHKeyID"] = 0  # it was refused
+            raise
         self.save()
         return [self["SSHKeyID"]]
 
     def _uploaded(self):
-        """For made(): the key that we uploaded, known by its name."""
-        for key in self._list("ssh_key:read", "/v2/account/keys", "ssh_keys"):
-            if key["name"] == self["CreateTag"]:
-                return {"ssh_key": key}
-        return None
+        """The key that we uploaded, known by its name, or None."""
+        keys = self._list("ssh_key:read", "/v2/account/keys", "ssh_keys")
+        return next((key for key in keys if key["name"] == self["CreateTag"]), None)
 
     def _forget_key(self):
         """Remove the key that was uploaded for this machine, by us or by Docker Machine."""
@@ -4749,7 +4778,7 @@ class DigitalOceanDriver(Driver):
         number = self["SSHKeyID"]
         if number < 0:
             found = self._uploaded()
-            number = found["ssh_key"]["id"] if found else 0
+            number = found["id"] if found else 0
         if number:
             self._delete("ssh_key:delete", "/v2/account/keys/%d" % number)
         self["SSHKeyID"] = 0
@@ -4783,16 +4812,15 @@ class DigitalOceanDriver(Driver):
 
     def _patiently(self, ask):
         """ask(), again and again while another action of the droplet is pending."""
-        import time
-        deadline = time.monotonic() + 120
-        while True:
+        def attempt():
             try:
-                return ask()
+                return [ask()]
             except RestError as error:
-                if error.status != 422 or "pending" not in error.message \
-                        or time.monotonic() > deadline:
+                if error.status != 422 or "pending" not in error.words:
                     raise
-            time.sleep(1)
+
+        return wait_for(attempt, 120, "DigitalOcean does not end what it does with the droplet %d."
+                        % self["DropletID"], self.poll_seconds, 1)[0]
 
     def _act(self, kind, state):
         """Do something with the droplet, and wait for its end. Raises MachineError if it fails,
@@ -4805,14 +4833,14 @@ class DigitalOceanDriver(Driver):
 
     def _begin(self, kind):
         return self._call("droplet:update", "POST", "/v2/droplets/%d/actions" % self["DropletID"],
-                          {"type": kind}, repeat=True)["action"]
+                          {"type": kind}, key="action", repeat=True)
 
     def _await(self, action):
         path = "/v2/droplets/%d/actions/%d" % (self["DropletID"], action["id"])
 
         def ended():
             if action["status"] == "in-progress":
-                action.update(self._call("droplet:read", "GET", path)["action"])
+                action.update(self._call("droplet:read", "GET", path, key="action"))
             return action["status"] != "in-progress"
 
         wait_for(ended, 300, "DigitalOcean did not finish %s within 300 s." % action["type"],
@@ -4841,15 +4869,14 @@ class DigitalOceanDriver(Driver):
         before = self.boot_id()
         self._act("reboot", "")
         if before:
-            wait_for(lambda: self.boot_id() not in ("", before), 300, "The droplet did not come "
-                     "back within 300 s of its reboot.", self.poll_seconds)
+            self.await_reboot(before)
 
     # --- what and where it is
 
-    def _droplet(self, patience=300):
+    def _droplet(self):
         try:
             return self._call("droplet:read", "GET", "/v2/droplets/%d" % self["DropletID"],
-                              patience=patience)["droplet"]
+                              key="droplet")
         except RestError as error:
             if error.status != 404:
                 raise
@@ -4859,27 +4886,24 @@ class DigitalOceanDriver(Driver):
     def get_state(self):
         return DROPLET_STATES.get(self._droplet()["status"], ERROR)
 
-    def glance(self):
-        return DROPLET_STATES.get(self._droplet(self.patience)["status"], ERROR)
-
     def get_ssh_key_path(self):
         """"" leaves it to ssh, as for a named key without a file."""
         return self["SSHKeyPath"] or (
             "" if self["SSHKeyFingerprint"] else super().get_ssh_key_path())
 
-    def _call(self, scope, method, path, body=None, query=None, patience=300, pages="", made=None,
-              repeat=None):
+    def _call(self, scope, method, path, body=None, query=None, pages="", **more):
         """Ask the API; `scope` is what the token must be allowed, `pages` the key of a list. Raises
         RestError."""
         token = self["AccessToken"]
-        out.secrets.add(token)
+        if len(token) > 5:
+            out.secrets.add(token)
         api = Rest("DigitalOcean", os.environ.get("DIGITALOCEAN_API_URL") or DIGITALOCEAN,
-                   {"Authorization": "Bearer " + token}, min(patience, 30), patience)
+                   {"Authorization": "Bearer " + token}, min(self.patience, 30), self.patience)
         try:
             if pages:
                 return api.pages(path, pages, query, lambda answer: (
                     (answer.get("links") or {}).get("pages") or {}).get("next"))
-            return api.call(method, path, body, query, repeat, made)
+            return api.call(method, path, body, query, **more)
         except RestError as error:
             if error.status == 401:
                 error.message = "DigitalOcean refuses the access token: " + error.words
