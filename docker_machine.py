@@ -609,7 +609,7 @@ class Rest:
         error = RestError("%s: %s (%s%s)" % (
             self.name, words, "%d to " % status if status else "", request), hint)
         error.status, error.words = status, words
-        error.pause = asked_pause(headers) if status in (429, 503) else None
+        error.pause = asked_pause(status, headers)
         error.unsent = not status and (
             untrusted or isinstance(trouble, (socket.gaierror, ConnectionRefusedError))
             or any(mark in words for mark in ("unreachable", "No route", "Tunnel connection failed",
@@ -653,12 +653,13 @@ def error_words(said):
     return ""
 
 
-def asked_pause(headers):
-    """The seconds that an answer 429 asks for: retry-after (RFC 9110: seconds or a date), or
-    until ratelimit-reset (DigitalOcean: seconds since 1970); None without either."""
+def asked_pause(status, headers):
+    """The seconds that an answer asks for: retry-after (RFC 9110: seconds or a date) of 429 or 503,
+    or until ratelimit-reset (DigitalOcean: seconds since 1970) of 429; None without either."""
     import email.utils
     import time
-    after, reset = headers.get("retry-after"), headers.get("ratelimit-reset")
+    after = headers.get("retry-after") if status in (429, 503) else None
+    reset = headers.get("ratelimit-reset") if status == 429 else None
     try:
         if after and not after.strip().isdigit():
             return email.utils.parsedate_to_datetime(after).timestamp() - time.time()
@@ -4480,7 +4481,7 @@ class DigitalOceanDriver(Driver):
         self._check_key()
 
     def _sizes(self):
-        return self._list("sizes:read", "/v2/sizes", "sizes")
+        return self._list("sizes:read, and regions:read", "/v2/sizes", "sizes")
 
     def _check_size(self, sizes):
         """The size, which must be there in the region. Raises MachineError."""
@@ -4587,10 +4588,17 @@ class DigitalOceanDriver(Driver):
         self.save()
         self._await_droplet()
         if self["ProjectID"]:
-            self._call("project:assign_resource", "POST", "/v2/projects/%s/resources"
-                       % self["ProjectID"], {"resources": ["do:droplet:%d" % self["DropletID"]]},
-                       repeat=True)
+            self._assign()
         self._forget_key()
+
+    def _assign(self):
+        """Put the droplet into the project. Raises MachineError."""
+        for resource in self._call(
+                "project:assign_resource", "POST", "/v2/projects/%s/resources" % self["ProjectID"],
+                {"resources": ["do:droplet:%d" % self["DropletID"]]}, key="resources", repeat=True):
+            if resource["status"] not in ("ok", "assigned", "already_assigned"):
+                raise MachineError("The droplet could not be assigned to the project %s: %s." % (
+                    self["ProjectID"], resource["status"].replace("_", " ")))
 
     def _make_keys(self):
         self["CreateTag"] = self["CreateTag"] or "docker-machine-" + os.urandom(8).hex()
@@ -4615,10 +4623,12 @@ class DigitalOceanDriver(Driver):
 
     def _create_droplet(self):
         """The droplet as the API gives it. Raises PreCreateError if it is refused."""
+        scopes = "droplet:create, image:read, tag:create" + (
+            ", vpc:read" if self["VPCUUID"] else "")
         try:
-            keys = self._account_keys()
-            return self._call("droplet:create, and tag:create", "POST", "/v2/droplets",
-                              self._order(keys), key="droplet", made=self._find)
+            order = self._order(self._account_keys())
+            return self._call(scopes + (", ssh_key:read" if order["ssh_keys"] else ""), "POST",
+                              "/v2/droplets", order, key="droplet", made=self._find)
         except RestError as error:
             if error.tries > 1 or not 400 <= error.status < 500:
                 raise
@@ -4675,7 +4685,8 @@ class DigitalOceanDriver(Driver):
                                    % self["DropletID"], "See " + DIGITALOCEAN_STATUS)
             if polls[0] % 4 == 0 and droplet["status"] == "new":
                 self._check_creation()
-            self["IPAddress"] = address_of(droplet["networks"])
+            # A public address may come later than the private one.
+            self["IPAddress"] = address_of(droplet["networks"], private=polls[0] > 5)
             return droplet["status"] == "active" and self["IPAddress"]
 
         self.log("Waiting for the droplet to become active...")
@@ -4707,11 +4718,12 @@ class DigitalOceanDriver(Driver):
             return ""
         try:
             text = read_text(self["UserDataFile"])
-        except (OSError, UnicodeDecodeError) as error:
+            size = len(mime_part(text).as_string())
+        except (OSError, UnicodeError) as error:
             raise MachineError("%s cannot be read as text: %s" % (self["UserDataFile"], error))
-        if len(text.encode()) > 60000:
-            raise MachineError("%s is too large: DigitalOcean takes 64 KiB of user data."
-                               % self["UserDataFile"])
+        if size > 61000:
+            raise MachineError("%s is too large: DigitalOcean takes 64 KiB of user data, ours "
+                               "included." % self["UserDataFile"])
         return text
 
     def _has_cloud_init(self):
@@ -4720,7 +4732,7 @@ class DigitalOceanDriver(Driver):
         text = self._user_file()
         return self._image().get("distribution") not in (
             "Unknown", "Unknown OS", "CoreOS", "FreeBSD", "RancherOS") and (
-            not text or text.startswith(CLOUD_INIT_MARKS) or "mime-version:" in text[:4096].lower())
+            not text or text.startswith(CLOUD_INIT_MARKS) or is_mime(text))
 
     def _user_data(self):
         """Our part after the user's, which wins where both say something that cannot be joined."""
@@ -4735,12 +4747,8 @@ class DigitalOceanDriver(Driver):
         if not text:
             return ours
         import email.mime.multipart
-        import email.mime.text
-        whole = email.mime.multipart.MIMEMultipart()
-        for part in (text, ours):  # cloud-init tells what a part is by how its text begins
-            whole.attach(email.message_from_string(part) if "mime-version:" in part[:4096].lower()
-                         else email.mime.text.MIMEText(part))
-        return whole.as_string()
+        return email.mime.multipart.MIMEMultipart(
+            _subparts=[mime_part(text), mime_part(ours)]).as_string()
 
     def _account_keys(self):
         """What goes into "ssh_keys": the named key, or ours, uploaded for custom images, which want
@@ -4751,25 +4759,29 @@ class DigitalOceanDriver(Driver):
         if self._has_cloud_init() and self._image().get("type") != "custom":
             return []
         self.log("Uploading the SSH key for the time of the creation...")
-        known = self._uploaded() if self["SSHKeyID"] else None
+        key = self._key_of("name", self["CreateTag"]) if self["SSHKeyID"] else None
         self["SSHKeyID"] = -1
         self.save()
         try:
-            self["SSHKeyID"] = (known or self._call(
+            key = key or self._call(
                 "ssh_key:create", "POST", "/v2/account/keys", {
                     "name": self["CreateTag"], "public_key": self.public_key()},
-                key="ssh_key", made=self._uploaded))["id"]
+                key="ssh_key", made=lambda: self._key_of("name", self["CreateTag"]))
         except RestError as error:
             if 400 <= error.status < 500:
                 self["SSHKeyID"] = 0  # it was refused
-            raise
+            known = self._key_of("public_key", self.public_key()) if error.status == 422 else None
+            if known is None:
+                raise
+            return [known["id"]]  # the user's own, which stays
+        self["SSHKeyID"] = key["id"]
         self.save()
-        return [self["SSHKeyID"]]
+        return [key["id"]]
 
-    def _uploaded(self):
-        """The key that we uploaded, known by its name, or None."""
-        keys = self._list("ssh_key:read", "/v2/account/keys", "ssh_keys")
-        return next((key for key in keys if key["name"] == self["CreateTag"]), None)
+    def _key_of(self, field, value):
+        """The key of the account whose name or public half is that, or None."""
+        return next((key for key in self._list("ssh_key:read", "/v2/account/keys", "ssh_keys")
+                     if key[field].split()[:2] == value.split()[:2]), None)
 
     def _forget_key(self):
         """Remove the key that was uploaded for this machine, by us or by Docker Machine."""
@@ -4777,7 +4789,7 @@ class DigitalOceanDriver(Driver):
             return
         number = self["SSHKeyID"]
         if number < 0:
-            found = self._uploaded()
+            found = self._key_of("name", self["CreateTag"])
             number = found["id"] if found else 0
         if number:
             self._delete("ssh_key:delete", "/v2/account/keys/%d" % number)
@@ -4897,8 +4909,9 @@ class DigitalOceanDriver(Driver):
         token = self["AccessToken"]
         if len(token) > 5:
             out.secrets.add(token)
-        api = Rest("DigitalOcean", os.environ.get("DIGITALOCEAN_API_URL") or DIGITALOCEAN,
-                   {"Authorization": "Bearer " + token}, min(self.patience, 30), self.patience)
+        with stage("DIGITALOCEAN_API_URL: "):
+            api = Rest("DigitalOcean", os.environ.get("DIGITALOCEAN_API_URL") or DIGITALOCEAN,
+                       {"Authorization": "Bearer " + token}, min(self.patience, 30), self.patience)
         try:
             if pages:
                 return api.pages(path, pages, query, lambda answer: (
@@ -4912,22 +4925,35 @@ class DigitalOceanDriver(Driver):
                     error.hint += '\nThen put it into "AccessToken" of ' + self.path("config.json")
             elif error.status == 403:
                 error.message = "The access token may not %s %s: %s" % (method, path, error.words)
-                error.hint = "Give it the scope %s: %s" % (scope, DIGITALOCEAN_TOKENS)
+                error.hint = "See that it has the scope %s: %s" % (scope, DIGITALOCEAN_TOKENS)
             raise
 
     def _list(self, scope, path, key, **query):
         return self._call(scope, "GET", path, query=dict(query, per_page=200), pages=key)
 
 
+def is_mime(user_data):
+    """As cloud-init finds it out (cloudinit/user_data.py)."""
+    return "mime-version:" in user_data[:4096].lower()
+
+
+def mime_part(user_data):
+    """Some user data as a part of a larger one; cloud-init tells its kind by how it begins."""
+    import email
+    import email.mime.text
+    return email.message_from_string(user_data) if is_mime(user_data) \
+        else email.mime.text.MIMEText(user_data)
+
+
 class NoDroplet(MachineError):
     """The droplet is gone, or was never made."""
 
 
-def address_of(networks):
-    """Where a droplet is reached: public IPv4, else public IPv6, else the private address."""
+def address_of(networks, private):
+    """Where a droplet is reached: public IPv4, else public IPv6, else `private` IPv4; or ""."""
     for version, kind in (("v4", "public"), ("v6", "public"), ("v4", "private")):
         for network in networks.get(version) or ():
-            if network["type"] == kind:
+            if network["type"] == kind and (private or kind == "public"):
                 return network["ip_address"]
     return ""
 
