@@ -533,7 +533,7 @@ class Rest:
                         error.hint = "It takes requests again in %d min." % ((pause + 59) // 60)
                     raise
                 if pause > 5 or tries == 3:
-                    out.say("%s. Trying again in %d s..." % (error.message, pause + 1))
+                    out.warn("%s. Trying again in %d s..." % (error.message, pause + 1))
             time.sleep(pause)
 
     def _pause(self, error, repeat):
@@ -563,6 +563,8 @@ class Rest:
             try:
                 value = parse_json(said.decode()) if said or method == "GET" and status != 204 \
                     else {}
+                if not isinstance(value[key] if key else value, (dict, list)):
+                    raise TypeError
                 return value[key] if key else value
             except (ValueError, KeyError, TypeError, RecursionError):
                 trouble = MachineError("the answer is not the JSON that was expected")
@@ -599,6 +601,8 @@ class Rest:
             or "CERTIFICATE_VERIFY" in str(trouble)
         words, hint = plain_words(getattr(trouble, "strerror", "") or trouble
                                   or type(trouble).__name__).rstrip("."), ""
+        if untrusted and "certificate" not in words.lower():  # Python 3.6
+            words = "its certificate is not valid: " + words
         if trouble is None:
             words = error_words(said) or "no word of explanation"
         elif untrusted:
@@ -625,7 +629,10 @@ class Rest:
         items = []  # type: list
         for _ in range(100):
             answer = self.call("GET", path, query=query)
-            items += answer.get(key) or []
+            rows = answer.get(key) if isinstance(answer, dict) else None
+            if not isinstance(rows, list):
+                raise RestError("%s: the list of %s is none (GET %s)" % (self.name, key, path))
+            items += rows
             url = following(answer)
             if not url:
                 break

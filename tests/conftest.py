@@ -14,6 +14,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from digitalocean import TOKEN, DigitalOcean
 from virtualbox import VirtualBox
 
 import docker_machine as core
@@ -142,6 +143,15 @@ def vbox(dm, tmp_path):
     yield box
     box.release()
     assert box.unknown() == []
+
+
+@pytest.fixture
+def digitalocean(dm):
+    """The DigitalOcean that `dm` asks: a server whose account and mishaps the test sets."""
+    with DigitalOcean() as ocean:
+        dm.env.update(DIGITALOCEAN_API_URL=ocean.url, DIGITALOCEAN_ACCESS_TOKEN=TOKEN)
+        yield ocean
+    assert (ocean.unknown, ocean.mistakes) == ([], [])
 
 
 # --- certificates

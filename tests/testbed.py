@@ -141,6 +141,25 @@ grep -q 'ExecStart=/usr/bin/dockerd -H unix://' /etc/systemd/system/docker.servi
 systemctl enable docker.service
 """
 
+# cloud-init takes its data from the seed that is written before the first boot. It leaves alone what
+# belongs to this machine: the network, the package mirror, the disk.
+DROPLET = r"""
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+apt-get install -y -qq --no-install-recommends cloud-init >/dev/null
+apt-get clean
+rm -rf /var/lib/apt/lists/*
+echo 'policy: enabled' > /etc/cloud/ds-identify.cfg
+cat > /etc/cloud/cloud.cfg.d/95_testbed.cfg <<'END'
+datasource_list: [NoCloud, None]
+network: {config: disabled}
+apt: {preserve_sources_list: true}
+growpart: {mode: "off"}
+resize_rootfs: false
+locale: false
+END
+"""
+
 TTY = "echo 'Defaults:ops requiretty' > /etc/sudoers.d/tty && chmod 440 /etc/sudoers.d/tty\n"
 
 
@@ -163,6 +182,8 @@ RECIPES = {
     "engine": Recipe("bare", ENGINE),
     "quiet": Recipe("engine", QUIET),
     "tty": Recipe("engine", TTY),
+    "droplet": Recipe("engine", DROPLET),
+    "droplet-bare": Recipe("bare", DROPLET),
     "bullseye": Recipe("debian:bullseye", BARE),
     "bullseye-engine": Recipe("bullseye", ENGINE),
     "trixie": Recipe("debian:trixie", BARE),
@@ -180,6 +201,11 @@ class File(NamedTuple):
     data: bytes | None
     mode: int = 0o644
     owner: int = 0
+
+
+def machine_id() -> File:
+    """A new machine id."""
+    return File("/etc/machine-id", f"{uuid.uuid4().hex}\n".encode(), 0o444)
 
 
 def _tar(files: Sequence[File]) -> bytes:
@@ -374,8 +400,17 @@ class Testbed:
 
     def host(self, image: str = "bare", name: str | None = None) -> Host:
         """Start a host, and return it when it has booted and its sshd answers."""
+        host = self.launch(image, name or f"testbed-{image}-{secrets.token_hex(3)}", self._identity())
+        try:
+            host.wait()
+        except BaseException:
+            host.remove()
+            raise
+        return host
+
+    def launch(self, image: str, name: str, files: Sequence[File]) -> Host:
+        """Start a host that holds these files besides its image's, and do not wait for it."""
         tag = self.image(image)
-        name = name or f"testbed-{image}-{secrets.token_hex(3)}"
         host = Host(self, name)
         host.remove()
         capabilities = [word for name in CAPABILITIES for word in ("--cap-add", name)]
@@ -391,9 +426,8 @@ class Testbed:
         self.docker(*create)
         self._hosts[name] = host
         try:
-            self.docker("cp", "-", f"{name}:/", data=_tar(self._identity()))
+            self.docker("cp", "-", f"{name}:/", data=_tar(files))
             self.docker("start", name)
-            host.wait()
         except BaseException:
             host.remove()
             raise
@@ -464,9 +498,9 @@ class Testbed:
             _run(["ssh-keygen", "-q", "-t", kind, "-N", "", *comment, "-f", str(path)], data=b"n\n")
         )
 
-    def _identity(self) -> list[File]:
-        """What makes a host an individual: machine id, host keys, and who may log in."""
-        files = [File("/etc/machine-id", f"{uuid.uuid4().hex}\n".encode(), 0o444)]
+    def host_keys(self) -> list[File]:
+        """New SSH host keys."""
+        files = []
         with tempfile.TemporaryDirectory() as scratch:
             for kind in ("ed25519", "ecdsa"):
                 path = Path(scratch, f"ssh_host_{kind}_key")
@@ -474,6 +508,11 @@ class Testbed:
                 public = path.with_suffix(".pub")
                 files.append(File(f"/etc/ssh/{path.name}", path.read_bytes(), 0o600))
                 files.append(File(f"/etc/ssh/{public.name}", public.read_bytes()))
+        return files
+
+    def _identity(self) -> list[File]:
+        """What makes a host an individual: machine id, host keys, and who may log in."""
+        files = [machine_id(), *self.host_keys()]
         accepted = self.key.with_suffix(".pub").read_bytes()
         homes = {"/root": 0, "/home/ops": 1000, "/home/pwsudo": 1001, "/home/nosudo": 1002}
         for home, owner in homes.items():
