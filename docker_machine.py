@@ -475,12 +475,13 @@ class RestError(MachineError):
     """What came instead of the answer to a request.
 
     `status`: HTTP's code, 0 if nothing came; `words`: what the server said; `unsent`: the request
-    never left; `unsure`: it may have been carried out all the same; `final`: no other try can end
-    better; `tries`: how often it was made; `pause`: seconds that the server wants us to wait.
+    never left; `unsure`: it may have been carried out all the same; `doubt`: an earlier try may;
+    `final`: no other try can end better; `tries`: how often it was made; `pause`: seconds that the
+    server wants us to wait.
     """
 
     status, words, tries, pause = 0, "", 1, None
-    unsent = unsure = final = False
+    unsent = unsure = doubt = final = False
 
 
 class Rest:
@@ -490,6 +491,8 @@ class Rest:
     `name` is the provider's in messages, `headers` carry the credentials; one request may take
     `seconds`, all tries of one together `patience` seconds.
     """
+
+    _context = None  # type: typing.Any
 
     def __init__(self, name, url, headers=None, seconds=30, patience=300):
         import urllib.parse
@@ -516,14 +519,15 @@ class Rest:
         lost answer was about, if that is there now, or None.
         """
         import time
-        deadline, tries = time.monotonic() + self.patience, 0
+        deadline, tries, doubt = time.monotonic() + self.patience, 0, False
         repeat = method in ("GET", "PUT", "DELETE") if repeat is None else repeat
         while True:
             try:
                 return self._ask(method, path, body, query, key)
             except RestError as error:
                 tries += 1
-                error.tries = tries
+                error.tries, error.doubt = tries, doubt
+                doubt = doubt or error.unsure
                 there = made() if made and error.unsure else None
                 if there is not None:
                     return there
@@ -532,7 +536,7 @@ class Rest:
                     if pause and error.pause:
                         error.hint = "It takes requests again in %d min." % ((pause + 59) // 60)
                     raise
-                if pause > 5 or tries == 3:
+                if tries % 3 == 0 or error.pause and pause > 5:
                     out.warn("%s. Trying again in %d s..." % (error.message, pause + 1))
             time.sleep(pause)
 
@@ -580,7 +584,8 @@ class Rest:
         opener = urllib.request.OpenerDirector()  # nothing in it follows redirects
         if url.startswith("https:"):
             opener.add_handler(urllib.request.ProxyHandler())
-            opener.add_handler(urllib.request.HTTPSHandler(context=trusting_context()))
+            self._context = self._context or trusting_context()
+            opener.add_handler(urllib.request.HTTPSHandler(context=self._context))
         else:  # to this computer
             opener.add_handler(urllib.request.HTTPHandler())
         request = urllib.request.Request(
@@ -629,7 +634,7 @@ class Rest:
         items = []  # type: list
         for _ in range(100):
             answer = self.call("GET", path, query=query)
-            rows = answer.get(key) if isinstance(answer, dict) else None
+            rows = (answer.get(key) or []) if isinstance(answer, dict) else None
             if not isinstance(rows, list):
                 raise RestError("%s: the list of %s is none (GET %s)" % (self.name, key, path))
             items += rows
@@ -4432,7 +4437,7 @@ class DigitalOceanDriver(Driver):
              field="Tags"),
     )
     fields = (("DropletID", 0), ("DropletName", ""), ("SSHKeyID", 0), ("CreateTag", ""))
-    _known_image = _known_key = None  # type: typing.Any
+    _rest = _known_image = _known_key = None  # type: typing.Any
 
     # --- before the machine is made
 
@@ -4453,7 +4458,7 @@ class DigitalOceanDriver(Driver):
                 ("tags", "[ ,]*([\\w:-]{1,255} *(,[ ,]*|$))*",
                  "Tags are of letters, digits, colons, dashes and underscores.")):
             value = options["digitalocean-" + name]
-            if not re.match("(%s)$" % form, value, re.A):
+            if not re.fullmatch(form, value, re.A):
                 raise UsageError("--digitalocean-%s%s cannot be used." % (
                     name, "" if name == "access-token" else ' "%s"' % value), hint)
         if not 0 < self["SSHPort"] < 65536:
@@ -4637,7 +4642,7 @@ class DigitalOceanDriver(Driver):
             return self._call(scopes + (", ssh_key:read" if order["ssh_keys"] else ""), "POST",
                               "/v2/droplets", order, key="droplet", made=self._find)
         except RestError as error:
-            if error.tries > 1 or not 400 <= error.status < 500:
+            if error.doubt or not 400 <= error.status < 500:
                 raise
             self._forget_key()
             if "limit" in error.words:
@@ -4725,6 +4730,7 @@ class DigitalOceanDriver(Driver):
             return ""
         try:
             text = read_text(self["UserDataFile"])
+            text.encode("utf-8")
             size = len(mime_part(text).as_string())
         except (OSError, UnicodeError) as error:
             raise MachineError("%s cannot be read as text: %s" % (self["UserDataFile"], error))
@@ -4777,12 +4783,13 @@ class DigitalOceanDriver(Driver):
         except RestError as error:
             if 400 <= error.status < 500:
                 self["SSHKeyID"] = 0  # it was refused
-            known = self._key_of("public_key", self.public_key()) if error.status == 422 else None
-            if known is None:
+            # 422 is also the answer for one that is there: the user's own, which stays.
+            key = self._key_of("public_key", self.public_key()) if error.status == 422 else None
+            if key is None:
                 raise
-            return [known["id"]]  # the user's own, which stays
-        self["SSHKeyID"] = key["id"]
-        self.save()
+        if key["name"] == self["CreateTag"]:
+            self["SSHKeyID"] = key["id"]
+            self.save()
         return [key["id"]]
 
     def _key_of(self, field, value):
@@ -4913,22 +4920,24 @@ class DigitalOceanDriver(Driver):
     def _call(self, scope, method, path, body=None, query=None, pages="", **more):
         """Ask the API; `scope` is what the token must be allowed, `pages` the key of a list. Raises
         RestError."""
-        token = self["AccessToken"]
-        if len(token) > 5:
-            out.secrets.add(token)
-        with stage("DIGITALOCEAN_API_URL: "):
-            api = Rest("DigitalOcean", os.environ.get("DIGITALOCEAN_API_URL") or DIGITALOCEAN,
-                       {"Authorization": "Bearer " + token}, min(self.patience, 30), self.patience)
+        if self._rest is None:
+            token = self["AccessToken"]
+            if len(token) > 5:
+                out.secrets.add(token)
+            with stage("DIGITALOCEAN_API_URL: "):
+                self._rest = Rest(
+                    "DigitalOcean", os.environ.get("DIGITALOCEAN_API_URL") or DIGITALOCEAN,
+                    {"Authorization": "Bearer " + token}, min(self.patience, 30), self.patience)
         try:
             if pages:
-                return api.pages(path, pages, query, lambda answer: (
+                return self._rest.pages(path, pages, query, lambda answer: (
                     (answer.get("links") or {}).get("pages") or {}).get("next"))
-            return api.call(method, path, body, query, **more)
+            return self._rest.call(method, path, body, query, **more)
         except RestError as error:
             if error.status == 401:
                 error.message = "DigitalOcean refuses the access token: " + error.words
                 error.hint = "Make a new one: " + DIGITALOCEAN_TOKENS
-                if os.path.exists(self.path("config.json")):
+                if self["DropletID"]:
                     error.hint += '\nThen put it into "AccessToken" of ' + self.path("config.json")
             elif error.status == 403:
                 error.message = "The access token may not %s %s: %s" % (method, path, error.words)

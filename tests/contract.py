@@ -15,6 +15,7 @@ import sys
 
 import pytest
 from conftest import ROOT
+from digitalocean import TOKEN
 
 import docker_machine as core
 
@@ -22,7 +23,9 @@ import docker_machine as core
 SAMPLES = {
     "none": {"url": "tcp://127.0.0.1:2376"},
     "generic": {"generic-ip-address": "127.0.0.1", "generic-ssh-port": 9},
+    "digitalocean": {"digitalocean-access-token": TOKEN, "digitalocean-image": "gone"},
 }  # type: dict
+PROVIDERS = {"digitalocean"}  # whose fixture of that name stands in for them
 BAD = {
     "none": [("url", "h:1"), ("url", "tcp://"), ("url", "tcp://h:0")],
     "generic": [("generic-ip-address", "-oProxyCommand=x"), ("generic-ip-address", "a b"),
@@ -36,6 +39,11 @@ BAD = {
                    ("virtualbox-share-folder", "/tmp"), ("virtualbox-hostonly-cidr", "192.168.56.1"),
                    ("virtualbox-hostonly-cidr", "192.168.56.0/24"), ("virtualbox-hostonly-cidr", "fe80::1/64"),
                    ("virtualbox-hostonly-cidr", "10.0.0.1/31")],
+    "digitalocean": [("digitalocean-access-token", "a b"), ("digitalocean-ssh-user", "-x"),
+                     ("digitalocean-ssh-port", 65536), ("digitalocean-ssh-key-fingerprint", "SHA256:x"),
+                     ("digitalocean-ssh-key-path", "/no/such/key"), ("digitalocean-userdata", "/no/such/file"),
+                     ("digitalocean-image", "../x"), ("digitalocean-region", "NYC 3"), ("digitalocean-size", "a/b"),
+                     ("digitalocean-tags", "a b"), ("digitalocean-vpc-uuid", "x"), ("digitalocean-project-id", "x")],
 }  # type: dict
 METHODS = sorted(name for name in vars(core.Driver) if name[0] != "_" and callable(getattr(core.Driver, name)))
 OWN_DOORS = {"qemu": {"subprocess"}}  # a program that outlives the command, which no door of the core starts
@@ -68,6 +76,8 @@ class Subject:
         return self.fixture("store")
 
     def call(self, *words, **env):
+        if self.name in PROVIDERS:
+            self.fixture(self.name)
         env.setdefault("MACHINE_DRIVER_PATH", os.environ.get("MACHINE_DRIVER_PATH"))
         return self.fixture("call")(*words, **env)
 
