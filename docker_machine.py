@@ -4504,16 +4504,17 @@ class DigitalOceanDriver(Driver):
         known = sorted(sizes, key=lambda size: size["price_monthly"])
         there = [size for size in known if size["available"]
                  and any(self._is_in(name) for name in size["regions"])]
+        names = [size["slug"] for size in there]
         for size in known:
-            if size["slug"] == slug and size in there:
-                return size
-            if size["slug"] == slug:
+            if size["slug"] == slug and slug not in names:
+                where = ", ".join(size["regions"] if size["available"] else ())
                 raise MachineError(
                     'The size "%s" is not to be had in the region "%s".' % (slug, region),
-                    "It is in: %s. Or take another size, such as %s." % (
-                        ", ".join(size["regions"] if size["available"] else ()) or "no region",
-                        ", ".join(other["slug"] for other in there[:3])))
-        raise self._unknown("size", slug, [size["slug"] for size in there], "sizes")
+                    (where and "It is in: %s. " % where) + "Near it: %s." % nearest_ones(
+                        slug, names))
+            if size["slug"] == slug:
+                return size
+        raise self._unknown("size", slug, names, "sizes")
 
     def _is_in(self, region):
         """Whether a region is meant by ours, which may be the start of several (nyc) or empty."""
@@ -4575,11 +4576,9 @@ class DigitalOceanDriver(Driver):
                 "Its fingerprint: ssh-keygen -l -E md5 -f " + quote(self["SSHKey"]))
 
     def _unknown(self, kind, slug, known, path):
-        """The error for a slug that is not there, with the nearest ones that are."""
-        import difflib
-        close = difflib.get_close_matches(slug, known, 3, 0.5) or known[:3]
-        return MachineError('DigitalOcean has no %s "%s".' % (kind, slug), (
-            "Near it: %s. " % ", ".join(close) if close else "") + "List all: " + self._curl(path))
+        """The error for a slug that is not there."""
+        return MachineError('DigitalOcean has no %s "%s".' % (kind, slug), "Near it: %s. List all: "
+                            "%s" % (nearest_ones(slug, known), self._curl(path)))
 
     def _curl(self, path):
         """A command that lists what there is, without another program of DigitalOcean's."""
@@ -4946,6 +4945,12 @@ class DigitalOceanDriver(Driver):
 
     def _list(self, scope, path, key, **query):
         return self._call(scope, "GET", path, query=dict(query, per_page=200), pages=key)
+
+
+def nearest_ones(slug, known):
+    """Some of the `known` slugs, the most similar ones first."""
+    import difflib
+    return ", ".join(difflib.get_close_matches(slug, known, 3, 0.5) or known[:3])
 
 
 def is_mime(user_data):

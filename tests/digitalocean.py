@@ -139,7 +139,7 @@ class DigitalOcean(Account):
         self.url = "http%s://127.0.0.1:%d" % ("s" if tls else "", self._server.server_address[1])
         if tls:  # the handshake comes with the first byte, in the request's own thread
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.005,), daemon=True).start()
 
     def __enter__(self):
         return self

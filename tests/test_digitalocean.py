@@ -347,7 +347,7 @@ REFUSED = {  # what is done to the account, flags, what the sentence has, what t
     "an unknown size": (None, {"size": "s-1vcpu-1tb"}, 'no size "s-1vcpu-1tb"', "s-1vcpu-1gb"),
     "a size of old": (None, {"size": "512mb"}, 'no size "512mb"', "s-1vcpu-512mb-10gb"),
     "a size that is not in the region": (None, {"size": "gpu-h100x1-80gb"}, '"gpu-h100x1-80gb"', "tor1"),
-    "a size that is nowhere": (None, {"size": "s-12vcpu-48gb"}, '"s-12vcpu-48gb"', "s-1vcpu-512mb-10gb"),
+    "a size that is nowhere": (None, {"size": "s-12vcpu-48gb"}, '"s-12vcpu-48gb"', "Near it: s-"),
     "an image that is gone": (None, {"image": "ubuntu-16-04-x64"}, 'no image "ubuntu-16-04-x64"', "ubuntu-24-04-x64"),
     "a misspelt image": (None, {"image": "debian-13-x46"}, 'no image "debian-13-x46"', "debian-13-x64"),
     "an image's id that is not there": (None, {"image": "99"}, 'no image "99"', "images"),
@@ -715,6 +715,15 @@ def test_each_flag_reaches_the_request(here, flags, fields):
 def test_a_project_gets_the_droplet(here):
     here.create(project_id=account.PROJECT)
     assert here.ocean.projects[account.PROJECT] == ["do:droplet:%d" % here.droplet()["id"]]
+
+
+def test_a_project_that_does_not_take_it_is_told(here, monkeypatch):
+    machine = here.add(project_id=account.PROJECT)
+    monkeypatch.setattr(here.ocean, "_assign", lambda project, urn: {"urn": urn, "status": "not_found"})
+    with pytest.raises(core.MachineError, match="not found"):
+        machine.driver.create()
+    here.load().driver.remove()
+    assert here.clean()
 
 
 REQUESTS = [
@@ -1148,6 +1157,13 @@ def test_a_verb_is_an_action_that_is_waited_for(here, web, monkeypatch, verb, be
     assert [request.body for request in here.ocean.asked("POST")] == [{"type": kind}]
     assert here.droplet()["status"] == after
     assert {action["status"] for action in here.ocean.actions.values()} == {"completed"}
+
+
+def test_a_restart_waits_for_another_boot(here, web, monkeypatch):
+    boots = ["first", "first", "", "", "second"]
+    monkeypatch.setattr(core.DigitalOceanDriver, "boot_id", lambda self: boots.pop(0))
+    web.driver.restart()
+    assert boots == [] and [request.body for request in here.ocean.asked("POST")] == [{"type": "reboot"}]
 
 
 @pytest.mark.parametrize("verb", ["start", "stop", "kill", "restart"])
