@@ -483,6 +483,11 @@ class RestError(MachineError):
     status, words, tries, pause = 0, "", 1, None
     unsent = unsure = doubt = final = False
 
+    @property
+    def refused(self):
+        """Whether it is sure that nothing was done."""
+        return 400 <= self.status < 500 and self.status != 408 and not self.doubt
+
 
 class Rest:
     """A provider's JSON over HTTP, for every driver that speaks to one: with time limits, repeated
@@ -528,7 +533,11 @@ class Rest:
                 tries += 1
                 error.tries, error.doubt = tries, doubt
                 doubt = doubt or error.unsure
-                there = made() if made and error.unsure else None
+                try:
+                    there = made() if made and error.unsure else None
+                except RestError as failure:
+                    failure.doubt = True
+                    raise
                 if there is not None:
                     return there
                 pause = self._pause(error, repeat or made)
@@ -4641,10 +4650,10 @@ class DigitalOceanDriver(Driver):
             return self._call(scopes + (", ssh_key:read" if order["ssh_keys"] else ""), "POST",
                               "/v2/droplets", order, key="droplet", made=self._find)
         except RestError as error:
-            if error.doubt or not 400 <= error.status < 500:
+            if not error.refused:
                 raise
             self._forget_key()
-            if "limit" in error.words:
+            if "droplet limit" in error.words:
                 error.hint = "Remove a droplet, or ask DigitalOcean for a higher limit."
             elif "VPC" in error.words:
                 error.hint = "List all: " + self._curl("vpcs")
@@ -4780,8 +4789,8 @@ class DigitalOceanDriver(Driver):
                     "name": self["CreateTag"], "public_key": self.public_key()},
                 key="ssh_key", made=lambda: self._key_of("name", self["CreateTag"]))
         except RestError as error:
-            if 400 <= error.status < 500:
-                self["SSHKeyID"] = 0  # it was refused
+            if error.refused:
+                self["SSHKeyID"] = 0
             # 422 is also the answer for one that is there: the user's own, which stays.
             key = self._key_of("public_key", self.public_key()) if error.status == 422 else None
             if key is None:
@@ -4933,12 +4942,12 @@ class DigitalOceanDriver(Driver):
                     (answer.get("links") or {}).get("pages") or {}).get("next"))
             return self._rest.call(method, path, body, query, **more)
         except RestError as error:
-            if error.status == 401:
+            if error.status == 401 and not error.hint:
                 error.message = "DigitalOcean refuses the access token: " + error.words
                 error.hint = "Make a new one: " + DIGITALOCEAN_TOKENS
                 if self["DropletID"]:
                     error.hint += '\nThen put it into "AccessToken" of ' + self.path("config.json")
-            elif error.status == 403:
+            elif error.status == 403 and not error.hint:
                 error.message = "The access token may not %s %s: %s" % (method, path, error.words)
                 error.hint = "See that it has the scope %s: %s" % (scope, DIGITALOCEAN_TOKENS)
             raise

@@ -399,6 +399,21 @@ def test_a_refusal_is_one_too_if_it_was_put_off_before(here, call, soon, how, ca
     is_refused(here, ended, words, hint)
 
 
+@pytest.mark.parametrize("trouble", ["403", "429"])
+def test_a_refusal_of_the_look_for_a_lost_answer_is_none_of_the_creation(here, call, soon, trouble):
+    """The droplet is there: its entry must not go."""
+    here.ocean.fail("500 after", "POST", "/v2/droplets$")
+    if trouble == "403":
+        here.ocean.tokens = {TOKEN: {"sizes:read", "regions:read", "image:read", "droplet:create", "tag:create"}}
+    else:
+        here.ocean.fail("429 reset", "GET", r"/v2/droplets\?tag_name")
+    ended = call(*(soon + ["web"]))
+    assert (ended.code, here.store.names()) == (1, ["web"]) and "docker-machine rm web" in ended.err
+    assert "POST" not in ended.err and len(here.ocean.droplets) == 1
+    here.ocean.tokens = {TOKEN: None}
+    assert call("rm", "-y", "web").code == 0 and here.ocean.empty()
+
+
 def test_a_withdrawn_image_comes_with_the_nearest_and_the_way_to_list_all(here):
     with pytest.raises(core.MachineError) as failure:
         here.machine(image="ubuntu-16-04-x64").driver.pre_create_check()
