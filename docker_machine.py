@@ -497,23 +497,16 @@ class Rest:
     `seconds`, all tries of one together `patience` seconds.
     """
 
-    _context = None  # type: typing.Any
-
     def __init__(self, name, url, headers=None, seconds=30, patience=300):
-        import urllib.parse
-        scheme, _, rest = url.rstrip("/").partition("://")
-        url = scheme.lower() + "://" + rest
-        self.name, self.url, self.headers = name, url, headers or {}
-        self.seconds, self.patience = seconds, patience
-        try:
-            parts = urllib.parse.urlsplit(url)
-            own, known = parts.hostname in (LOOPBACK, "localhost"), parts.hostname and not (
-                parts.username or parts.password)
-        except ValueError:
-            known = False
-        if not known or not url.startswith("https://") and not (own and url.startswith("http://")):
+        import re
+        if not re.match(r"https://[^@/?#\s]+(/|$)|http://(127\.0\.0\.1|localhost)(:\d+)?(/|$)", url,
+                        re.I):
             raise MachineError("The address of %s's API is no plain https URL." % name,
                                "Credentials are not sent in the clear.")
+        self.name, self.url, self.headers = name, url.rstrip("/"), headers or {}
+        self.seconds, self.patience = seconds, patience
+        self.met = False  # whether it ever answered
+        self.context = trusting_context() if url[:5].lower() == "https" else None
 
     def call(self, method, path, body=None, query=None, key="", repeat=None, made=None):
         """The parsed JSON of an answer, or what it holds under `key`; {} if it may be empty and is.
@@ -555,7 +548,7 @@ class Rest:
         if error.final or error.status != 429 and not error.unsent and not (
                 error.unsure and repeat):
             return None
-        if error.status < 429 and error.tries > (2 if error.unsent else 5):
+        if error.status < 429 and error.tries > (2 if error.unsent and not self.met else 5):
             return None
         usual = .5 * 2 ** min(error.tries, 5) * (.5 + os.urandom(1)[0] / 512)
         return usual if error.pause is None else max(error.pause, 0) + usual / 4
@@ -570,6 +563,7 @@ class Rest:
         (answer,) = each(lambda url: self._exchange(method, url, body), [url], seconds=self.seconds)
         trouble = answer if isinstance(answer, Exception) else None
         status, headers, said = (0, {}, b"") if trouble else answer
+        self.met = self.met or bool(status)
         out.debug("%s %s: %s after %.2f s" % (method, url, trouble or status,
                                               time.monotonic() - start))
         if trouble is None and 200 <= status < 300:
@@ -586,20 +580,28 @@ class Rest:
     def _exchange(self, method, url, body):
         """(status, headers, bytes of the answer)."""
         import json
+        import time
         import urllib.request
+        deadline = time.monotonic() + self.seconds
         headers = dict(self.headers, **{"User-Agent": "docker_machine.py/" + __version__})
-        if body is not None:
-            headers["Content-Type"] = "application/json"
+        data = None if body is None else json.dumps(body).encode()
+
+        def in_time():  # else an address that is silent makes a request late that was given up
+            if time.monotonic() > deadline:
+                raise OSError("it is too late to send it")
+            yield data
+
+        if data is not None:
+            headers.update({"Content-Type": "application/json", "Content-Length": str(len(data))})
         opener = urllib.request.OpenerDirector()  # nothing in it follows redirects
-        if url.startswith("https:"):
+        if self.context:
             opener.add_handler(urllib.request.ProxyHandler())
-            self._context = self._context or trusting_context()
-            opener.add_handler(urllib.request.HTTPSHandler(context=self._context))
+            opener.add_handler(urllib.request.HTTPSHandler(context=self.context))
         else:  # to this computer
             opener.add_handler(urllib.request.HTTPHandler())
-        request = urllib.request.Request(
-            url, None if body is None else json.dumps(body).encode(), headers, method=method)
-        with opener.open(request, timeout=self.seconds) as answer:
+        request = urllib.request.Request(url, None if data is None else in_time(), headers,
+                                         method=method)
+        with opener.open(request, timeout=self.seconds / 2) as answer:  # it may have two addresses
             said = answer.read(1 << 24)
             whole = answer.headers.get("Content-Length", "")
             if whole.isdigit() and len(said) < min(int(whole), 1 << 24) or not (
@@ -613,15 +615,18 @@ class Rest:
         trouble = reason if isinstance(reason, Exception) else trouble
         untrusted = type(trouble).__name__ in ("SSLCertVerificationError", "CertificateError") \
             or "CERTIFICATE_VERIFY" in str(trouble)
-        words, hint = plain_words(getattr(trouble, "strerror", "") or trouble
+        words, hint = plain_words(getattr(trouble, "strerror", "") or str(trouble)
                                   or type(trouble).__name__).rstrip("."), ""
         if untrusted and "certificate" not in words.lower():  # Python 3.6
             words = "its certificate is not valid: " + words
         if trouble is None:
             words = error_words(said) or "no word of explanation"
+        elif isinstance(trouble, socket.timeout):
+            words = "There was no answer within %g s" % (self.seconds / 2)
         elif untrusted:
-            hint = ("If a proxy of your network signs in its place, name that one's CA: "
-                    "export SSL_CERT_FILE=/path/to/ca.pem")
+            hint = ("If a proxy of your network signs in its place, name that one's CA: export "
+                    "SSL_CERT_FILE=/path/to/ca.pem\nWith python.org's Python on macOS, run its "
+                    "Install Certificates.command once.")
         elif not status:
             hint = "Check the network and the proxy variables."
         error = RestError("%s: %s (%s%s)" % (
@@ -630,8 +635,8 @@ class Rest:
         error.pause = asked_pause(status, headers)
         error.unsent = not status and (
             untrusted or isinstance(trouble, (socket.gaierror, ConnectionRefusedError))
-            or any(mark in words for mark in ("unreachable", "No route", "Tunnel connection failed",
-                                              "cannot be read")))
+            or any(mark in words for mark in ("unreachable", "No route", "too late to send",
+                                              "Tunnel connection failed")))
         error.final = untrusted
         error.unsure = not error.unsent and (status >= 500 or trouble is not None)
         return error
@@ -650,7 +655,7 @@ class Rest:
             url = following(answer)
             if not url:
                 break
-            query = urllib.parse.parse_qsl(urllib.parse.urlsplit(url).query)
+            query = dict(query, **dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(url).query)))
         return items
 
 
@@ -679,12 +684,17 @@ def asked_pause(status, headers):
     or until ratelimit-reset (DigitalOcean: seconds since 1970) of 429; None without either."""
     import email.utils
     import time
+
+    def seconds(date):
+        return email.utils.parsedate_to_datetime(date).timestamp()
+
     after = headers.get("retry-after") if status in (429, 503) else None
     reset = headers.get("ratelimit-reset") if status == 429 else None
     try:
-        if after and not after.strip().isdigit():
-            return email.utils.parsedate_to_datetime(after).timestamp() - time.time()
-        return int(after) if after else int(reset) - time.time() if reset else None
+        if after and after.strip().isdigit():
+            return int(after)
+        now = seconds(headers["date"]) if headers.get("date") else time.time()  # by its clock
+        return seconds(after) - now if after else int(reset) - now if reset else None
     except (TypeError, ValueError):
         return None
 
@@ -892,7 +902,7 @@ def wait_for(check, seconds, sentence, longest_pause=1.0, pause=0.05):
     """Call check() until it gives something true, with pauses that grow from `pause` on; give that
     back.
 
-    Raises MachineError(`sentence`) after `seconds`.
+    Raises MachineError(`sentence`) after `seconds`, or gives None where there is no sentence.
     """
     import time
     deadline = time.monotonic() + seconds
@@ -901,6 +911,8 @@ def wait_for(check, seconds, sentence, longest_pause=1.0, pause=0.05):
         if answer:
             return answer
         if time.monotonic() + pause > deadline:
+            if not sentence:
+                return None
             raise MachineError(sentence)
         time.sleep(pause)
         pause = min(pause * 1.5, longest_pause)
@@ -1890,7 +1902,7 @@ class Driver:
 
         try:
             wait_for(gone, seconds, "%s did not shut down within %d s." % (
-                self["MachineName"], seconds), self.poll_seconds)
+                self["MachineName"], seconds), self.poll_seconds, self.poll_seconds / 10)
         except MachineError as error:
             error.hint = error.hint or "End it at once: docker-machine kill " + self["MachineName"]
             raise
@@ -1992,6 +2004,7 @@ class Driver:
 
     def await_reboot(self, before, seconds=300):
         """Wait until ssh answers from another boot than the one of boot_id() `before`."""
+        self.close()
         wait_for(lambda: self.boot_id() not in ("", before), seconds, "%s did not come back within "
                  "%d s of its reboot." % (self.get_ssh_hostname(), seconds))
 
@@ -2706,16 +2719,21 @@ def probe(ssh, seconds=0, before_try=lambda: None):
     Tries for `seconds` while the host boots. Raises SSHError, what `before_try` raises, or
     MachineError for a host without a POSIX shell.
     """
+    failures = []
+
     def attempt():
         before_try()
         try:
             return _probe_once(ssh)
-        except SSHError:
-            if not seconds:
-                raise
+        except SSHError as error:
+            failures.append(error)
 
+    ssh.facts = ssh.facts or wait_for(attempt, seconds, "")
     if ssh.facts is None:
-        ssh.facts = wait_for(attempt, seconds, "SSH did not answer within %d s." % seconds)
+        if seconds:
+            failures[-1].message = "SSH did not answer within %d s. The last try: %s" % (
+                seconds, failures[-1].message)
+        raise failures[-1]
     return ssh.facts
 
 
@@ -2727,7 +2745,8 @@ def _probe_once(ssh):
         key, colon, text = line.partition(":")
         if colon:
             facts[key] = facts[key] + "\n" + text if key in facts else text
-    if "kernel" not in facts and "assword" in result.stderr:  # ...has expired, change required
+    if "kernel" not in facts and any(mark in result.stderr for mark in (
+            "assword has expired", "change your password", "assword change required")):
         raise SSHError("%s wants the password of user %s to be changed: %s" % (
             ssh.host, ssh.user, result.last_words(1)), "Log in there and change it, or let it be "
             "valid for ever: chage -d -1 -M -1 " + ssh.user)
@@ -3356,7 +3375,6 @@ class GenericDriver(Driver):
         # It answers first, since the reboot may end ssh before shutdown has come back.
         run_as_root(self.ssh(), facts, "nohup sh -c 'sleep 1; shutdown -r now' </dev/null "
                     ">/dev/null 2>&1 &\necho '::done yes'\n", 60)
-        self.close()
         self.await_reboot(before)
 
     def engine_port(self):
@@ -4460,8 +4478,8 @@ class DigitalOceanDriver(Driver):
                 ("access-token", "[!-~]+", "It has blanks or letters that no token has."),
                 ("ssh-user", "[A-Za-z_][\\w.-]*", ""), ("image", "[\\w.-]+", ""),
                 ("region", "[a-z0-9-]*", ""), ("size", "[\\w.-]+", ""),
-                ("vpc-uuid", uuid, "See: doctl vpcs list"),
-                ("project-id", uuid, "See: doctl projects list"),
+                ("vpc-uuid", uuid, "List all: doctl vpcs list"),
+                ("project-id", uuid, "List all: doctl projects list"),
                 ("ssh-key-fingerprint", "(MD5:)?([0-9a-fA-F]{2}:){15}[0-9a-fA-F]{2}|[0-9]*",
                  "DigitalOcean knows MD5 fingerprints: ssh-keygen -l -E md5 -f KEY.pub"),
                 ("tags", "[ ,]*([\\w:-]{1,255} *(,[ ,]*|$))*",
@@ -4509,7 +4527,7 @@ class DigitalOceanDriver(Driver):
         region, slug = self["Region"], self["Size"]
         regions = sorted({name for size in sizes for name in size["regions"]})
         if not any(self._is_in(name) for name in regions):
-            raise self._unknown("region", region, regions, "regions")
+            raise self._unknown("region", region, regions, "region list")
         known = sorted(sizes, key=lambda size: size["price_monthly"])
         there = [size for size in known if size["available"]
                  and any(self._is_in(name) for name in size["regions"])]
@@ -4523,12 +4541,11 @@ class DigitalOceanDriver(Driver):
                         slug, names))
             if size["slug"] == slug:
                 return size
-        raise self._unknown("size", slug, names, "sizes")
+        raise self._unknown("size", slug, names, "size list")
 
     def _is_in(self, region):
         """Whether a region is meant by ours, which may be the start of several (nyc) or empty."""
-        return region == self["Region"] or region.rstrip("0123456789") == self["Region"] \
-            or not self["Region"]
+        return self["Region"] in ("", region, region.rstrip("0123456789"))
 
     def _image(self):
         """The image as the API describes it. Raises MachineError."""
@@ -4542,15 +4559,16 @@ class DigitalOceanDriver(Driver):
                 images = self._list("image:read", "/v2/images", "images", type="distribution")
                 raise self._unknown("image", self["Image"], sorted(
                     filter(None, (image.get("slug") for image in images)), reverse=True),
-                    "images?type=distribution")
+                    "image list-distribution --public")
         return self._known_image
 
     def _check_image(self, image, size):
         regions = image.get("regions") or []
-        if regions and not any(self._is_in(region) for region in regions):
+        if regions and not any(self._is_in(region) for region in regions
+                               if region in size["regions"]):
             raise MachineError('The image "%s" is not to be had in the region "%s".' % (
                 self["Image"], self["Region"]), "It is in: %s." % ", ".join(regions))
-        if image.get("min_disk_size", 0) > size["disk"]:
+        if (image.get("min_disk_size") or 0) > size["disk"]:
             raise MachineError('The image "%s" needs a disk of %d GB; the size "%s" has %d GB.' % (
                 self["Image"], image["min_disk_size"], size["slug"], size["disk"]),
                 "Take a larger --digitalocean-size.")
@@ -4564,7 +4582,8 @@ class DigitalOceanDriver(Driver):
         if self._known_key is None:
             named = self["SSHKeyFingerprint"]
             self._known_key = self._get("ssh_key:read", "/v2/account/keys/" + named, "ssh_key",
-                                        "The account has no SSH key %s." % named, "account/keys")
+                                        "The account has no SSH key %s." % named,
+                                        "compute ssh-key")
         return self._known_key
 
     def _get(self, scope, path, key, absent, known):
@@ -4574,7 +4593,7 @@ class DigitalOceanDriver(Driver):
         except RestError as error:
             if error.status != 404:
                 raise
-            raise MachineError(absent, "List all: " + self._curl(known))
+            raise MachineError(absent, "List all: doctl %s list" % known)
 
     def _check_key(self):
         """Refuse a key file that is not the named key. Raises MachineError."""
@@ -4584,15 +4603,10 @@ class DigitalOceanDriver(Driver):
                 self["SSHKey"], self["SSHKeyFingerprint"]),
                 "Its fingerprint: ssh-keygen -l -E md5 -f " + quote(self["SSHKey"]))
 
-    def _unknown(self, kind, slug, known, path):
+    def _unknown(self, kind, slug, known, words):
         """The error for a slug that is not there."""
         return MachineError('DigitalOcean has no %s "%s".' % (kind, slug), "Near it: %s. List all: "
-                            "%s" % (nearest_ones(slug, known), self._curl(path)))
-
-    def _curl(self, path):
-        """A command that lists what there is, without another program of DigitalOcean's."""
-        return ('curl -H "Authorization: Bearer $DIGITALOCEAN_ACCESS_TOKEN" '
-                '"%s/v2/%s%sper_page=200"' % (DIGITALOCEAN, path, "&" if "?" in path else "?"))
+                            "doctl compute %s" % (nearest_ones(slug, known), words))
 
     # --- the machine
 
@@ -4609,7 +4623,10 @@ class DigitalOceanDriver(Driver):
         self._await_droplet()
         if self["ProjectID"]:
             self._assign()
-        self._forget_key()
+        try:
+            self._forget_key()
+        except RestError as error:  # rm tries again
+            out.warn("%s. %s" % (error.message, error.hint))
 
     def _assign(self):
         """Put the droplet into the project. Raises MachineError."""
@@ -4647,27 +4664,28 @@ class DigitalOceanDriver(Driver):
             ", vpc:read" if self["VPCUUID"] else "")
         try:
             order = self._order(self._account_keys())
-            return self._call(scopes + (", ssh_key:read" if order["ssh_keys"] else ""), "POST",
+            return self._call(scopes + (", ssh_key:read" if "ssh_keys" in order else ""), "POST",
                               "/v2/droplets", order, key="droplet", made=self._find)
         except RestError as error:
             if not error.refused:
                 raise
-            self._forget_key()
             if "droplet limit" in error.words:
                 error.hint = "Remove a droplet, or ask DigitalOcean for a higher limit."
             elif "VPC" in error.words:
-                error.hint = "List all: " + self._curl("vpcs")
+                error.hint = "List all: doctl vpcs list"
+            self._forget_key()
             raise PreCreateError(error.message, error.hint)
 
     def _order(self, keys):
         """The body of the request that creates the droplet."""
         image = self["Image"]
-        body = {"name": self["DropletName"], "size": self["Size"], "ssh_keys": keys,
+        body = {"name": self["DropletName"], "size": self["Size"],
                 "image": int(image) if image.isdigit() else image, "ipv6": self["IPv6"],
                 "backups": self["Backups"], "monitoring": self["Monitoring"],
-                "tags": self._tags() + [self["CreateTag"]]}
+                "tags": [tag.strip() for tag in self["Tags"].split(",") if tag.strip()] + [
+                    self["CreateTag"]]}
         for key, value in (("region", self["Region"]), ("vpc_uuid", self["VPCUUID"]),
-                           ("user_data", self._user_data())):
+                           ("user_data", self._user_data()), ("ssh_keys", keys)):
             if value:
                 body[key] = value
         return body
@@ -4675,24 +4693,21 @@ class DigitalOceanDriver(Driver):
     def _find(self):
         """Our droplet, by its id, or by its tag; that may take a moment to be in the list. None if
         there is none."""
-        try:
-            if self["DropletID"]:
+        if self["DropletID"]:
+            try:
                 return self._droplet()
-            return wait_for(self._tagged, 3, "", pause=1) if self["CreateTag"] else None
-        except NoDroplet:
-            return None
-        except MachineError as error:
-            if error.message:
-                raise
-            return None
+            except NoDroplet:
+                self["DropletID"] = 0
+        return wait_for(self._tagged, 3, "", pause=1) if self["CreateTag"] else None
 
     def _tagged(self):
-        return next(iter(self._list("droplet:read", "/v2/droplets", "droplets",
-                                    tag_name=self["CreateTag"])), None)
+        return next((droplet for droplet in self._list(
+            "droplet:read", "/v2/droplets", "droplets", tag_name=self["CreateTag"])
+            if self["CreateTag"] in droplet["tags"]), None)
 
     def _await_droplet(self):
         """Wait until it is up and has an address; one that fails is removed."""
-        polls = [0]
+        polls, active = [0], [0]
 
         def up():
             polls[0] += 1
@@ -4705,17 +4720,15 @@ class DigitalOceanDriver(Driver):
                                    % self["DropletID"], "See " + DIGITALOCEAN_STATUS)
             if polls[0] % 4 == 0 and droplet["status"] == "new":
                 self._check_creation()
+            active[0] += droplet["status"] == "active"
             # A public address may come later than the private one.
-            self["IPAddress"] = address_of(droplet["networks"], private=polls[0] > 5)
-            return droplet["status"] == "active" and self["IPAddress"]
+            self["IPAddress"] = address_of(droplet["networks"], private=active[0] > 4)
+            return active[0] and self["IPAddress"]
 
         self.log("Waiting for the droplet to become active...")
         wait_for(up, 900, "The droplet %d did not become active within 900 s." % self["DropletID"],
                  self.poll_seconds, 0.5)
         self.log("Created droplet ID %d, IP address %s" % (self["DropletID"], self["IPAddress"]))
-
-    def _tags(self):
-        return [tag.strip() for tag in self["Tags"].split(",") if tag.strip()]
 
     def _check_creation(self):
         """Tell how far the creation is. Raises MachineError, and removes the droplet, if it
@@ -4780,11 +4793,10 @@ class DigitalOceanDriver(Driver):
         if self._has_cloud_init() and self._image().get("type") != "custom":
             return []
         self.log("Uploading the SSH key for the time of the creation...")
-        key = self._key_of("name", self["CreateTag"]) if self["SSHKeyID"] else None
         self["SSHKeyID"] = -1
         self.save()
         try:
-            key = key or self._call(
+            key = self._call(
                 "ssh_key:create", "POST", "/v2/account/keys", {
                     "name": self["CreateTag"], "public_key": self.public_key()},
                 key="ssh_key", made=lambda: self._key_of("name", self["CreateTag"]))
@@ -4820,20 +4832,19 @@ class DigitalOceanDriver(Driver):
     # --- on and off
 
     def remove(self):
-        self._forget_key()
-        found = self._find() if self["CreateTag"] and not self["DropletID"] else None
-        number = found["id"] if found else self["DropletID"]
-        if number:
-            self._delete("droplet:delete", "/v2/droplets/%d" % number)
-        if self["CreateTag"]:
-            try:
+        droplet = self._find() if not self["DropletID"] else {"id": self["DropletID"]}
+        if droplet:
+            self._delete("droplet:delete", "/v2/droplets/%d" % droplet["id"])
+        try:
+            if self["CreateTag"]:  # another one, of a request whose answer was lost
                 self._delete("droplet:delete, and tag:read", "/v2/droplets",
                              tag_name=self["CreateTag"])
                 self._delete("tag:delete", "/v2/tags/" + self["CreateTag"])
-            except RestError as error:
-                if error.status != 403 or not number:
-                    raise
-                out.warn("%s. %s" % (error.message, error.hint))
+            self._forget_key()
+        except RestError as error:
+            if error.status != 403 or not droplet:
+                raise
+            out.warn("%s. %s" % (error.message, error.hint))
         self["DropletID"], self["CreateTag"], self["IPAddress"] = 0, "", ""
 
     def _delete(self, scope, path, **query):
@@ -5401,7 +5412,7 @@ class Machine:
     def _reach(self, state):
         wait_for(lambda: self.driver.get_state() == state, 180,
                  'Machine "%s" did not come to the state %s within 180 s.' % (self.name, state),
-                 self.driver.poll_seconds)
+                 self.driver.poll_seconds, self.driver.poll_seconds / 10)
 
     def _after_boot(self):
         """Wait for ssh and the engine; the certificate follows an address that changed."""
@@ -5475,11 +5486,7 @@ class Machine:
             except Unreachable as error:
                 failures.append(error)
 
-        try:
-            wait_for(answers, seconds, "")
-        except MachineError as error:
-            if error.message:
-                raise
+        if not wait_for(answers, seconds, ""):
             raise self._explain_silence(url, failures[-1])
 
     def _explain_silence(self, url, failure):
@@ -7568,10 +7575,11 @@ def send_crash_report(token, report, error):
     headers = {"Bugsnag-Api-Key": token, "Bugsnag-Payload-Version": "4"}
     if not url.startswith("https://"):
         raise MachineError("%s is not an https URL." % url)
-    service = Rest("Bugsnag", url, headers, seconds=5, patience=0)
-    (failure,) = each(lambda body: service.call("POST", "", body), [body], seconds=5)
-    if isinstance(failure, Exception) and getattr(failure, "status", 0) != 200:  # it says OK
-        raise failure
+    try:
+        Rest("Bugsnag", url, headers, 5, 0).call("POST", "", body)
+    except RestError as failure:
+        if failure.status != 200:  # it answers OK, which is no JSON
+            raise
     out.error("It was sent to " + url)
 
 
