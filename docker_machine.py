@@ -1033,10 +1033,8 @@ class Lock:
 
     def __enter__(self):
         make_folder(os.path.dirname(self.path))
-        try:
-            wait_for(self._take, self.seconds, "", 0.1)
-        except MachineError as error:
-            raise error if error.message else self._busy()
+        if not wait_for(self._take, self.seconds, "", 0.1):
+            raise self._busy()
         try:
             self.file.truncate(0)
             self.file.write("%d\n" % os.getpid())

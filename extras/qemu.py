@@ -327,9 +327,7 @@ class QemuDriver(Driver):
             self.qmp("quit")
         except MachineError:
             pass
-        try:
-            wait_for(lambda: not self._pid(), 5, "")
-        except MachineError:
+        if not wait_for(lambda: not self._pid(), 5, ""):
             kill_process(pid)
             wait_for(lambda: not self._pid(), 10, "QEMU (process %d) does not end." % pid)
 

