@@ -458,8 +458,9 @@ def trusting_context():
     context = ssl.create_default_context()
     # Python 3.13 refuses CAs without key identifiers, which proxies of companies still have.
     context.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)
-    for variable in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-        path = os.environ.get(variable)
+    paths = {os.environ.get(variable): variable for variable in (
+        "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")}
+    for path, variable in paths.items():
         try:
             if path and os.path.isdir(path):
                 context.load_verify_locations(capath=path)
@@ -702,6 +703,7 @@ def asked_pause(status, headers):
 def open_url(url, headers=None, seconds=30):
     """An http, https or file URL, opened. Raises MachineError if https would become http on the
     way, OSError, ValueError or HTTPException."""
+    import http.client
     import urllib.request
     if url.partition("://")[0] not in ("http", "https", "file"):
         raise MachineError("%s is no address of the kind http, https or file." % url)
@@ -714,10 +716,12 @@ def open_url(url, headers=None, seconds=30):
                 new.headers.pop("Authorization", None)
             return new
 
+    class Https(urllib.request.HTTPSHandler):
+        def https_open(self, req):  # the CAs take their time to be read, so not for http
+            return self.do_open(http.client.HTTPSConnection, req, context=trusting_context())
+
     headers = dict(headers or (), **{"User-Agent": "docker_machine.py/" + __version__})
-    https = [] if url.startswith("file:") else [
-        urllib.request.HTTPSHandler(context=trusting_context())]
-    return urllib.request.build_opener(Redirects, *https).open(
+    return urllib.request.build_opener(Redirects, Https).open(
         urllib.request.Request(url, None, headers), timeout=seconds)
 
 
