@@ -4534,16 +4534,15 @@ class DigitalOceanDriver(Driver):
         there = [size for size in known if size["available"]
                  and any(self._is_in(name) for name in size["regions"])]
         names = [size["slug"] for size in there]
-        for size in known:
-            if size["slug"] == slug and slug not in names:
-                where = ", ".join(size["regions"] if size["available"] else ())
-                raise MachineError(
-                    'The size "%s" is not to be had in the region "%s".' % (slug, region),
-                    (where and "It is in: %s. " % where) + "Near it: %s." % nearest_ones(
-                        slug, names))
-            if size["slug"] == slug:
-                return size
-        raise self._unknown("size", slug, names, "size list")
+        size = next((size for size in known if size["slug"] == slug), None)
+        if size is None:
+            raise self._unknown("size", slug, names, "size list")
+        if slug not in names:
+            where = ", ".join(size["regions"] if size["available"] else ())
+            raise MachineError(
+                'The size "%s" is not to be had in the region "%s".' % (slug, region),
+                (where and "It is in: %s. " % where) + "Near it: %s." % nearest_ones(slug, names))
+        return size
 
     def _is_in(self, region):
         """Whether a region is meant by ours, which may be the start of several (nyc) or empty."""
