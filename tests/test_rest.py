@@ -522,15 +522,20 @@ def test_a_request_has_an_end_however_slow_the_server(serve, kind):
 def test_a_request_that_was_given_up_is_not_sent_later(serve, monkeypatch):
     """The first address of two is silent, and takes all the time that there is."""
     server, real = serve(FINE), socket.create_connection
+    before, given_up = set(threading.enumerate()), threading.Event()
 
     def connect(address, timeout=None, *more):
-        time.sleep(.4)
+        given_up.wait(60)
         return real(address, timeout, *more)
 
     monkeypatch.setattr(socket, "create_connection", connect)
     error = fails(rest(server, seconds=.2, patience=.2), "POST", "/x", {"a": 1})
-    time.sleep(.5)
-    assert error.unsure and [asked.body for asked in server.asked if asked.body] == []
+    late = set(threading.enumerate()) - before
+    given_up.set()
+    assert late and error.unsure
+    for thread in late:
+        thread.join(10)
+    assert [asked.body for asked in server.asked if asked.body] == []
 
 
 def test_a_slow_server_is_asked_again_if_that_does_no_harm(serve):
