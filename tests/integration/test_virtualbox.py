@@ -65,6 +65,7 @@ class Machines(Program):
 def machines(virtualbox: VirtualBox, tmp_path: Path) -> Iterator[Machines]:
     made = Machines(tmp_path, virtualbox)
     yield made
+    print(virtualbox.network())  # shown if the test failed
     for name in made.names():
         made("rm", "-f", name, code=None)
 

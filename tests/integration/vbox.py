@@ -31,6 +31,11 @@ NEEDS = {"mmdebstrap": "mmdebstrap", "unshare": "util-linux", "ip": "iproute2", 
 ADAPTER = """#!/bin/sh
 # In the place of VBoxNetAdpCtl, which asks the kernel module: a host-only interface is a bridge.
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
+if [ "$2" != speed ]; then
+    exec 2>>"$VBOX_USER_HOME/adapter.log"
+    date >&2
+    set -x
+fi
 if [ "$1" = add ]; then
     number=0
     while ip link show "vboxnet$number" >/dev/null 2>&1; do number=$((number + 1)); done
@@ -129,6 +134,13 @@ class VirtualBox:
     def listed(self) -> dict[str, str]:
         """All that VirtualBox knows and a test could leave behind."""
         return {what: self("list", what).stdout for what in ("vms", "hdds", "dvds", "hostonlyifs", "dhcpservers")}
+
+    def network(self) -> str:
+        """What became of the host-only interfaces: what ADAPTER did, and what there is now."""
+        log = self.home / "adapter.log"
+        words = [["ip", "-brief", "link"], ["ip", "-brief", "address"], ["ip", "route"]]
+        now = [subprocess.run(argv, capture_output=True, text=True, check=False).stdout for argv in words]
+        return "".join([log.read_text() if log.exists() else "", *now])
 
     def processes(self) -> dict[int, str]:
         """{process id: command line} of all that VBoxManage has left running."""
