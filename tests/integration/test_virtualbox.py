@@ -15,6 +15,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +24,8 @@ from .vbox import VirtualBox
 
 pytest_plugins = ["tests.integration.vbox"]
 LABELS = ["provider=virtualbox", "stage=test"]
+# Guests under software emulation have lost their network twice in some twenty runs, for a reason that is not known.
+again = pytest.mark.flaky(reruns=1)
 BOOT = 900  # seconds that a command with a boot may take on a busy computer
 STAGES = """
 import os, signal, subprocess, sys
@@ -50,6 +53,13 @@ class Machines(Program):
         self.vbox = vbox
         self.first_on_path(vbox.bin)
 
+    def outside(self, *argv: str, **options: Any) -> Done[str]:
+        """As Program does; a failure tells what is left of the network."""
+        try:
+            return super().outside(*argv, **options)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n--- network\n{self.vbox.network()}") from None
+
     def first_on_path(self, folder: Path) -> None:
         self.environ["PATH"] = f"{folder}{os.pathsep}{self.environ['PATH']}"
 
@@ -65,11 +75,11 @@ class Machines(Program):
 def machines(virtualbox: VirtualBox, tmp_path: Path) -> Iterator[Machines]:
     made = Machines(tmp_path, virtualbox)
     yield made
-    print(virtualbox.network())  # shown if the test failed
     for name in made.names():
         made("rm", "-f", name, code=None)
 
 
+@again
 def test_the_whole_life_of_a_machine_from_a_boot2docker_iso(
     machines: Machines, live_iso: Path, tmp_path: Path
 ) -> None:
@@ -120,6 +130,7 @@ def test_the_whole_life_of_a_machine_from_a_boot2docker_iso(
     assert not machines.folder("dev").exists()
 
 
+@again
 def test_a_cloud_image_becomes_a_machine(machines: Machines, cloud_disk: Path) -> None:
     vbox, before = machines.vbox, machines.vbox.listed()
     image = cloud_disk.read_bytes()
@@ -191,6 +202,7 @@ def test_killed_at_each_stage_a_creation_leaves_nothing_that_rm_does_not_remove(
     assert number > 10, "each call that changes something was a stage"
 
 
+@again
 def test_a_creation_that_was_killed_is_finished_by_provision(
     machines: Machines, live_iso: Path, staged: Callable[[int, str], None]
 ) -> None:
