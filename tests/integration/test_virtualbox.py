@@ -24,7 +24,7 @@ from .vbox import VirtualBox
 
 pytest_plugins = ["tests.integration.vbox"]
 LABELS = ["provider=virtualbox", "stage=test"]
-# Guests under software emulation have lost their network twice in some twenty runs, for a reason that is not known.
+# Twice in some thirty runs a guest under software emulation failed, once for want of a route; why is not known.
 again = pytest.mark.flaky(reruns=1)
 BOOT = 900  # seconds that a command with a boot may take on a busy computer
 STAGES = """
