@@ -202,7 +202,6 @@ def test_killed_at_each_stage_a_creation_leaves_nothing_that_rm_does_not_remove(
     assert number > 10, "each call that changes something was a stage"
 
 
-@again
 def test_a_creation_that_was_killed_is_finished_by_provision(
     machines: Machines, live_iso: Path, staged: Callable[[int, str], None]
 ) -> None:
