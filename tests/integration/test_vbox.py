@@ -166,6 +166,14 @@ def test_a_killed_machine_is_aborted(guest: Guest) -> None:
     assert until(lambda: guest.vbox.state("dev") == "aborted")
 
 
+def test_its_network_outlives_the_service(guest: Guest) -> None:
+    """VBoxSVC ends some seconds after the last of who asks it, and the next one adds every interface that it knows."""
+    guest.vbox.end()
+
+    assert "IPAddress:       192.168.99.1\n" in guest.vbox("list", "hostonlyifs").stdout
+    assert "192.168.99.1/24" in guest.vbox.network()
+
+
 def test_nothing_is_left_of_it(guest: Guest) -> None:
     guest.remove()
 

@@ -39,8 +39,10 @@ fi
 if [ "$1" = add ]; then
     number=0
     while ip link show "vboxnet$number" >/dev/null 2>&1; do number=$((number + 1)); done
-    name=${2:-vboxnet$number}
-    ip link add "$name" type bridge && echo "$name"
+    set -- "vboxnet$number" add
+fi
+if [ "$2" = add ]; then  # each VBoxSVC that starts adds what its settings know, and tells nobody what it could not
+    ip link add "$1" type bridge && echo "$1"
 elif [ "$2" = remove ]; then
     ip link delete "$1"
 elif [ "$2" != speed ]; then
