@@ -5333,8 +5333,8 @@ class Machine:
                 row, facts, self._server_certificates(renew_server), upgrade)
         if not report.changed:
             out.say("(%s) Everything is in place; the engine was not restarted." % self.name)
-        with stage("Error checking the host: "):  # the network of a new machine may come and go
-            self._check_connection(60 if self.driver.boot_seconds else 10)
+        with stage("Error checking the host: "):
+            self._check_connection()
 
     def _detect(self, seconds):
         """Wait until ssh answers and find out what the host is: (facts, Provisioner)."""
@@ -5476,7 +5476,7 @@ class Machine:
         script = provision_script(row, facts, described, certificates, bundle)
         return run_as_root(ssh, facts, script, PROVISION_SECONDS)
 
-    def _check_connection(self, seconds):
+    def _check_connection(self, seconds=10):
         """See that the engine answers over TLS from here; else tell a firewall from a crash."""
         out.say("Checking connection to Docker...")
         url, failures = self.driver.engine_url(), []

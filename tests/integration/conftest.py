@@ -32,12 +32,6 @@ def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
             item.add_marker(pytest.mark.integration)
 
 
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Show why a test is run again; pytest-rerunfailures tells only that it is."""
-    if report.outcome == "rerun":
-        print(f"\nAGAIN {report.nodeid}\n{report.longreprtext}", file=sys.stderr, flush=True)
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _integration_requirements() -> None:
     from tests.testbed import missing_requirements

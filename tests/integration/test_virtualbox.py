@@ -24,8 +24,6 @@ from .vbox import VirtualBox
 
 pytest_plugins = ["tests.integration.vbox"]
 LABELS = ["provider=virtualbox", "stage=test"]
-# Twice in some thirty runs a guest under software emulation failed, once for want of a route; why is not known.
-again = pytest.mark.flaky(reruns=1)
 BOOT = 900  # seconds that a command with a boot may take on a busy computer
 STAGES = """
 import os, signal, subprocess, sys
@@ -79,7 +77,6 @@ def machines(virtualbox: VirtualBox, tmp_path: Path) -> Iterator[Machines]:
         made("rm", "-f", name, code=None)
 
 
-@again
 def test_the_whole_life_of_a_machine_from_a_boot2docker_iso(
     machines: Machines, live_iso: Path, tmp_path: Path
 ) -> None:
@@ -130,7 +127,6 @@ def test_the_whole_life_of_a_machine_from_a_boot2docker_iso(
     assert not machines.folder("dev").exists()
 
 
-@again
 def test_a_cloud_image_becomes_a_machine(machines: Machines, cloud_disk: Path) -> None:
     vbox, before = machines.vbox, machines.vbox.listed()
     image = cloud_disk.read_bytes()
