@@ -3402,7 +3402,7 @@ VBOX_STATES = {  # of --machinereadable, and of list --long
     "starting": STARTING, "restoring": STARTING, "stopping": STOPPING, "saving": STOPPING,
 }
 VBOX_BUSY = ("The object is not ready", "is already locked ", "while it is locked",
-             "already has a lock request pending", "by another task")
+             "already has a lock request pending", "was unlocked unexpectedly", "by another task")
 VBOX_BROKEN = "object functionality is limited"  # of a VM whose settings cannot be read
 # VBoxManage 7 translates what it prints, and in the locale C it prints no letter beyond ASCII.
 VBOX_LOCALE = {"LC_ALL": "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8", "LANGUAGE": ""}
@@ -4159,8 +4159,8 @@ class VirtualBoxDriver(Driver):
                                "program." % self["SSHPort"], "End that, or throw the saved state "
                                "away: docker-machine kill " + self["MachineName"])
         if state == STOPPED:
+            self._join_network()  # which waits for the end of the session that the VM ran in
             self._settle_port()
-            self._join_network()
         self["IPAddress"] = ""
         self.log("Starting the VM...")
         try:
@@ -4296,7 +4296,7 @@ class VirtualBoxDriver(Driver):
         if not find_vboxmanage() and not os.path.isdir(self.path(self["MachineName"])):
             return  # it was never made
         import shutil
-        state = self.info().get("VMState")
+        state = self._vm_state(vm_states())
         if state == "inaccessible":  # VirtualBox would fail after it, since it finds no files
             vbox("unregistervm", self.id(), absent="")
         elif state:
@@ -4340,13 +4340,18 @@ class VirtualBoxDriver(Driver):
         return self.get("UUID") or lies.startswith(folder + os.sep)
 
     def get_state(self):
-        return self._known(self.info().get("VMState"))
+        return self._known(vm_states())
 
     def glance(self):
-        state, settings = vm_states(self.patience).get(self.id(), (None, ""))
-        return self._known(state if self._is_ours(settings) else None)
+        return self._known(glance_at_vms(self.patience))
 
-    def _known(self, state):
+    def _vm_state(self, states):
+        """VirtualBox's own word for it; None if it has no VM of ours."""
+        state, settings = states.get(self.id(), (None, ""))
+        return state if self._is_ours(settings) else None
+
+    def _known(self, states):
+        state = self._vm_state(states)
         if state is None:
             raise MachineError("VirtualBox has no VM %s." % self["MachineName"],
                                "Forget it: docker-machine rm " + quote(self["MachineName"]))
@@ -4382,15 +4387,14 @@ def vm_info(name):
 GLANCE = {}  # type: dict
 
 
-def vm_states(patience):
-    """{UUID or name: (state, settings file)} of all VMs; one answer for all threads that ask within
-    two seconds, as `ls` does. Raises MachineError after `patience` seconds."""
+def glance_at_vms(patience):
+    """vm_states(); one answer for all threads that ask within two seconds, as `ls` does."""
     import threading
     import time
     with GLANCE.setdefault("lock", threading.Lock()):
         if GLANCE.get("until", 0) < time.monotonic():
             try:
-                GLANCE["states"] = parse_states(vbox("list", "--long", "vms", seconds=patience))
+                GLANCE["states"] = vm_states(patience)
             except MachineError as error:
                 GLANCE["states"] = error
             GLANCE["until"] = time.monotonic() + 2
@@ -4399,9 +4403,12 @@ def vm_states(patience):
     return GLANCE["states"]
 
 
-def parse_states(text):
+def vm_states(patience=60):
+    """{UUID or name: (state, settings file)} of all VMs. Raises MachineError after `patience`
+    seconds. `showvminfo` would ask through the session of a VM that runs, and where that ends
+    meanwhile, VirtualBox 7.2's service crashed or hung once in some fifty times."""
     found, vm = {}, {}  # type: dict, dict
-    for line in text.splitlines():
+    for line in vbox("list", "--long", "vms", seconds=patience).splitlines():
         key, _, value = line.partition(":")
         if key == "Name":  # a VM's, or a shared folder's further down
             vm = {"Name": value.strip()}

@@ -522,9 +522,11 @@ def test_a_guest_that_never_goes_off_is_told_with_the_way_out(here, web, call, f
 
 
 def test_a_guest_that_goes_off_between_question_and_press_is_stopped(here, web, call):
+    running = core.vbox("list", "--long", "vms")
     here.box.put("web", "poweroff")
-    here.box.rule("showvminfo", rc=0, times=2, out='UUID="x"\nVMState="running"\n')
+    here.box.rule("list --long vms", rc=0, times=3, out=running)
     assert call("stop", "web").code == 0
+    assert len(here.box.calls("controlvm * acpipowerbutton")) == 1
 
 
 def test_kill_pulls_the_plug(here, web, call):
@@ -1129,7 +1131,7 @@ def test_a_failure_that_does_not_pass_is_not_tried_again(here, off):
 
 
 def test_a_service_that_does_not_start_is_told(here, web, call):
-    here.box.fail("showvminfo", "no-service")
+    here.box.fail("list --long vms", "no-service")
     ended = call("status", "web")
     assert ended.code == 1 and "Failed to create the VirtualBox object!" in ended.err
 

@@ -28,6 +28,7 @@ import threading
 import time
 import traceback
 import xml.etree.ElementTree as tree
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -68,9 +69,18 @@ def real(*words: str) -> list[str]:
     return inside("/usr/lib/virtualbox/VBoxManage", *words)
 
 
+@contextlib.contextmanager
+def turn(kind: int) -> Iterator[None]:
+    """Where showvminfo meets the end of a session, VBoxSVC 7.2 crashed or hung once in some fifty times."""
+    with (FOLDER / "turn.lock").open("w") as lock:
+        fcntl.flock(lock, kind)
+        yield
+
+
 def real_output(*words: str) -> str:
     """What the real one prints; if it fails, so does this."""
-    done = subprocess.run(real(*words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False)
+    with turn(fcntl.LOCK_SH):
+        done = subprocess.run(real(*words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False)
     if done.returncode:
         sys.stdout.buffer.write(done.stdout)
         sys.exit(done.returncode)
@@ -338,8 +348,9 @@ def session(uuid: str) -> Any:
             raise RuntimeError(Path("session.log").read_text())
         yield
     finally:
-        os.close(write)
-        process.wait()
+        with turn(fcntl.LOCK_EX):
+            os.close(write)
+            process.wait()
 
 
 def start(name: str, words: tuple[str, ...]) -> None:
