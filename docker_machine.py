@@ -3397,9 +3397,10 @@ VBOX_CARDS = ("82540EM", "82543GC", "82545EM", "Am79C970A", "Am79C973", "virtio"
 BOOT2DOCKER = "https://github.com/boot2docker/boot2docker/releases"
 VBOX_NOTE = "docker-machine/hostonly"  # VirtualBox's global extra data: the networks that we made
 VBOX_STATES = {  # of --machinereadable, and of list --long
-    "running": RUNNING, "livesnapshotting": RUNNING, "paused": PAUSED, "saved": SAVED,
-    "aborted-saved": SAVED, "poweroff": STOPPED, "powered off": STOPPED, "aborted": STOPPED,
-    "starting": STARTING, "restoring": STARTING, "stopping": STOPPING, "saving": STOPPING,
+    "running": RUNNING, "livesnapshotting": RUNNING, "live snapshotting": RUNNING,
+    "paused": PAUSED, "saved": SAVED, "aborted-saved": SAVED, "poweroff": STOPPED,
+    "powered off": STOPPED, "aborted": STOPPED, "starting": STARTING, "restoring": STARTING,
+    "stopping": STOPPING, "saving": STOPPING,
 }
 VBOX_BUSY = ("The object is not ready", "is already locked ", "while it is locked",
              "already has a lock request pending", "was unlocked unexpectedly", "by another task")
@@ -3881,6 +3882,7 @@ class VirtualBoxDriver(Driver):
     name = "virtualbox"
     default_user = "docker"
     boot_seconds = 300
+    _ending = False  # from the first word to a VM that it go off until its next start
     flags = (
         Flag("virtualbox-memory", 1024, "Memory of the machine, in MB", "VIRTUALBOX_MEMORY_SIZE",
              field="Memory"),
@@ -4161,6 +4163,7 @@ class VirtualBoxDriver(Driver):
         if state == STOPPED:
             self._join_network()  # which waits for the end of the session that the VM ran in
             self._settle_port()
+        self._ending = False
         self["IPAddress"] = ""
         self.log("Starting the VM...")
         try:
@@ -4252,6 +4255,7 @@ class VirtualBoxDriver(Driver):
 
     def _control(self, verb):
         """For what may have gone off in between."""
+        self._ending = True
         try:
             vbox("controlvm", self.id(), verb)
         except MachineError:
@@ -4296,7 +4300,7 @@ class VirtualBoxDriver(Driver):
         if not find_vboxmanage() and not os.path.isdir(self.path(self["MachineName"])):
             return  # it was never made
         import shutil
-        state = self._vm_state(vm_states())
+        state = self.info().get("VMState")
         if state == "inaccessible":  # VirtualBox would fail after it, since it finds no files
             vbox("unregistervm", self.id(), absent="")
         elif state:
@@ -4340,18 +4344,18 @@ class VirtualBoxDriver(Driver):
         return self.get("UUID") or lies.startswith(folder + os.sep)
 
     def get_state(self):
-        return self._known(vm_states())
+        if self._ending:
+            return self._listed(vm_states())
+        return self._known(self.info().get("VMState"))
 
     def glance(self):
-        return self._known(glance_at_vms(self.patience))
+        return self._listed(glance_at_vms(self.patience))
 
-    def _vm_state(self, states):
-        """VirtualBox's own word for it; None if it has no VM of ours."""
+    def _listed(self, states):
         state, settings = states.get(self.id(), (None, ""))
-        return state if self._is_ours(settings) else None
+        return self._known(state if self._is_ours(settings) else None)
 
-    def _known(self, states):
-        state = self._vm_state(states)
+    def _known(self, state):
         if state is None:
             raise MachineError("VirtualBox has no VM %s." % self["MachineName"],
                                "Forget it: docker-machine rm " + quote(self["MachineName"]))
@@ -4405,8 +4409,9 @@ def glance_at_vms(patience):
 
 def vm_states(patience=60):
     """{UUID or name: (state, settings file)} of all VMs. Raises MachineError after `patience`
-    seconds. `showvminfo` would ask through the session of a VM that runs, and where that ends
-    meanwhile, VirtualBox 7.2's service crashed or hung once in some fifty times."""
+    seconds. showvminfo takes a part of the time where there are many, but it asks through the
+    session of a VM that runs, and where that ended meanwhile, the service of VirtualBox 7.2 crashed
+    or hung once in some fifty times."""
     found, vm = {}, {}  # type: dict, dict
     for line in vbox("list", "--long", "vms", seconds=patience).splitlines():
         key, _, value = line.partition(":")

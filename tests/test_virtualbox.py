@@ -522,11 +522,20 @@ def test_a_guest_that_never_goes_off_is_told_with_the_way_out(here, web, call, f
 
 
 def test_a_guest_that_goes_off_between_question_and_press_is_stopped(here, web, call):
-    running = core.vbox("list", "--long", "vms")
     here.box.put("web", "poweroff")
-    here.box.rule("list --long vms", rc=0, times=3, out=running)
+    here.box.rule("showvminfo", rc=0, times=3, out='UUID="x"\nVMState="running"\n')
     assert call("stop", "web").code == 0
     assert len(here.box.calls("controlvm * acpipowerbutton")) == 1
+
+
+@pytest.mark.parametrize("verb", ["stop", "kill", "restart", "remove"])
+def test_a_vm_that_goes_off_is_not_asked_through_its_session(here, web, verb):
+    getattr(web.driver, verb)()
+    assert verb == "remove" or web.driver.get_state() == {"restart": "Running"}.get(verb, "Stopped")
+    words = [call[0] for call in here.box.calls()]
+    after = words[words.index("controlvm"):]
+    until = after.index("modifyvm") if verb == "restart" else len(after)  # it waits for the session's end
+    assert "showvminfo" not in after[:until]
 
 
 def test_kill_pulls_the_plug(here, web, call):
@@ -586,7 +595,7 @@ def test_start_of_a_machine_that_is_off(here, web, state):
 @pytest.mark.parametrize("state, word", [
     ("running", "Running"), ("paused", "Paused"), ("saved", "Saved"), ("aborted-saved", "Saved"),
     ("poweroff", "Stopped"), ("aborted", "Stopped"), ("starting", "Starting"), ("stopping", "Stopping"),
-    ("gurumeditation", "Error"),
+    ("gurumeditation", "Error"), ("livesnapshotting", "Running"),
 ])
 def test_status_and_ls_tell_the_state(here, web, call, state, word):
     at(web, "127.0.0.1")
@@ -1131,7 +1140,7 @@ def test_a_failure_that_does_not_pass_is_not_tried_again(here, off):
 
 
 def test_a_service_that_does_not_start_is_told(here, web, call):
-    here.box.fail("list --long vms", "no-service")
+    here.box.fail("showvminfo", "no-service")
     ended = call("status", "web")
     assert ended.code == 1 and "Failed to create the VirtualBox object!" in ended.err
 

@@ -30,8 +30,8 @@ CODES = {
 }
 STATES = {"poweroff": "powered off", "running": "running", "saved": "saved", "paused": "paused",
           "aborted": "aborted", "gurumeditation": "guru meditation", "starting": "starting", "stopping": "stopping",
-          "aborted-saved": "aborted-saved"}
-ALIVE = ("running", "paused", "starting", "stopping", "gurumeditation")
+          "aborted-saved": "aborted-saved", "livesnapshotting": "live snapshotting"}
+ALIVE = ("running", "paused", "starting", "stopping", "gurumeditation", "livesnapshotting")
 UNLESS_SET = {
     "version": "7.2.22_Debianr175245",
     "platform": "linux",  # or "darwin", "windows"
