@@ -402,7 +402,8 @@ def wait_for_start(machine: Machine, failure: Path) -> None:
 def control(name: str, words: tuple[str, ...]) -> None:
     machine, info = find(name)
     if machine.state not in LIVE or not words:
-        hand_over("controlvm", name, *words)
+        with turn(fcntl.LOCK_SH):  # like showvminfo it takes a part in the session
+            sys.exit(subprocess.call(real("controlvm", name, *words)))
     plain = {"acpipowerbutton": "system_powerdown", "reset": "system_reset"}
     if words[0] in plain:
         machine.qmp(plain[words[0]])
