@@ -346,6 +346,11 @@ def session(uuid: str) -> Any:
     try:
         if process.stdout.readline() != b"locked\n":
             raise RuntimeError(Path("session.log").read_text())
+    except RuntimeError:  # without a turn: the session that has the lock ends when nobody writes "rules" any more
+        os.close(write)
+        process.wait()
+        raise
+    try:
         yield
     finally:
         with turn(fcntl.LOCK_EX):
