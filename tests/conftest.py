@@ -2,15 +2,21 @@
 
 import collections
 import contextlib
+import functools
+import inspect
 import io
 import os
+import re
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
 import sys
 import tempfile
 import threading
+import time
+import traceback
 from pathlib import Path
 
 import pytest
@@ -24,6 +30,97 @@ VERSION = "26.1.5"  # what the engine of these tests says it is
 HEAD = b"HTTP/1.0 200 OK\r\nServer: Docker/%s (linux)\r\n\r\n" % VERSION.encode()
 ANSWER = HEAD, b'{"Version": "%s"}' % VERSION.encode()
 Ended = collections.namedtuple("Ended", "code out err")
+
+# A shell starts what runs in its background with SIGINT ignored, and so would all that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# What can differ by Python; test_drivers.py holds all drivers to tests/contract.py.
+SMOKE = "flags store certificates rest download output drivers shape".split()
+
+
+def pytest_addoption(parser):
+    parser.addoption("--smoke-between", action="store_true", help="run the modules %s alone, unless this is the oldest or "
+                     "the newest Python here that tox.ini names" % ", ".join(SMOKE))
+
+
+def pytest_configure(config):
+    config.smoke = getattr(config, "workerinput", {}).get("smoke")  # what xdist starts is told
+    if config.smoke is None:
+        config.smoke = config.option.smoke_between and between(sys.version_info[1])
+    config.pluginmanager.register(Clock())
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    node.workerinput["smoke"] = node.config.smoke
+
+
+def between(minor):
+    """Whether Pythons 3.x older than this and newer ones are here, of those that tox.ini names."""
+    listed, = re.findall(r"py\{([\d,]+)\}", (ROOT / "tox.ini").read_text(encoding="utf-8"))
+    here = [int(each[1:]) for each in listed.split(",") if starts("python3." + each[1:])]
+    return min(here + [minor]) < minor < max(here + [minor])
+
+
+def starts(program):
+    return bool(shutil.which(program)) and subprocess.call(
+        [program, "-c", ""], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0
+
+
+@pytest.hookimpl(tryfirst=True)  # the scheduler of xdist is told what is left
+def pytest_collection_modifyitems(config, items):
+    left_out = [item for item in items if config.smoke and item.module.__name__[5:] not in SMOKE]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+class Clock:
+    """Notes in junit.xml, with the test that came first, how long a fixture took that more tests than one share.
+
+    A plugin of its own: the hooks of a conftest.py do not see the fixtures of the session.
+    """
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item):
+        self.item = item
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_fixture_setup(self, fixturedef):
+        began = time.monotonic()
+        yield
+        if fixturedef.scope != "function":
+            seconds = "%.2f" % (time.monotonic() - began)
+            self.item.user_properties.append(("fixture " + fixturedef.argname, seconds))
+
+
+def cases(names, rows, ids=str):
+    """As pytest.mark.parametrize, but one test for all rows, for tables of hundreds. It goes through all of them and
+    its failure tells each row that failed, by its id, and why. Fixtures that have a method `fresh` are made so before
+    each row."""
+    names = [name.strip() for name in names.split(",")]
+
+    def decorate(function):
+        @functools.wraps(function)
+        def test(**fixtures):
+            failed = []
+            for row in rows:
+                for fixture in fixtures.values():
+                    getattr(fixture, "fresh", bool)()
+                try:
+                    function(**dict(zip(names, row if len(names) > 1 else [row])), **fixtures)
+                except (Exception, pytest.fail.Exception) as error:
+                    line = traceback.extract_tb(error.__traceback__)[-1].lineno
+                    failed.append("%s\n    line %d: %s: %s" % (ids(row), line, type(error).__name__, error))
+            if failed:
+                pytest.fail("%d of %d cases failed:\n%s" % (len(failed), len(rows), "\n".join(failed)), pytrace=False)
+
+        known = inspect.signature(function).parameters
+        test.__signature__ = inspect.Signature([known[name] for name in known if name not in names])
+        return test
+
+    return decorate
 
 
 class Program:
@@ -123,8 +220,7 @@ def add(store):
 def bin_folder(tmp_path):
     """bin_folder(names, apt_get=script): a PATH with nothing but these programs of this system and these scripts."""
     def make(*programs, **scripts):
-        folder = tmp_path / "bin"
-        folder.mkdir()
+        folder = Path(tempfile.mkdtemp(prefix="bin", dir=str(tmp_path)))
         for name in programs:
             (folder / name).symlink_to(shutil.which(name))
         for name, text in scripts.items():

@@ -6,13 +6,15 @@ Docker Machine are those of README.md, "Coming from docker-machine".
 """
 
 import collections
+import itertools
 import json
 import re
 import shlex
+import shutil
 import time
 
 import pytest
-from conftest import VERSION, engine, listening, pair
+from conftest import VERSION, cases, engine, listening, pair
 
 import docker_machine as core
 
@@ -42,9 +44,8 @@ def row(line, code=0, out="", err="", stdin="", **env):
 
 
 def table(*rows):
-    names = ["%s%s%s" % ("".join("%s=%s " % pair for pair in sorted(each.env.items())), each.line,
-                         " < %r" % each.stdin if each.stdin else "") for each in rows]
-    return pytest.mark.parametrize("each", rows, ids=names)
+    return cases("each", rows, ids=lambda each: "".join("%s=%s " % pair for pair in sorted(each.env.items()))
+                 + each.line + (" < %r" % each.stdin if each.stdin else ""))
 
 
 # --- machines
@@ -101,8 +102,14 @@ def ports(certs, server, engine_port):
 class World:
     """Machines in the store of `call`."""
 
-    def __init__(self, dm, call, marks):
-        self.dm, self.call, self.marks = dm, call, dict(marks, STORE=str(dm.store))
+    def __init__(self, dm, call, marks, certs):
+        self.dm, self.call, self.marks, self.certs = dm, call, dict(marks, STORE=str(dm.store)), certs
+
+    def fresh(self):
+        """Have no machine, as at the beginning."""
+        shutil.rmtree(str(self.dm.store))
+        shutil.copytree(str(self.certs), str(self.dm.store / "certs"))
+        self.dm.store.chmod(0o700)
 
     def real(self, text):
         for mark, value in self.marks.items():
@@ -142,8 +149,8 @@ class World:
 
 
 @pytest.fixture
-def world(dm, call, store, ports, closed_port):
-    return World(dm, call, dict(ports, DEAD5=str(closed_port)))
+def world(dm, call, store, ports, closed_port, certs):
+    return World(dm, call, dict(ports, DEAD5=str(closed_port)), certs)
 
 
 # --- the program and its flags (cli.md 1)
@@ -203,7 +210,7 @@ def test_a_machine_debug_that_is_no_truth_value_is_an_error(world, each):
         code=1, err=re.compile("Error parsing boolean value from MACHINE_DEBUG: .*"), env={"MACHINE_DEBUG": "loud"}))
 
 
-@pytest.mark.parametrize("line, shown", [
+@cases("line, shown", [
     ("-D ls", True), ("ls", False), ("-D=0 ls", False), ("--debug=t ls", True)])
 def test_debugging_shows_more_on_stderr_alone(world, line, shown):
     world.add("bad")
@@ -251,7 +258,7 @@ def test_flags_stand_before_or_after_the_names_in_every_form(world, each):
     world.add("web", "web-1").check(each)
 
 
-@pytest.mark.parametrize("line, hint", [
+@cases("line, hint", [
     ("ls --fliter x=y", "Did you mean --filter?"), ("inspect --frmat x web", "Did you mean --format?"),
     ("rm --forced web", "Did you mean --force?"),
     ("regenerate-certs --client-cert web", "Did you mean --client-certs?"),
@@ -295,7 +302,7 @@ def entries(text):
     return {match.group(1).rstrip(): match.group(3) for match in found if match}
 
 
-@pytest.mark.parametrize("command", sorted(HELP))
+@cases("command", sorted(HELP))
 def test_help_of_a_command_names_its_flags_in_docker_machines_layout(call, command):
     ended = call("help", command)
     assert (ended.code, ended.err) == (0, "")
@@ -351,7 +358,7 @@ GENERIC_HELP = {
 }
 
 
-@pytest.mark.parametrize("line, env, own", [
+@cases("line, env, own", [
     ("create --help", NO_VM, {}), ("help create", NO_VM, {}), ("create -h", NO_VM, {}),
     ("create -d none --help", {}, {"--url": ""}), ("create --help --driver=none", {}, {"--url": ""}),
     ("create --help", {"MACHINE_DRIVER": "none"}, {"--url": ""}), ("create -d generic --help", {}, GENERIC_HELP),
@@ -376,7 +383,7 @@ WITH_DEFAULT = ("config env inspect ip kill provision regenerate-certs restart s
                 "url").split()
 
 
-@pytest.mark.parametrize("command", WITH_DEFAULT + ["mount"])
+@cases("command", WITH_DEFAULT + ["mount"])
 def test_without_a_name_and_a_default_machine_there_is_nothing_to_do(world, bin_folder, command):
     line = {"regenerate-certs": "regenerate-certs -f", "mount": "mount /x"}.get(command, command)
     path = bin_folder("openssl", sshfs="", fusermount="")
@@ -439,7 +446,7 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("command, name", [
+@cases("command, name", [
     (command, name) for name in sorted(BROKEN) for command in (
         "config env inspect ip kill provision restart ssh start status stop upgrade url version".split())
     if (command, name) != ("inspect", "noplug")])  # the stored settings can be shown without the driver
@@ -449,7 +456,7 @@ def test_a_machine_that_cannot_be_loaded_is_a_sentence_in_every_command(world, c
     assert ended.code == 1 and re.search(world.real(BROKEN[name].pattern), first), ended
 
 
-@pytest.mark.parametrize("text", [
+@cases("text", [
     "", " ", "{", '{"ConfigVersion": 3, "Dri', '{"a": 1,}', "{'a': 1}", '{"a": "\n"}', '{"a": "\\x"}', '{"a": 01}',
     "[1", "nul", '{"a": 1} 2', '"a', "{1: 2}", '{"ConfigVersion": NaN}'])
 def test_a_config_that_is_no_json_is_a_sentence_in_a_program_that_never_saw_json(dm, world, text):
@@ -487,7 +494,7 @@ def test_several_machines_are_done_side_by_side_and_answered_in_the_order_asked(
     world.add("web", "web-1", "web-2", "dead", "bad").check(each)
 
 
-@pytest.mark.parametrize("command, words", [
+@cases("command, words", [
     ("stop", "hosts without a driver cannot be stopped"), ("kill", "hosts without a driver cannot be killed"),
     ("restart", "hosts without a driver cannot be restarted"), ("start", "is already running.")])
 def test_each_failed_machine_has_one_line_with_its_name_in_the_order_asked(world, command, words):
@@ -575,7 +582,7 @@ def answer_of_env(shell, words, pairs, unset=False):
                               comment + " " + usage % ("docker-machine " + words), ""])
 
 
-@pytest.mark.parametrize("shell", sorted(DIALECTS))
+@cases("shell", sorted(DIALECTS))
 def test_env_has_docker_machines_lines_for_every_shell(world, shell):
     world.add("web", "master")
     rows = [("env --shell %s web" % shell, ENVIRONMENT), ("env web --shell=%s" % shell, ENVIRONMENT),
@@ -589,7 +596,7 @@ def test_env_has_docker_machines_lines_for_every_shell(world, shell):
         world.check(row(line, out=answer_of_env(shell, line, pairs, unset=True), NO_PROXY="a,b"))
 
 
-@pytest.mark.parametrize("there, value", [
+@cases("there, value", [
     ({}, ("NO_PROXY", "{0}")), ({"NO_PROXY": ""}, ("NO_PROXY", "{0}")), ({"no_proxy": "a"}, ("no_proxy", "a,{0}")),
     ({"NO_PROXY": "a"}, ("NO_PROXY", "a,{0}")), ({"NO_PROXY": "1{0}"}, ("NO_PROXY", "1{0},{0}")),
     ({"NO_PROXY": "{0}0,b"}, ("NO_PROXY", "{0}0,b,{0}")), ({"NO_PROXY": "{0},b"}, ("NO_PROXY", "{0},b")),
@@ -812,7 +819,7 @@ def test_queries_of_one_machine(world, each):
     world.add("web", "dead", "big").check(each)
 
 
-@pytest.mark.parametrize("line", [
+@cases("line", [
     "ls", "ls -q", "active", "config web", "env --shell sh web", "env -u --shell sh", "inspect web", "ip web",
     "ip web dead", "url web", "status web", "version web", "version", "help", "stop web", "start web", "kill web",
     "ssh web true", "scp gone:x y", "rm gone", "rm -f gone", "completion bash"])
@@ -828,7 +835,7 @@ def test_queries_and_refusals_write_nothing(world, line):
 VARIABLES = dict(ENVIRONMENT)
 
 
-@pytest.mark.parametrize("line, expected", [
+@cases("line, expected", [
     ("status --format json web", {"Name": "web", "State": "Running"}),
     ("status web -f json", {"Name": "web", "State": "Running"}),
     ("url -f json web", {"Name": "web", "URL": "tcp://127.0.0.1:PORT5"}),
@@ -928,10 +935,9 @@ def test_rm(world, each):
     assert left == sorted(set(names) - set(gone))
 
 
-@pytest.mark.parametrize("flag", ["-f", "-y", "--force", ""])
-@pytest.mark.parametrize("words", [
+@cases("flag, words", list(itertools.product(["-f", "-y", "--force", ""], [
     "''", ".", "..", "../certs", "/", "a/../b", "'*'", "'?*'", "'**'", "'[!x]*'", "../machines/web", "web/..", "./web",
-    "'../*'", "'*/config.json'", "'/*'", "'db-*'", "STORE/certs", "STORE/machines/web"])
+    "'../*'", "'*/config.json'", "'/*'", "'db-*'", "STORE/certs", "STORE/machines/web"])))
 def test_rm_of_no_plain_name_is_refused_and_all_is_still_there(world, flag, words):
     before = world.add("web", "web-1").bytes()
     ended = world.run("rm %s -- %s" % (flag, words), stdin="y\n")
@@ -957,6 +963,7 @@ def generic(world):
         (folder / "config.json").write_text(json.dumps(config))
         folder.rename(folder.parent / name)
         return world
+    make.fresh = world.fresh  # for `cases`
     return make
 
 
@@ -964,7 +971,7 @@ def shown(ended):
     return [line[1:-1] for line in ended.out.splitlines() if line.startswith("[")]
 
 
-@pytest.mark.parametrize("words, program, tail", [
+@cases("words, program, tail", [
     (["mount", "m:/srv", "/mnt"], "sshfs", ["root@m:/srv", "/mnt"]),
     (["mount", "m:/srv"], "sshfs", ["root@m:/srv", "/srv"]),
     (["mount", "me@m:a b", "/mnt/c d"], "sshfs", ["me@m:a b", "/mnt/c d"]),
@@ -985,7 +992,7 @@ def test_mount_calls_sshfs_with_the_machines_settings_and_fusermount(dm, generic
     assert program != "sshfs" or "IdentityFile /keys/id" in ended.out.replace('"', "")
 
 
-@pytest.mark.parametrize("words, err", [
+@cases("words, err", [
     (["mount", "/srv"], NO_DEFAULT), (["mount", "/srv", "/mnt"], NO_DEFAULT),
     (["mount", "gone:/srv", "/mnt"], NO_SUCH % "gone"), (["mount", "-u", "gone:/srv", "/mnt"], NO_SUCH % "gone"),
 ])
@@ -1001,7 +1008,7 @@ def test_mount_without_a_machine_means_default(dm, generic, bin_folder):
     assert {"root@default:/srv", "/mnt"} <= set(shown(ended))
 
 
-@pytest.mark.parametrize("words, missing", [(["mount", "m:/x"], "sshfs"), (["mount", "-u", "m:/x"], "fusermount")])
+@cases("words, missing", [(["mount", "m:/x"], "sshfs"), (["mount", "-u", "m:/x"], "fusermount")])
 def test_mount_names_the_program_that_is_missing_and_its_package(dm, generic, bin_folder, words, missing):
     generic("m")
     ended = dm(*words, PATH=bin_folder(apt_get=""))
@@ -1038,7 +1045,7 @@ def test_a_machine_that_is_only_a_url_has_no_ssh(world, bin_folder, each):
 
 # --- start, stop, kill, restart of a host that nobody can switch on or off (11)
 
-@pytest.mark.parametrize("command, up, code, out, err", [
+@cases("command, up, code, out, err", [
     ("start", True, 1, re.compile('(Starting "m"...\n)?'), 'Machine "m" is already running.'),
     ("start", False, 1, 'Starting "m"...\n', "generic driver does not support start"),
     ("stop", True, 1, 'Stopping "m"...\n', "generic driver does not support stop"),

@@ -2,7 +2,7 @@
 
 import hashlib
 import http.server
-import os
+import random
 import ssl
 import threading
 import time
@@ -13,7 +13,7 @@ from conftest import listening
 
 import docker_machine as core
 
-DATA = os.urandom(300000)
+DATA = random.Random(7).getrandbits(2400000).to_bytes(300000, "big")  # the same in every process
 SHA256 = "sha256:" + hashlib.sha256(DATA).hexdigest()
 SHA512 = "sha512:" + hashlib.sha512(DATA).hexdigest()
 

@@ -115,6 +115,11 @@ def cut(connection):
     """Close without a word."""
 
 
+def label(trouble):
+    """A readable id, which is the same in every process."""
+    return getattr(trouble, "__name__", str(trouble))
+
+
 def silent(connection):
     connection.recv(1)  # until the client has had enough
 
@@ -313,7 +318,7 @@ def test_no_error_moves_the_cursor_of_the_terminal(serve):
 
 # --- what is tried again
 
-@pytest.mark.parametrize("trouble", [500, 502, 503, 504, cut, "html"], ids=str)
+@pytest.mark.parametrize("trouble", [500, 502, 503, 504, cut, "html"], ids=label)
 @pytest.mark.parametrize("method, again", [("GET", True), ("PUT", True), ("DELETE", True), ("POST", False),
                                            ("PATCH", False)])
 def test_what_may_have_been_carried_out_is_tried_again_only_where_that_does_no_harm(serve, trouble, method, again):
@@ -360,7 +365,7 @@ def test_the_lost_answer_of_a_post_is_asked_for_before_it_is_made_again(serve):
     assert asked_before == [1, 2] and len(server.asked) == 3
 
 
-@pytest.mark.parametrize("trouble", [cut, answer(500), answer(502), answer(200, "{"), answer(504, "<html>")], ids=str)
+@pytest.mark.parametrize("trouble", [cut, answer(500), answer(502), answer(200, "{"), answer(504, "<html>")], ids=label)
 def test_what_was_made_is_not_made_again(serve, trouble):
     server, found = serve(trouble, FINE), {"droplet": {"id": 1}}
     assert rest(server).call("POST", "/x", {}, made=lambda: found) is found

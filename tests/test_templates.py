@@ -7,7 +7,7 @@ import random
 import time
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, cases
 
 import docker_machine as core
 
@@ -25,12 +25,12 @@ def name(case):
 
 # --- the table
 
-@pytest.mark.parametrize("case", FILLED, ids=name)
+@cases("case", FILLED, ids=name)
 def test_a_template_gives_the_text_that_go_gives(case):
     assert core.render(case["template"], DATA[case["data"]]) == case.get("ours", case["output"])
 
 
-@pytest.mark.parametrize("case", REFUSED, ids=name)
+@cases("case", REFUSED, ids=name)
 def test_an_error_has_the_words_and_the_place_that_go_tells(case):
     with pytest.raises(core.MachineError) as raised:
         core.render(case["template"], DATA[case["data"]])
@@ -163,7 +163,7 @@ def test_any_template_gives_a_text_or_a_machine_error():
             check(template, DATA[rng.choice(["values"] * 3 + WHERE)])
 
 
-@pytest.mark.parametrize("start, unit, count, end", [
+@cases("start, unit, count, end", [
     ("", "{{", 4000, ""), ("", "}}", 4000, ""), ("", "{{/*", 4000, ""), ("", "{{- ", 4000, ""), ("{{", "(", 4000, ""),
     ("{{", "(", 3000, "1" + ")" * 3000 + "}}"), ("", "{{if .Str}}", 4000, ""), ("", "{{range .List}}", 3000, ""),
     ("", "{{if .Str}}", 3000, "{{end}}" * 3000), ("{{if .Nope}}", "{{else if .Nope}}", 3000, "{{end}}"),
@@ -179,7 +179,7 @@ def test_any_template_gives_a_text_or_a_machine_error():
     ('{{printf "%*d" ', "9", 12, " 1}}"),
     ('{{printf "%.*f" ', "9", 12, " 1.5}}"), ('{{printf "%-', "9", 12, 's" .Str}}'),
     ('{{printf "%.', "9", 12, 'd" 1}}'), ('{{printf "%.', "9", 12, 'e" 1.5}}'), ("", "x", 1000000, ""),
-], ids=lambda part: str(part)[:12])
+], ids=lambda row: "%s%.12s * %s%.12s" % row)
 def test_a_template_of_any_size_gives_a_text_or_a_machine_error(start, unit, count, end):
     check(start + unit * count + end, DATA["values"])
 
