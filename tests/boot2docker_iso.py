@@ -9,13 +9,13 @@ it; bootsync.sh and bootlocal.sh run at each boot. The label tells the version: 
 Its kernel knows virtio and IDE only; IDE is where the CD has to be.
 """
 
-import hashlib
 import os
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 
+from tests import cached as kept
 from tests.cloud_image import run
 from tests.testbed import _apt_options
 
@@ -186,12 +186,9 @@ def missing():
 
 
 def build(folder):
-    """Make FOLDER/NAME, unless it is there from this very recipe."""
+    """Make FOLDER/NAME."""
     folder = Path(folder)
-    image, made = folder / NAME, folder / "recipe"
-    recipe = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
-    if image.exists() and made.exists() and made.read_text() == recipe:
-        return image
+    image = folder / NAME
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=str(folder)) as scratch:
         root, tree, done = (os.path.join(scratch, name) for name in ("root", "tree", "done"))
@@ -206,8 +203,12 @@ def build(folder):
         write_cd(done, tree, scratch)
         shutil.rmtree(root)
         os.replace(done, str(image))
-    made.write_text(recipe)
     return image
+
+
+def cached():
+    """The path of such a CD that may have been made before; not to be written to."""
+    return kept.cached("iso", build, Path(__file__).read_text()) / NAME
 
 
 def write_cd(disc, tree, scratch):

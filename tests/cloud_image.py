@@ -17,6 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests import cached as kept
 from tests.testbed import _apt_options
 
 NAME = "debian-12-test-amd64.qcow2"
@@ -65,12 +66,9 @@ def missing():
 
 
 def build(folder, engine=True):
-    """Make FOLDER/NAME and FOLDER/SHA512SUMS, unless they are there from this very recipe."""
+    """Make FOLDER/NAME and FOLDER/SHA512SUMS."""
     folder = Path(folder)
-    image, sums, made = folder / NAME, folder / "SHA512SUMS", folder / "recipe"
-    recipe = hashlib.sha256(Path(__file__).read_bytes() + bytes([engine])).hexdigest()
-    if image.exists() and sums.exists() and made.exists() and made.read_text() == recipe:
-        return image
+    image = folder / NAME
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=str(folder)) as scratch:
         root, disk, done = (os.path.join(scratch, name) for name in ("root", "disk", "done"))
@@ -84,9 +82,13 @@ def build(folder, engine=True):
         shutil.rmtree(root)
         digest = hashlib.sha512(Path(done).read_bytes()).hexdigest()
         os.replace(done, str(image))
-    sums.write_text("%s  %s\n" % (digest, NAME))
-    made.write_text(recipe)
+    (folder / "SHA512SUMS").write_text("%s  %s\n" % (digest, NAME))
     return image
+
+
+def cached():
+    """The path of such an image that may have been made before; not to be written to."""
+    return kept.cached("cloud", build, Path(__file__).read_text()) / NAME
 
 
 def write_disk(disk, root, scratch):

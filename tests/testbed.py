@@ -28,7 +28,6 @@ import argparse
 import contextlib
 import fcntl
 import functools
-import hashlib
 import io
 import ipaddress
 import os
@@ -36,6 +35,7 @@ import re
 import secrets
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -47,6 +47,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from tests.cached import key
+
 PASSWORD = "testbed"
 """Password of the user `pwsudo`, who may sudo but has to type it."""
 
@@ -56,6 +58,8 @@ BUSYBOX_IMAGE = "testbed/busybox"
 SOCKET = "unix:///var/run/docker.sock"
 REPOSITORY = "docker-machine-testbed"  # also the label of every container
 STATE = Path("/run/docker-machine-testbed")  # locks, and the work directory of the command line
+IMAGE_LABEL = f"{REPOSITORY}-image"
+PID_FILE = STATE / "dockerd.pid"  # of the one that a bed has started
 INIT = "/usr/lib/testbed/init"
 SSHD_LOG = "/var/log/testbed-sshd.log"
 START_TIMEOUT = 90.0
@@ -269,6 +273,24 @@ def _lock_file(name: str) -> IO[str]:
     return (STATE / f"{name}.lock").open("w", encoding="ascii")
 
 
+def number_of(what: str) -> int:
+    """The next of the numbers that all test runs on this machine share, so that no two get the same address or port."""
+    with _lock(f"number of {what}"):
+        path = STATE / what
+        number = int(path.read_text()) if path.exists() else 0
+        path.write_text(str(number + 1))
+    return number
+
+
+def free_port() -> int:
+    """A port that nothing listens on and no other test gets; it is not of those that systems choose by themselves."""
+    while True:
+        port = 20000 + number_of("ports") % 12000
+        with socket.socket() as one, contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            return port
+
+
 def missing_requirements() -> list[str]:
     """What keeps this machine from running test hosts, in words; an empty list if nothing does."""
     if sys.platform != "linux":
@@ -326,16 +348,11 @@ def _apt_options() -> tuple[str, ...]:
 
 def _digest(image: str) -> str:
     """A hash of all that goes into an image."""
-    sha = hashlib.sha256()
     if image in RECIPES:
         recipe = RECIPES[image]
-        parts = [_digest(recipe.parent), recipe.script]
-    else:
-        parts = [image, PACKAGES, INIT_SCRIPT, *_debootstrap(image)]
-        parts += [f"{file.path} {file.data!r}" for file in _machine_files()]
-    for part in parts:
-        sha.update(f"{len(part)} {part}".encode())
-    return sha.hexdigest()[:12]
+        return key(_digest(recipe.parent), recipe.script)
+    files = [f"{file.path} {file.data!r}" for file in _machine_files()]
+    return key(image, PACKAGES, INIT_SCRIPT, *_debootstrap(image), *files)
 
 
 def _debootstrap(image: str) -> list[str]:
@@ -371,7 +388,6 @@ class Testbed:
         self.key = self.workdir / "id_ed25519"
         self._docker = [str(shutil.which("docker")), "-H", SOCKET]
         self._hosts: dict[str, Host] = {}
-        self._dockerd: subprocess.Popen[bytes] | None = None
         self._in_use = _lock_file("in-use")
         fcntl.flock(self._in_use, fcntl.LOCK_SH)
         with _lock("start"):
@@ -387,15 +403,13 @@ class Testbed:
         self.close()
 
     def close(self) -> None:
-        """Remove every host that this bed started, and stop dockerd if it is ours and unused."""
+        """Remove every host that this bed started, and stop the dockerd of the beds if this is the last of them."""
         for host in list(self._hosts.values()):
             host.remove()
-        dockerd, self._dockerd = self._dockerd, None
-        if dockerd is not None:
-            with contextlib.suppress(BlockingIOError):  # another bed is open
-                fcntl.flock(self._in_use, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                dockerd.terminate()
-                dockerd.wait(60)
+        with contextlib.suppress(BlockingIOError):  # another bed is open
+            fcntl.flock(self._in_use, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if PID_FILE.exists() and not self.hosts():  # some may have been started by hand
+                self._stop_dockerd()
         self._in_use.close()
 
     def host(self, image: str = "bare", name: str | None = None) -> Host:
@@ -455,12 +469,21 @@ class Testbed:
             parent = self.image(RECIPES[image].parent) if image in RECIPES else ""
             self.log(f"building the image {image} ...")
             started = time.monotonic()
+            # Recipes have other keys each month.
+            self.docker("image", "prune", "--all", "--force", "--filter", f"label={IMAGE_LABEL}", "--filter", "until=800h")
             if image in RECIPES:
                 self._build(tag, parent, RECIPES[image].script)
             else:
                 self._bootstrap(tag, image)
             self.log(f"built the image {image} in {time.monotonic() - started:.0f} s")
         return tag
+
+    def address(self) -> str:
+        """An address of the hosts' network that no host has: of its upper half, while Docker gives out the lower."""
+        template = "{{range .IPAM.Config}}{{.Subnet}} {{end}}"
+        subnets = self.docker("network", "inspect", "bridge", "--format", template).split()
+        network = next(ipaddress.IPv4Network(subnet) for subnet in subnets if ":" not in subnet)
+        return str(network.broadcast_address - 1 - number_of("addresses") % (network.num_addresses // 2 - 2))
 
     def docker(self, *args: str, data: bytes | None = None, timeout: float = 600) -> str:
         """Run the docker client against this machine's engine and return what it prints."""
@@ -489,7 +512,20 @@ class Testbed:
                 tail = path.read_text(errors="replace")[-4000:]
                 raise TestbedError(f"dockerd did not start:\n{tail}")
             time.sleep(0.2)
-        self._dockerd = dockerd
+        PID_FILE.write_text(str(dockerd.pid))
+
+    @staticmethod
+    def _stop_dockerd() -> None:
+        """End the dockerd that a bed has started."""
+        process = Path("/proc", PID_FILE.read_text())
+        PID_FILE.unlink()
+        with contextlib.suppress(FileNotFoundError):
+            if (process / "comm").read_text() != "dockerd\n":
+                return
+            os.kill(int(process.name), signal.SIGTERM)
+            deadline = time.monotonic() + START_TIMEOUT
+            while "State:\tZ" not in (process / "status").read_text() and time.monotonic() < deadline:
+                time.sleep(0.1)
 
     @staticmethod
     def _make_key(path: Path, kind: str = "ed25519") -> None:
@@ -551,7 +587,8 @@ class Testbed:
             files = (*files, File("/testbed-build", script.encode()))
             self.docker("cp", "-", f"{name}:/", data=_tar(files))
             self.docker("start", "--attach", name, timeout=1800)
-            self.docker("commit", "--change", f'CMD ["{INIT}"]', name, tag)
+            changes = (f'CMD ["{INIT}"]', f"LABEL {IMAGE_LABEL}=1")
+            self.docker("commit", *(word for change in changes for word in ("--change", change)), name, tag)
         finally:
             self.docker("rm", "-fv", name)
 
@@ -646,8 +683,7 @@ class Host:
 
     def add_address(self) -> str:
         """Give the host one more address, which survives reboots, and return it."""
-        network = ipaddress.ip_interface(self.run("ip -o -4 address show dev eth0").split()[3]).network
-        address = network.broadcast_address - 1 - secrets.randbelow(network.num_addresses // 4)
+        address = self.bed.address()
         unit = f"address-{address}.service"
         ip = f"/sbin/ip address {{}} {address}/32 dev eth0"
         self.write(
@@ -657,7 +693,7 @@ class Host:
             "[Install]\nWantedBy=multi-user.target\n",
         )
         self.run(f"systemctl enable --quiet --now {unit}")
-        return str(address)
+        return address
 
     def stop(self) -> None:
         """Shut the host down."""

@@ -9,7 +9,6 @@ Test modules that use the fixtures name this file, fixtures.py and prism.py in `
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import secrets
@@ -47,12 +46,10 @@ class Droplets:
         self.hosts: dict[int, Host] = {}
         for each in (image, "engine"):
             bed.image(each)  # now, lest the first create wait for that
-        self._network = _network(bed)
-        self._addresses: set[str] = set()
 
     def create(self, droplet: dict[str, Any], user_data: str, public_keys: list[str]) -> dict[str, str]:
         """Start the host; it boots while the droplet is active, as a droplet does."""
-        address = self._address()
+        address = self.bed.address()
         name = f"droplet-{droplet['id']}-{secrets.token_hex(2)}"
         files = [machine_id(), *_second_address(address)]
         if droplet["image"]["id"] in WITHOUT_CLOUD_INIT:
@@ -87,27 +84,12 @@ class Droplets:
         for number in list(self.hosts):
             self.destroy(number)
 
-    def _address(self) -> str:
-        """A free address of the upper half of the network; Docker gives out the lower ones first."""
-        network = self._network
-        while True:
-            address = str(network.broadcast_address - 1 - secrets.randbelow(network.num_addresses // 2 - 2))
-            if address not in self._addresses:
-                self._addresses.add(address)
-                return address
-
     def _seed(self, droplet: dict[str, Any], user_data: str, public_keys: list[str]) -> list[File]:
         """What cloud-init finds as this droplet's data."""
         about = {"instance-id": str(droplet["id"]), "local-hostname": droplet["name"], "public-keys": public_keys}
         vendor = "" if public_keys else self.expiry
         data = {"meta-data": json.dumps(about), "user-data": user_data, "vendor-data": _vendor_data(vendor)}
         return [File(f"{SEED}/{name}", text.encode(), 0o600) for name, text in data.items()]
-
-
-def _network(bed: Testbed) -> ipaddress.IPv4Network:
-    template = "{{range .IPAM.Config}}{{.Subnet}} {{end}}"
-    subnets = bed.docker("network", "inspect", "bridge", "--format", template).split()
-    return next(ipaddress.IPv4Network(subnet) for subnet in subnets if ":" not in subnet)
 
 
 def _second_address(address: str) -> list[File]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import threading
 import time
@@ -124,12 +123,6 @@ def sentence_and_hint(done: Done[str]) -> str:
     assert "Traceback" not in done.stderr and "defect" not in done.stderr, said(done)
     assert (done.returncode != 2) + 1 <= len(done.stderr.splitlines()) <= 4, said(done)
     return done.stderr.replace('\\"', '"')
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 class Timed:

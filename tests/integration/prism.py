@@ -19,7 +19,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import socketserver
 import subprocess
 import threading
@@ -30,6 +29,9 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+
+from tests.cached import cached
+from tests.testbed import free_port
 
 VERSION = "5.14.2"
 START_TIMEOUT = 90.0
@@ -110,15 +112,15 @@ class Description:
 
 
 class Prism:
-    """Prism, installed in `folder`, in front of port `upstream`, where each test starts its own DigitalOcean; `url` is
+    """Prism, with its log in `folder`, in front of port `upstream`, where each test starts its own DigitalOcean; `url` is
     the gate's, for the driver."""
 
     def __init__(self, folder: Path, description: Path) -> None:
         self.description = Description(description)
         self.log = folder / "prism.log"
-        self.upstream, self.port = _free_ports(2)
+        self.upstream, self.port = free_port(), free_port()
         self._found: list[str] = []
-        program = _installed(folder)
+        program = str(cached("prism", _install, VERSION) / "node_modules" / ".bin" / "prism")
         addresses = ("--host", "127.0.0.1", "--port", str(self.port))
         upstream = f"http://127.0.0.1:{self.upstream}"
         with self.log.open("wb") as log:
@@ -233,30 +235,18 @@ def _words(problem: dict[str, Any]) -> str:
     return "; ".join(places) or f"{problem['title']} {problem.get('detail', '')}".strip()
 
 
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        bound = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in bound:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in bound]
-
-
-def _installed(folder: Path) -> str:
-    """Prism's program, installed unless it is there."""
-    package = folder / "node_modules" / "@stoplight" / "prism-cli" / "package.json"
-    if not package.exists() or json.loads(package.read_text(encoding="utf-8"))["version"] != VERSION:
-        words = ["--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error", "--fetch-retries=2"]
-        done = subprocess.run(
-            ["npm", "install", "--prefix", str(folder), *words, f"@stoplight/prism-cli@{VERSION}"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
-        if done.returncode != 0:
-            pytest.fail(f"npm could not install prism:\n{done.stdout}{done.stderr}", pytrace=False)
-    return str(folder / "node_modules" / ".bin" / "prism")
+def _install(folder: Path) -> None:
+    words = ["--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error", "--fetch-retries=2"]
+    done = subprocess.run(
+        ["npm", "install", "--prefix", str(folder), *words, f"@stoplight/prism-cli@{VERSION}"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    if done.returncode != 0:
+        pytest.fail(f"npm could not install prism:\n{done.stdout}{done.stderr}", pytrace=False)
 
 
 def missing() -> str:
@@ -270,15 +260,14 @@ def missing() -> str:
 
 
 @pytest.fixture(scope="session")
-def prism(request: pytest.FixtureRequest) -> Iterator[Prism]:
+def prism(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prism]:
     """Prism, and the gate before it; the test that uses it asks for its `violations()`, see `checked`."""
     if missing():
         reason = f"left out the check against DigitalOcean's own description: {missing()}"
         if os.environ.get("DOCKER_MACHINE_REQUIRE_INTEGRATION") == "1":
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)
-    assert request.config.cache
-    running = Prism(request.config.cache.mkdir("prism"), Path(os.environ["DIGITALOCEAN_OPENAPI"]).resolve())
+    running = Prism(tmp_path_factory.mktemp("prism"), Path(os.environ["DIGITALOCEAN_OPENAPI"]).resolve())
     yield running
     running.close()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -192,15 +191,13 @@ def test_an_engine_with_an_expired_certificate_is_told_and_mended(web: Machine) 
 
 def test_a_new_address_gets_into_the_certificate(web: Machine) -> None:
     old = web.host.ip
-    network = web.host.run("ip -o -4 addr show dev eth0").split()[3]
-    last = ipaddress.ip_interface(network).network.broadcast_address - 1
-    web.host.run(f"ip address add {last}/32 dev eth0")
-    web.program.edit(lambda config: config["Driver"].update(IPAddress=str(last)))
+    new = web.host.add_address()
+    web.program.edit(lambda config: config["Driver"].update(IPAddress=new))
     assert "was not made for" in web.program("config", "web", code=1).stderr
 
     web.provision()
 
-    assert web.program("url", "web").stdout == f"tcp://{last}:2376\n"
+    assert web.program("url", "web").stdout == f"tcp://{new}:2376\n"
     assert web.works()
     web.program.edit(lambda config: config["Driver"].update(IPAddress=old))
 

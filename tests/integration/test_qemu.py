@@ -28,9 +28,10 @@ from pathlib import Path
 import pytest
 
 from tests import cloud_image
+from tests.testbed import free_port, number_of
 
 from .conftest import HostFactory
-from .guests import BUILD, Guests, Timed, free_port, sentence_and_hint
+from .guests import BUILD, Guests, Timed, sentence_and_hint
 from .program import ROOT, Done, said, serial, until
 
 
@@ -727,13 +728,12 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Guests, Do
     """A machine from a cloud image, and what its creation said."""
     missing = cloud_image.missing()
     assert not missing, f"missing packages: {missing}"
-    image = cloud_image.build(tmp_path_factory.mktemp("published"))
+    image = cloud_image.cached()
     guests = Guests(tmp_path_factory.mktemp("cloud"))
     words = guests.words("--qemu-image", f"file://{image}", "--qemu-ssh-user", "ops")
     done = guests(*words, seconds=BUILD, code=None)
     yield guests, done
     guests.end()
-    shutil.rmtree(image.parent)
     shutil.rmtree(guests.store / "cache")
 
 

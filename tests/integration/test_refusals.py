@@ -167,7 +167,7 @@ def test_a_refused_port(engine: Host, program: Program) -> None:
 
 
 def test_an_address_where_nobody_is(engine: Host, program: Program) -> None:
-    nobody = engine.ip.rpartition(".")[0] + ".254"
+    nobody = engine.bed.address()
 
     words = refused_address(program, engine, "--generic-ip-address", nobody)
 

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from .guests import BUILD, free_port
+from tests.testbed import free_port
+
+from .guests import BUILD
 from .program import until
 from .vbox import VirtualBox
 

@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import hashlib
 import os
 import re
 import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests import boot2docker_iso, cloud_image
+from tests.cached import cached
 from tests.cloud_image import run
 from tests.testbed import _apt_options
 
@@ -53,6 +53,7 @@ elif [ "$2" != speed ]; then
     ip address add "$address/$mask" dev "$name" && ip link set "$name" up
 fi
 """
+PACKAGES = "virtualbox,iproute2"
 WARNING = """WARNING: The character device /dev/vboxdrv does not exist.
 \t Please install the virtualbox-dkms package and the appropriate
 \t headers, most likely linux-headers-amd64.
@@ -68,22 +69,16 @@ def missing() -> list[str]:
 
 
 def build_root(folder: Path) -> Path:
-    """Make FOLDER/root with VirtualBox in it, unless it is there from this very recipe."""
-    root, made = folder / "root", folder / "recipe"
-    recipe = hashlib.sha256(ADAPTER.encode()).hexdigest()
-    if made.exists() and made.read_text() == recipe:
-        return root
-    if root.exists():
-        shutil.rmtree(root)
+    """Make FOLDER/root with VirtualBox in it."""
+    root = folder / "root"
     folder.mkdir(parents=True, exist_ok=True)
-    words = ["--quiet", "--variant=apt", "--components=main,contrib", "--include=virtualbox,iproute2"]
+    words = ["--quiet", "--variant=apt", "--components=main,contrib", f"--include={PACKAGES}"]
     words += [f"--aptopt={option}" for option in (*_apt_options(), 'APT::Install-Recommends "false";')]
     words += [f"--dpkgopt=path-exclude=/usr/share/{junk}/*" for junk in ("doc", "locale", "man")]
     run("mmdebstrap", *words, "--dpkgopt=force-unsafe-io", "sid", str(root))
     adapter = root / "usr/lib/virtualbox/VBoxNetAdpCtl"
     adapter.write_text(ADAPTER)
     adapter.chmod(0o755)
-    made.write_text(recipe)
     return root
 
 
@@ -182,31 +177,21 @@ def _vbox_requirements(_integration_requirements: None) -> None:
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Path]]:
-    """Folders for what is built once. DOCKER_MACHINE_TEST_CACHE, a folder, keeps it for later runs."""
-    kept = os.environ.get("DOCKER_MACHINE_TEST_CACHE")
-    folder = Path(kept) if kept else tmp_path_factory.mktemp("built")
-    yield lambda name: folder / name
-    if not kept:
-        shutil.rmtree(folder)
-
-
-@pytest.fixture(scope="session")
-def vbox_root(_vbox_requirements: None, built: Callable[[str], Path]) -> Path:
+def vbox_root(_vbox_requirements: None) -> Path:
     """A Debian root with VirtualBox."""
-    return build_root(built("vbox"))
+    return cached("vbox", build_root, PACKAGES, ADAPTER) / "root"
 
 
 @pytest.fixture(scope="session")
-def live_iso(_vbox_requirements: None, built: Callable[[str], Path]) -> Path:
+def live_iso(_vbox_requirements: None) -> Path:
     """A CD that keeps to what boot2docker promises."""
-    return boot2docker_iso.build(built("iso"))
+    return boot2docker_iso.cached()
 
 
 @pytest.fixture(scope="session")
-def cloud_disk(_vbox_requirements: None, built: Callable[[str], Path]) -> Path:
+def cloud_disk(_vbox_requirements: None) -> Path:
     """A cloud image, as qcow2, with an engine that waits for provisioning."""
-    return cloud_image.build(built("cloud"))
+    return cloud_image.cached()
 
 
 @pytest.fixture(scope="module")
