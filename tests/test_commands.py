@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, VERSION, listening
+from conftest import HANG, ROOT, VERSION, listening
 
 import docker_machine as core
 
@@ -221,7 +221,7 @@ def test_a_prompt_that_is_interrupted_ends_with_130_and_removes_nothing(dm, add,
     while not said.endswith(b"(y/n): "):
         said += os.read(process.stdout.fileno(), 100)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=10)
+    out, err = process.communicate(timeout=HANG)
     assert (process.returncode, err) == (130, b"Interrupted.\n") and (dm.store / "machines" / "web").exists()
 
 

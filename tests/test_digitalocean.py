@@ -19,6 +19,7 @@ from pathlib import Path
 import digitalocean_account as account
 import digitalocean_catalogue as catalogue
 import pytest
+from conftest import HANG
 from digitalocean import TOKEN
 
 import docker_machine as core
@@ -1136,7 +1137,7 @@ def test_an_interrupted_creation_ends_at_once_and_says_how_to_go_on(here, dm, ca
         process = background(dm.start(*(soon + ["web"])))
         hold.wait()
         process.send_signal(signal.SIGINT)
-        said = process.communicate(timeout=10)[1].decode()
+        said = process.communicate(timeout=HANG)[1].decode()
     assert process.returncode == 130 and "docker-machine rm web" in said and "Traceback" not in said
     assert here.store.names() == ["web"] and call("rm", "-y", "web").code == 0 and here.clean()
 
@@ -1571,10 +1572,10 @@ def test_ls_asks_once_for_each_machine_and_tells_what_failed(here, on_loopback, 
 
 def test_ls_is_not_held_up_by_an_api_that_is_down(here, web, call, monkeypatch):
     monkeypatch.undo()  # time passes as it does
-    here.ocean.fail("slow", "GET", "droplets", times=50, seconds=20)
+    here.ocean.fail("slow", "GET", "droplets", times=50, seconds=2 * HANG)
     start = time.time()
     ended = call("ls", "-t", "1")
-    assert time.time() - start < 8 and ended.code == 0 and "web" in ended.out
+    assert time.time() - start < HANG and ended.code == 0 and "web" in ended.out
 
 
 @pytest.mark.parametrize("how", [503, "cut", 429])

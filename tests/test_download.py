@@ -9,7 +9,7 @@ import time
 from urllib.parse import unquote
 
 import pytest
-from conftest import listening
+from conftest import HANG, listening
 
 import docker_machine as core
 
@@ -230,16 +230,16 @@ def test_a_part_that_comes_again_and_again_is_no_progress(web, target, monkeypat
 def test_it_ends_at_its_deadline_even_while_bytes_come(web, target):
     def trickle(connection):
         connection.recv(4096)
-        connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: 1000000\r\n\r\n")
-        for _ in range(100):
-            connection.sendall(b"x" * 300000)
+        connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: 100000000\r\n\r\n")
+        for _ in range(20 * HANG):
+            connection.sendall(b"x" * 30000)
             time.sleep(0.1)
 
     start = time.monotonic()
     with listening(trickle) as port:
         error = fails("http://127.0.0.1:%d/image" % port, str(target), seconds=0.2)
     assert error.message.endswith("cannot be fetched: it took too long")
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < HANG
 
 
 def test_a_closed_port_is_told_with_its_reason(closed_port, target):
@@ -248,24 +248,29 @@ def test_a_closed_port_is_told_with_its_reason(closed_port, target):
     assert "proxy" in error.hint
 
 
-def test_a_missing_file_of_a_file_url_is_told_at_once(target, tmp_path):
-    start = time.monotonic()
+@pytest.fixture
+def pauses(monkeypatch):
+    """The seconds of each sleep()."""
+    slept = []  # type: list
+    monkeypatch.setattr(time, "sleep", slept.append)
+    return slept
+
+
+def test_a_missing_file_of_a_file_url_is_told_at_once(target, tmp_path, pauses):
     error = fails((tmp_path / "missing").as_uri(), str(target))
-    assert "No such file or directory" in error.message and time.monotonic() - start < 0.5
+    assert "No such file or directory" in error.message and pauses == []
 
 
-def test_an_address_of_no_known_kind_is_told_at_once(target):
-    start = time.monotonic()
+def test_an_address_of_no_known_kind_is_told_at_once(target, pauses):
     error = fails("zzz://x/image", str(target))
-    assert "zzz" in error.message and time.monotonic() - start < 0.5
+    assert "zzz" in error.message and pauses == []
 
 
-def test_a_folder_that_cannot_be_written_is_told_at_once(web, target):
+def test_a_folder_that_cannot_be_written_is_told_at_once(web, target, pauses):
     target.parent.mkdir()
     (target.parent / "image.part").mkdir()
-    start = time.monotonic()
     error = fails(web.url + "image", str(target))
-    assert "Is a directory" in error.message and time.monotonic() - start < 0.5
+    assert "Is a directory" in error.message and pauses == []
 
 
 def test_a_chunked_answer_that_breaks_off_is_not_taken_for_the_whole(target):

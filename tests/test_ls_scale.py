@@ -9,7 +9,7 @@ import threading
 import time
 
 import pytest
-from conftest import VERSION, bootstrap, engine, listening, pair
+from conftest import ANSWER, HANG, VERSION, bootstrap, engine, listening, pair
 
 # Its own memory counts too (what a child has before it becomes another program), so it is a small one.
 PEAK = """import resource, subprocess, sys
@@ -83,7 +83,7 @@ def test_dead_machines_cost_one_deadline_in_all(dm, add_many, silent):
     add_many([url(port) for port in silent(20)])
     ended, seconds = seconds_of(dm, "ls", "-t", "1")
     assert len(rows(ended)) == 20
-    assert seconds < 3
+    assert seconds < 20 / 2  # of what they take one after the other
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs more loopback addresses than one")
@@ -92,7 +92,7 @@ def test_450_dead_machines_cost_one_deadline_too(dm, add_many, silent):
     add_many([url(port, "127.0.%d.%d" % (number // 200, number % 200 + 1)) for number in range(450)])
     ended, seconds = seconds_of(dm, "ls", "-t", "2")
     assert len(rows(ended)) == 450
-    assert seconds < 5
+    assert seconds < HANG
 
 
 def test_an_engine_that_answers_drop_by_drop_costs_no_more_than_the_deadline(dm, add_many, certs, server):
@@ -109,15 +109,16 @@ def test_an_engine_that_answers_drop_by_drop_costs_no_more_than_the_deadline(dm,
         ended, seconds = seconds_of(dm, "ls", "-t", "1")
         over.set()
     assert VERSION not in ended.out
-    assert seconds < 3
+    assert seconds < HANG
 
 
 def test_an_engine_that_is_slow_at_each_step_costs_no_more_than_the_deadline(dm, add_many, certs, server):
+    """There is an answer, but later than the deadline, although no step takes so long."""
     over = threading.Event()
 
     def late():
         over.wait(2.5)
-        yield b""
+        yield from ANSWER
 
     def handle(connection):
         if not over.wait(1.2):  # before the handshake
@@ -125,10 +126,9 @@ def test_an_engine_that_is_slow_at_each_step_costs_no_more_than_the_deadline(dm,
 
     with listening(handle) as port:
         add_many([url(port)])
-        ended, seconds = seconds_of(dm, "ls", "-t", "3")
+        ended = dm("ls", "-t", "3")
         over.set()
-    assert VERSION not in ended.out
-    assert seconds < 3.9
+    assert "Timeout" in ended.out and VERSION not in ended.out
 
 
 def test_machines_that_live_are_shown_beside_dead_ones(dm, add_many, engines, silent):

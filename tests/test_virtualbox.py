@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, listening
+from conftest import HANG, ROOT, listening
 from vbox import service
 from vbox.failures import FAILURES
 
@@ -1146,11 +1146,11 @@ def test_a_service_that_does_not_start_is_told(here, web, call):
 
 
 def test_a_vboxmanage_that_hangs_does_not_hang_us(here):
-    here.box.delay("list vms", 3)
+    here.box.delay("list vms", 2 * HANG)
     start = time.monotonic()
     with pytest.raises(core.MachineError) as failure:
         core.vbox("list", "vms", seconds=0.2)
-    assert time.monotonic() - start < 2.5 and "did not end within 0.2 s." in failure.value.message
+    assert time.monotonic() - start < HANG and "did not end within 0.2 s." in failure.value.message
 
 
 @pytest.mark.parametrize("version, found", [("7.2.22_Debianr175245", (7, 2, 22)), ("6.1.50r161033", (6, 1, 50)),
@@ -1506,7 +1506,7 @@ def killed(dm, here, background, iso_words, monkeypatch):
         here.box.block(call, when)
         process = background(dm.start("create", "-d", "virtualbox", *(iso_words + list(words) + ["web"]),
                                       preexec=os.setsid))
-        until = time.monotonic() + 30
+        until = time.monotonic() + HANG
         while not here.box.blocked() and process.poll() is None and time.monotonic() < until:
             time.sleep(0.01)
         assert here.box.blocked(), "%s did not come" % call

@@ -108,7 +108,7 @@ class VirtualBox:
             return ""
 
     def wait_blocked(self):
-        until = time.monotonic() + 30
+        until = time.monotonic() + 60
         while not self.blocked() and time.monotonic() < until:
             time.sleep(0.01)
         assert self.blocked(), "no call came to where it shall hang"

@@ -603,6 +603,7 @@ class Terminal:
     def __init__(self, guests: Guests, *words: str) -> None:
         self.pid, self.end = pty.fork()
         if not self.pid:
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup has it ignored
             line = shlex.join(guests.argv(*words)) + "; sleep 600"
             os.execve("/bin/sh", ["sh", "-c", line], guests.environ)
         self.text = ""
