@@ -41,8 +41,8 @@ SMOKE = "flags store certificates rest download output drivers shape".split()
 
 
 def pytest_addoption(parser):
-    parser.addoption("--smoke-between", action="store_true", help="run the modules %s alone, unless this is the oldest or "
-                     "the newest Python here that tox.ini names" % ", ".join(SMOKE))
+    parser.addoption("--smoke-between", action="store_true", help="unless this is the oldest or the newest Python here "
+                     "of those in tox.ini, run these modules alone: " + ", ".join(SMOKE))
 
 
 def pytest_configure(config):
@@ -113,12 +113,13 @@ def cases(names, rows, ids=str):
                     function(**dict(zip(names, row if len(names) > 1 else [row])), **fixtures)
                 except (Exception, pytest.fail.Exception) as error:
                     line = traceback.extract_tb(error.__traceback__)[-1].lineno
-                    failed.append("%s\n    line %d: %s: %s" % (ids(row), line, type(error).__name__, error))
+                    failed.append("%s\n    line %s: %s: %s" % (ids(row), line, type(error).__name__, error))
             if failed:
                 pytest.fail("%d of %d cases failed:\n%s" % (len(failed), len(rows), "\n".join(failed)), pytrace=False)
 
         known = inspect.signature(function).parameters
-        test.__signature__ = inspect.Signature([known[name] for name in known if name not in names])
+        wanted = inspect.Signature([known[name] for name in known if name not in names])
+        setattr(test, "__signature__", wanted)  # noqa: B010 (mypy knows no such attribute)
         return test
 
     return decorate

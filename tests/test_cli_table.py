@@ -950,21 +950,27 @@ def test_rm_of_no_plain_name_is_refused_and_all_is_still_there(world, flag, word
 SHOW = 'if [ "$1" = -F ]; then cat "$2"; fi; printf "[%%s]\\n" %s "$@"; exit %d'
 
 
-@pytest.fixture
-def generic(world):
-    """generic(name, port, key): a host that is there already."""
-    def make(name, port=22, key="", user="root"):
-        world.add("web")
-        folder = world.dm.store / "machines" / "web"
+class Generic:
+    """generic(name, port, key): add a host that is there already."""
+
+    def __init__(self, world):
+        self.world, self.fresh = world, world.fresh
+
+    def __call__(self, name, port=22, key="", user="root"):
+        self.world.add("web")
+        folder = self.world.dm.store / "machines" / "web"
         config = json.loads((folder / "config.json").read_text())
         config["DriverName"] = "generic"
         config["Driver"].update(MachineName=name, IPAddress="127.0.0.1", SSHUser=user, SSHPort=port, SSHKeyPath=key,
                                 EnginePort=2376, SSHKey=key)
         (folder / "config.json").write_text(json.dumps(config))
         folder.rename(folder.parent / name)
-        return world
-    make.fresh = world.fresh  # for `cases`
-    return make
+        return self.world
+
+
+@pytest.fixture
+def generic(world):
+    return Generic(world)
 
 
 def shown(ended):

@@ -62,7 +62,7 @@ IMAGE_LABEL = f"{REPOSITORY}-image"
 PID_FILE = STATE / "dockerd.pid"  # of the one that a bed has started
 INIT = "/usr/lib/testbed/init"
 SSHD_LOG = "/var/log/testbed-sshd.log"
-START_TIMEOUT = 90.0
+START_TIMEOUT = 300.0
 
 # `--privileged` fails on a machine that lacks CAP_SYS_RESOURCE itself, so name what is needed
 # beyond Docker's default set. Nothing here lets a host set the clock or load kernel modules.
@@ -469,8 +469,8 @@ class Testbed:
             parent = self.image(RECIPES[image].parent) if image in RECIPES else ""
             self.log(f"building the image {image} ...")
             started = time.monotonic()
-            # Recipes have other keys each month.
-            self.docker("image", "prune", "--all", "--force", "--filter", f"label={IMAGE_LABEL}", "--filter", "until=800h")
+            old = ("--filter", f"label={IMAGE_LABEL}", "--filter", "until=800h")  # keys are others each month
+            self.docker("image", "prune", "--all", "--force", *old)
             if image in RECIPES:
                 self._build(tag, parent, RECIPES[image].script)
             else:

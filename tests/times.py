@@ -7,7 +7,6 @@ its name, with tabs between. What is in an environment comes from its junit.xml 
 that tox.ini makes. Seconds of modules, fixtures and tests are those of processes that run side by side.
 """
 
-import collections
 import os
 import sys
 import xml.etree.ElementTree as tree
@@ -32,15 +31,22 @@ def steps(path):
 
 
 class Environment:
-    """One of tox's, with the cases of its junit.xml."""
+    """One of tox's. `cases` are those of its junit.xml: [(seconds, module, test)], `fixtures` [(seconds, words)]."""
 
     def __init__(self, folder):
         self.name = folder.name
         self.began = (folder / "began").stat().st_mtime
         ended = folder / "ended"
         self.ended = ended.stat().st_mtime if ended.exists() else self.began
+        self.cases, self.fixtures = [], []
         report = folder / "junit.xml"
-        self.cases = list(tree.parse(str(report)).iter("testcase")) if report.exists() else []
+        for case in tree.parse(str(report)).iter("testcase") if report.exists() else ():
+            module = case.attrib["classname"]
+            self.cases.append((float(case.attrib["time"]), module, case.attrib["name"]))
+            for each in case.iter("property"):
+                kind, _, name = each.attrib["name"].partition(" ")
+                if kind == "fixture":
+                    self.fixtures.append((float(each.attrib["value"]), "%s of %s" % (name, module)))
 
     def row(self, before):
         """`before` is when whatever came before it ended: it was made since then."""
@@ -48,19 +54,15 @@ class Environment:
         return self.ended - self.began, "%s (made in %.1f s%s)" % (self.name, self.began - before, tests)
 
     def by_module(self):
-        seconds = collections.Counter()  # type: collections.Counter
-        for case in self.cases:
-            seconds[case.get("classname")] += float(case.get("time"))
-        return [(spent, name) for name, spent in seconds.most_common() if spent >= SHORT]
-
-    def fixtures(self):
-        found = [(float(each.get("value")), "%s of %s" % (each.get("name")[len("fixture "):], case.get("classname")))
-                 for case in self.cases for each in case.iter("property") if each.get("name").startswith("fixture ")]
-        return sorted((row for row in found if row[0] >= SHORT), reverse=True)
+        modules = sorted({module for _, module, _ in self.cases})
+        return [(sum(spent for spent, each, _ in self.cases if each == module), module) for module in modules]
 
     def slowest(self):
-        return sorted(((float(case.get("time")), "%s: %s.%s" % (self.name, case.get("classname"), case.get("name")))
-                       for case in self.cases), reverse=True)[:SLOWEST]
+        return [(spent, "%s: %s.%s" % (self.name, module, test)) for spent, module, test in self.cases]
+
+
+def longest(rows):
+    return sorted((row for row in rows if row[0] >= SHORT), reverse=True)
 
 
 def main(path=""):
@@ -77,12 +79,12 @@ def main(path=""):
     table("environments of tox", rows)
     for environment in made:
         if environment.name == "integration":
-            table("integration by module", environment.by_module())
-            table("integration by fixture", environment.fixtures())
-    slow = sorted((row for environment in made for row in environment.slowest()), reverse=True)
-    table("slowest tests", slow[:SLOWEST])
+            table("integration by module", longest(environment.by_module()))
+            table("integration by fixture", longest(environment.fixtures))
+    table("slowest tests", longest(row for environment in made for row in environment.slowest())[:SLOWEST])
     if done:
-        table("in all", [(max(ended for _, ended, _ in done) - min(began for began, _, _ in done), "from the first step")])
+        began, ended = min(row[0] for row in done), max(row[1] for row in done)
+        table("in all", [(ended - began, "from the first step to the end of the last")])
 
 
 if __name__ == "__main__":

@@ -10,11 +10,7 @@ import threading
 import time
 from pathlib import Path
 
-from .program import Done, Program, Running, end_all, processes_with, said
-
-BUILD = 900.0
-"""Seconds that a build of an image or a boot may take; ten times what an idle machine needs."""
-
+from .program import HANG, Done, Program, end_all, processes_with, said
 
 STEPS = (
     "Building the image",
@@ -44,18 +40,9 @@ class Guests(Program):
         return ["create", "--driver", "qemu", "--qemu-accel", "tcg", *words, name]
 
     def make(
-        self, *words: str, name: str = "dev", code: int | None = 0, seconds: float = BUILD
+        self, *words: str, name: str = "dev", code: int | None = 0, seconds: float = HANG
     ) -> Done[str]:
         return self(*self.words(*words, name=name), code=code, seconds=seconds)
-
-    def go(self, *words: str) -> Running:
-        """Start a command line that may take as long as a build."""
-        running = Running(self.argv(*words), self.environ)
-        running._limit.cancel()
-        running._limit = threading.Timer(BUILD, running.process.kill)
-        running._limit.daemon = True
-        running._limit.start()
-        return running
 
     def begin(self, *words: str, name: str = "dev") -> Timed:
         return Timed(self.argv(*self.words(*words, name=name)), self.environ)
@@ -99,7 +86,7 @@ class Guests(Program):
 
     def inside(self, line: str, name: str = "dev", code: int | None = 0) -> str:
         """Run a shell line in the machine; what it prints."""
-        return self("ssh", name, line, code=code, seconds=120).stdout.rstrip("\n")
+        return self("ssh", name, line, code=code).stdout.rstrip("\n")
 
     def without(self, folder: Path, *prefixes: str) -> None:
         """Let the program's PATH lack the programs whose names start so. QEMU is copied: what lies
@@ -139,7 +126,7 @@ class Timed:
             env=environ,
             text=True,
         )
-        self._limit = threading.Timer(BUILD, self.process.kill)
+        self._limit = threading.Timer(HANG, self.process.kill)
         self._readers = [threading.Thread(target=work) for work in (self._out, self._err)]
         for thread in (self._limit, *self._readers):
             thread.daemon = True

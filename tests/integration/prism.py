@@ -34,7 +34,7 @@ from tests.cached import cached
 from tests.testbed import free_port
 
 VERSION = "5.14.2"
-START_TIMEOUT = 90.0
+START_TIMEOUT = 300.0
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "host"}
 
 Schema = dict[str, Any]
@@ -112,8 +112,8 @@ class Description:
 
 
 class Prism:
-    """Prism, with its log in `folder`, in front of port `upstream`, where each test starts its own DigitalOcean; `url` is
-    the gate's, for the driver."""
+    """Prism, with its log in `folder`, in front of port `upstream`, where each test starts its own DigitalOcean;
+    `url` is the gate's, for the driver."""
 
     def __init__(self, folder: Path, description: Path) -> None:
         self.description = Description(description)

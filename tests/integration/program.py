@@ -20,6 +20,11 @@ from tests.testbed import Host
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "docker_machine.py"
 
+HANG = 900.0
+"""Seconds that nothing takes on the busiest computer, unless it waits for what never comes."""
+SOON = 90.0
+"""The same for what is told at once; an engine that cannot start may take twice as long to give up."""
+
 Done = subprocess.CompletedProcess
 """What a program printed and how it ended; with text."""
 
@@ -51,13 +56,13 @@ class Program:
         return [sys.executable, str(FILE), *words]
 
     def __call__(
-        self, *words: str, code: int | None = 0, stdin: str = "", seconds: float = 300
+        self, *words: str, code: int | None = 0, stdin: str = "", seconds: float = HANG
     ) -> Done[str]:
         """Run a command line to its end, and see that its exit code is `code` unless None."""
         return self.outside(*self.argv(*words), code=code, stdin=stdin, seconds=seconds)
 
     def outside(
-        self, *argv: str, code: int | None = 0, stdin: str = "", seconds: float = 300
+        self, *argv: str, code: int | None = 0, stdin: str = "", seconds: float = HANG
     ) -> Done[str]:
         """Run another program in the same environment."""
         done = subprocess.run(
@@ -128,7 +133,7 @@ class Program:
 
 
 class Running:
-    """A command line that runs while the test does something else, for five minutes at most."""
+    """A command line that runs while the test does something else, until HANG at most."""
 
     def __init__(self, argv: list[str], environ: dict[str, str]) -> None:
         self.process = subprocess.Popen(
@@ -140,7 +145,7 @@ class Running:
             text=True,
         )
         self.lines: list[str] = []
-        self._limit = threading.Timer(300, self.process.kill)
+        self._limit = threading.Timer(HANG, self.process.kill)
         self._limit.daemon = True
         self._limit.start()
 
@@ -197,10 +202,10 @@ def end_all(processes: Callable[[], dict[int, str]]) -> None:
                 os.kill(pid, signal.SIGKILL)
         return not processes()
 
-    assert until(killed, 30), processes()
+    assert until(killed), processes()
 
 
-def until(check: Callable[[], object], seconds: float = 15) -> object:
+def until(check: Callable[[], object], seconds: float = SOON) -> object:
     """Ask again and again until the answer is true; the last answer."""
     deadline = time.monotonic() + seconds
     while True:

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from .program import ROOT
+from .program import HANG, ROOT
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from .program import ROOT
 def test_a_promise_of_speed(python: str, words: list[str]) -> None:
     argv = [python, str(ROOT / "tests" / "bench" / words[0]), *words[1:], "--check"]
     for _ in range(3):
-        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=600)
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=HANG)
         print(done.stdout, done.stderr)
         if done.returncode == 0:
             return

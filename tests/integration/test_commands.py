@@ -18,7 +18,7 @@ import pytest
 
 from tests.testbed import Host, Testbed
 
-from .program import Done, Program, said, serial, until
+from .program import HANG, Done, Program, said, serial, until
 
 pytest_plugins = (f"{__package__}.fixtures",)
 
@@ -489,7 +489,7 @@ def test_ssh_passes_bytes_through(program: Program) -> None:
     data = bytes(range(256)) * 4096
 
     done = subprocess.run(program.argv("ssh", "web", "cat"), input=data, capture_output=True, env=program.environ,
-                          timeout=60, check=True)
+                          timeout=HANG, check=True)
 
     assert done.stdout == data
 
@@ -587,13 +587,13 @@ def test_mount_shows_a_folder_of_the_machine_until_it_is_unmounted(
     point = tmp_path / "a point"
     point.mkdir()
 
-    program("mount", "two:/home/ops/my share", str(point), seconds=30)
+    program("mount", "two:/home/ops/my share", str(point))
     try:
         read = (point / "file").read_text()
         (point / "new").write_text("from here")
         mounted = os.path.ismount(point)
     finally:
-        program("mount", "-u", "two:/home/ops/my share", str(point), seconds=30)
+        program("mount", "-u", "two:/home/ops/my share", str(point))
 
     assert (read, mounted) == ("there\n", True)
     assert machines.two.run("cat '/home/ops/my share/new'; stat -c %U '/home/ops/my share/new'") == "from hereops"
@@ -604,18 +604,18 @@ def test_mount_shows_a_folder_of_the_machine_until_it_is_unmounted(
 def test_mount_takes_the_path_there_for_the_path_here(machines: Machines, program: Program, tmp_path: Path) -> None:
     machines.web.run(f"mkdir -p '{tmp_path}' && echo text > '{tmp_path}/file'")
 
-    program("mount", f"root@web:{tmp_path}", seconds=30)
+    program("mount", f"root@web:{tmp_path}")
     try:
         read = (tmp_path / "file").read_text()
     finally:
-        program("mount", "--unmount", f"web:{tmp_path}", seconds=30)
+        program("mount", "--unmount", f"web:{tmp_path}")
 
     assert read == "text\n"
 
 
 @pytest.mark.usefixtures("fuse")
 def test_a_folder_that_is_not_there_cannot_be_mounted(program: Program, tmp_path: Path) -> None:
-    done = program("mount", "web:/no/such/folder", str(tmp_path), code=None, seconds=30)
+    done = program("mount", "web:/no/such/folder", str(tmp_path), code=None)
 
     assert done.returncode != 0 and "/no/such/folder" in done.stderr, said(done)
     assert not os.path.ismount(tmp_path)

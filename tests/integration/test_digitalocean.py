@@ -14,7 +14,7 @@ from digitalocean import TOKEN, DigitalOcean
 from digitalocean_account import PROJECT
 from digitalocean_catalogue import CUSTOM
 
-from .program import Done, Program, said, until
+from .program import Done, Program, processes_with, said, until
 
 if TYPE_CHECKING:
     from .droplets import Droplets
@@ -186,7 +186,7 @@ def test_the_token_is_in_config_json_alone(program: Program, ocean: DigitalOcean
     seen = []
     running = program.start("--debug", *CREATE, "web")
     while running.line(""):
-        seen += [text for text in command_lines() if TOKEN in text]
+        seen += [text for text in processes_with("MACHINE_STORAGE_PATH", program.store).values() if TOKEN in text]
         if len(running.lines) > 400 or running.process.poll() is not None:
             break
     assert running.wait() == 0, running
@@ -203,13 +203,3 @@ def test_the_token_is_in_config_json_alone(program: Program, ocean: DigitalOcean
     assert {path.name for path in files} == {"config.json"} and stat.S_IMODE(files[0].stat().st_mode) == 0o600
     assert TOKEN not in program("ssh", "web", "cat /var/lib/cloud/instance/user-data.txt; env").stdout
     program("rm", "-y", "web")
-
-
-def command_lines() -> list[str]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            found.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-        except OSError:
-            continue
-    return found

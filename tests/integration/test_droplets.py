@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +40,7 @@ def create(api: DigitalOcean, droplets: Droplets) -> Create:
     def make(config: object, **change: Any) -> tuple[int, Host]:
         order = {**ORDER, "user_data": "#cloud-config\n" + json.dumps(config), **change}
         number = Client(api.url)("POST", "/v2/droplets", order)[1]["droplet"]["id"]
-        assert until(lambda: api.droplets[number]["status"] == "active", 60)
+        assert until(lambda: api.droplets[number]["status"] == "active")
         droplets.hosts[number].wait()
         return number, droplets.hosts[number]
 
@@ -60,11 +59,9 @@ def login(api: DigitalOcean, number: int, host: Host) -> subprocess.CompletedPro
 
 
 def test_the_user_data_of_the_order_is_read_at_the_first_boot(api: DigitalOcean, create: Create, bed: Testbed) -> None:
-    began = time.monotonic()
     config = {"disable_root": False, "ssh_authorized_keys": [public_key(bed)], **CARE}
     number, host = create({**config, "write_files": [{"path": "/root/it", "content": "was here"}]}, name="ship")
-    took = time.monotonic() - began
-    assert login(api, number, host).stdout == "ship\n" and took < 30
+    assert login(api, number, host).stdout == "ship\n"
     assert host.run("cat /root/it; ls /etc/ssh/ssh_host_*_key | wc -l").startswith("was here")
 
 
@@ -95,7 +92,7 @@ def test_a_droplet_keeps_its_address_and_goes(api: DigitalOcean, create: Create,
     for kind, status in [("shutdown", "off"), ("power_on", "active"), ("reboot", "active"), ("power_off", "off")]:
         ask = Client(api.url)
         assert ask("POST", f"/v2/droplets/{number}/actions", {"type": kind})[0] == 201
-        assert until(lambda: api.droplets[number]["locked"] is False and not api.pending(number), 60)
+        assert until(lambda: api.droplets[number]["locked"] is False and not api.pending(number))
         assert api.droplets[number]["status"] == status
         if status == "active":
             host.wait()

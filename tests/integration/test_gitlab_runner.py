@@ -15,7 +15,7 @@ import pytest
 from tests.testbed import Host, Testbed
 
 from .conftest import HostFactory
-from .program import Done, Program, said, until
+from .program import HANG, Done, Program, said, until
 
 pytest_plugins = (f"{__package__}.fixtures",)
 
@@ -28,7 +28,7 @@ class Runner:
     def __init__(self, program: Program) -> None:
         self.program = program
 
-    def __call__(self, *words: str, code: int | None = 0, seconds: float = 300) -> Done[str]:
+    def __call__(self, *words: str, code: int | None = 0, seconds: float = HANG) -> Done[str]:
         return self.program("--bugsnag-api-token=no-report", *words, code=code, seconds=seconds)
 
     def create_words(self, host: Host, name: str) -> list[str]:
@@ -251,7 +251,7 @@ def test_a_host_that_is_gone_does_not_hold_up_its_removal(host: HostFactory, run
     machine.remove()
 
     assert not runner.can_connect(name)
-    runner("rm", "-y", name, seconds=10)
+    runner("rm", "-y", name, seconds=MINUTE)
     assert runner.names() == []
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.server
+import ipaddress
 import os
 import pty
 import re
@@ -31,8 +32,8 @@ from tests import cloud_image
 from tests.testbed import free_port, number_of
 
 from .conftest import HostFactory
-from .guests import BUILD, Guests, Timed, sentence_and_hint
-from .program import ROOT, Done, said, serial, until
+from .guests import Guests, Timed, sentence_and_hint
+from .program import HANG, ROOT, SOON, Done, said, serial, until
 
 
 @pytest.fixture
@@ -267,7 +268,7 @@ def test_a_disk_that_gets_full_while_an_image_is_built(small_disk: Callable[[str
     guests = Guests(small_disk("3500m"))
     try:
         before = guests.tree()
-        running = guests.go(*guests.words())
+        running = guests.start(*guests.words())
         assert running.line("Building the image"), running
 
         small_disk("200m")
@@ -293,12 +294,12 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guests]:
 
 
 def test_a_killed_build_does_not_go_on(life: Guests) -> None:
-    running = life.go(*life.words())
+    running = life.start(*life.words())
     assert running.line("Installing the base system"), running
 
     running.kill()
 
-    assert until(lambda: not life.processes(), 180), life.processes()
+    assert until(lambda: not life.processes(), HANG), life.processes()
     assert life.names() == []
 
 
@@ -330,7 +331,7 @@ def cache(pair: Pair) -> Path:
 def dev(pair: Pair) -> Guests:
     """The store of the machine "dev", which runs."""
     if pair.guests.status() != "Running":
-        pair.guests("start", "dev", seconds=BUILD)
+        pair.guests("start", "dev")
     return pair.guests
 
 
@@ -432,7 +433,7 @@ def test_a_forwarded_port_reaches_a_container(dev: Guests, pair: Pair) -> None:
         name="dev",
     )
 
-    assert until(lambda: page(pair.port), 30) == "kept\n"
+    assert until(lambda: page(pair.port)) == "kept\n"
 
 
 def test_a_stopped_machine_starts_as_it_was(dev: Guests, pair: Pair) -> None:
@@ -441,14 +442,14 @@ def test_a_stopped_machine_starts_as_it_was(dev: Guests, pair: Pair) -> None:
     dev("stop", "dev")
     assert dev.qemus("dev") == []
     assert (dev.status(), dev.ls()) == ("Stopped", "Stopped")
-    done = dev("start", "dev", seconds=BUILD)
+    done = dev("start", "dev")
 
     assert Life(dev).__dict__ == before.__dict__
     assert "run docker-machine env" not in done.stdout + done.stderr
     assert boot_id(dev) != boot
     assert dev.info("dev")["Name"] == "dev"
     # the container is up again, and its volume has what it wrote before
-    assert until(lambda: page(pair.port), 60) == "kept\nkept\n"
+    assert until(lambda: page(pair.port), HANG) == "kept\nkept\n"
 
 
 def test_a_paused_machine_goes_on_without_a_boot(dev: Guests) -> None:
@@ -475,7 +476,7 @@ def test_a_port_that_another_program_has_taken_meanwhile(dev: Guests, pair: Pair
     assert dev.qemus("dev") == []
 
     with socket.create_server(("127.0.0.1", before.ports[1])):
-        done = dev("start", "dev", seconds=BUILD)
+        done = dev("start", "dev")
 
     (warning,) = done.stderr.splitlines()
     assert f"Port {before.ports[1]} is taken by another program" in warning
@@ -489,7 +490,7 @@ def test_a_port_that_another_program_has_taken_meanwhile(dev: Guests, pair: Pair
 def test_restart_boots_it_anew(dev: Guests) -> None:
     before, boot = Life(dev), boot_id(dev)
 
-    dev("restart", "dev", seconds=BUILD)
+    dev("restart", "dev")
 
     assert Life(dev).__dict__ == before.__dict__
     assert boot_id(dev) != boot
@@ -502,14 +503,14 @@ def test_a_machine_whose_qemu_was_killed_is_stopped_and_starts(dev: Guests) -> N
 
     os.kill(pid, signal.SIGKILL)
 
-    assert until(lambda: dev.status() == "Stopped", 5)
+    assert until(lambda: dev.status() == "Stopped")
     assert dev.ls() == "Stopped"
     stranger = subprocess.Popen(["sleep", "600"])
     try:
         file.write_text(f"{stranger.pid}\n")  # as after a reboot, when numbers are given anew
         assert (dev.status(), dev.ls()) == ("Stopped", "Stopped")
         assert "already stopped" in dev("kill", "dev", code=1).stderr
-        dev("start", "dev", seconds=BUILD)
+        dev("start", "dev")
         assert stranger.poll() is None
     finally:
         stranger.kill()
@@ -532,7 +533,7 @@ def test_the_cached_image_starts_as_fast_as_by_hand(guests: Guests, cache: Path)
     words = ["--rounds", "1", "--cache", str(cache), "--check"]
     argv = [sys.executable, str(ROOT / "tests" / "bench" / "bench_qemu.py"), *words]
     for _ in range(3):  # machines are noisy
-        done = guests.outside(*argv, code=None, seconds=2 * BUILD)
+        done = guests.outside(*argv, code=None)
         print(done.stdout, done.stderr)
         if done.returncode == 0:
             return
@@ -566,13 +567,13 @@ def test_arguments_that_qemu_refuses(cached: Guests) -> None:
 
 def test_rm_after_a_kill_while_the_disk_is_made(cached: Guests) -> None:
     before = cached.tree()
-    running = cached.go(*cached.words())
+    running = cached.start(*cached.words())
     assert running.line("Creating the disk"), running
     running.kill()
 
     cached("rm", "-y", "dev")
 
-    assert until(lambda: not cached.processes(), 10), cached.processes()
+    assert until(lambda: not cached.processes()), cached.processes()
     added = set(cached.tree()) - set(before)
     assert [path for path in added if path.startswith(("cache/", "machines/", "locks/"))] == []
     assert list(cached.temporary.iterdir()) == []
@@ -583,18 +584,18 @@ def test_rm_after_a_kill_right_after_qemu_started(cached: Guests) -> None:
 
     cached("rm", "-y", "dev")
 
-    assert until(lambda: not cached.processes(), 10), cached.processes()
+    assert until(lambda: not cached.processes()), cached.processes()
     assert not cached.folder("dev").exists()
 
 
 def kill_right_after_qemu_started(guests: Guests) -> None:
-    running = guests.go(*guests.words())
+    running = guests.start(*guests.words())
     assert running.line("Starting QEMU"), running
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + SOON
     while not guests.qemus():
         assert time.monotonic() < deadline, running
     running.kill()  # it had no time yet to note that QEMU started
-    assert until(guests.qemus, 2), running
+    assert until(guests.qemus), running
 
 
 class Terminal:
@@ -608,7 +609,7 @@ class Terminal:
             os.execve("/bin/sh", ["sh", "-c", line], guests.environ)
         self.text = ""
 
-    def line(self, text: str, seconds: float = BUILD) -> bool:
+    def line(self, text: str, seconds: float = HANG) -> bool:
         """Read until there is `text`; whether it came."""
         limit = threading.Timer(seconds, os.kill, (self.pid, signal.SIGKILL))
         limit.start()
@@ -645,11 +646,11 @@ def test_provision_finishes_what_was_killed(cached: Guests) -> None:
 class Shared:
     """A machine with a shared folder and a second network card; what --debug told of it."""
 
-    def __init__(self, guests: Guests, folder: Path, tap: str) -> None:
-        self.guests, self.folder, self.tap = guests, folder, tap
+    def __init__(self, guests: Guests, folder: Path, tap: str, address: ipaddress.IPv4Address) -> None:
+        self.guests, self.folder, self.address = guests, folder, address
         share = ("--qemu-share-folder", f"{folder}:/srv/share")
         words = guests.words(*share, "--qemu-network", f"tap:{tap}")
-        self.done = guests("--debug", *words, seconds=BUILD)
+        self.done = guests("--debug", *words)
 
 
 @pytest.fixture(scope="module")
@@ -659,11 +660,12 @@ def shared(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sh
     folder = tmp_path_factory.mktemp("a, folder")
     folder.chmod(0o755)  # who may read it there is as here: by the users' numbers
     tap = f"tap{secrets.token_hex(4)}"
+    address = ipaddress.IPv4Address("198.18.0.1") + 4 * (number_of("taps") % 32000)  # the guest has the next one
     subprocess.run(["ip", "tuntap", "add", "dev", tap, "mode", "tap"], check=True)
     try:
-        subprocess.run(["ip", "address", "add", "198.51.100.1/30", "dev", tap], check=True)
+        subprocess.run(["ip", "address", "add", f"{address}/30", "dev", tap], check=True)
         subprocess.run(["ip", "link", "set", tap, "up"], check=True)
-        yield Shared(guests, folder, tap)
+        yield Shared(guests, folder, tap, address + 1)
     finally:
         guests.end()
         subprocess.run(["ip", "link", "delete", tap], check=True)
@@ -679,16 +681,16 @@ def test_a_shared_folder_has_the_same_files_on_both_sides(shared: Shared) -> Non
 
 
 def test_a_second_card_answers_on_a_tap(shared: Shared) -> None:
-    line = "sudo ip address add 198.51.100.2/30 dev eth1 && sudo ip link set eth1 up"
+    line = f"sudo ip address add {shared.address}/30 dev eth1 && sudo ip link set eth1 up"
     shared.guests.inside(line)
 
     def banner() -> bytes:
         with contextlib.suppress(OSError):
-            with socket.create_connection(("198.51.100.2", 22), timeout=5) as connection:
+            with socket.create_connection((str(shared.address), 22), timeout=5) as connection:
                 return connection.recv(20)
         return b""
 
-    assert str(until(banner, 30)).startswith("b'SSH-2.0")
+    assert str(until(banner)).startswith("b'SSH-2.0")
 
 
 def test_a_shared_folder_is_there_after_a_start(shared: Shared) -> None:
@@ -696,7 +698,7 @@ def test_a_shared_folder_is_there_after_a_start(shared: Shared) -> None:
     (shared.folder / "late").write_text("still here\n")
 
     guests("stop", "dev")
-    guests("start", "dev", seconds=BUILD)
+    guests("start", "dev")
 
     assert guests.inside("cat /srv/share/late") == "still here"
     guests.inside("echo back | sudo tee /srv/share/late")
@@ -732,7 +734,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Guests, Do
     image = cloud_image.cached()
     guests = Guests(tmp_path_factory.mktemp("cloud"))
     words = guests.words("--qemu-image", f"file://{image}", "--qemu-ssh-user", "ops")
-    done = guests(*words, seconds=BUILD, code=None)
+    done = guests(*words, code=None)
     yield guests, done
     guests.end()
     shutil.rmtree(guests.store / "cache")

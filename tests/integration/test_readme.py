@@ -24,7 +24,7 @@ def test_the_command_for_a_host_ends_with_docker_info(
     sudo.chmod(0o755)
 
     done = program.outside(
-        "bash", "-c", f"cd {tmp_path} && PATH={sudo.parent}:$PATH\n{line}", seconds=600
+        "bash", "-c", f"cd {tmp_path} && PATH={sudo.parent}:$PATH\n{line}"
     )
 
     assert "Docker is up and running!" in done.stdout

@@ -154,7 +154,7 @@ def server(answer: bytes) -> Iterator[int]:
 
 
 def refused_address(program: Program, engine: Host, *words: str) -> str:
-    done = program(*program.create_words(engine, *words), code=3, seconds=30)
+    done = program(*program.create_words(engine, *words), code=3)
 
     assert not program.store.exists()
     return words_of(done)

@@ -159,7 +159,7 @@ def test_power_off_and_on(host: HostFactory, bed: Testbed) -> None:
     machine = host()
 
     machine.run("systemctl poweroff", check=False)
-    assert bed.docker("wait", machine.name, timeout=30) == "0"
+    assert bed.docker("wait", machine.name, timeout=90) == "0"
     with pytest.raises(TestbedError):
         machine.run("true")
     machine.start()

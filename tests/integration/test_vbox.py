@@ -14,8 +14,7 @@ import pytest
 
 from tests.testbed import free_port
 
-from .guests import BUILD
-from .program import until
+from .program import HANG, until
 from .vbox import VirtualBox
 
 pytest_plugins = ["tests.integration.vbox"]
@@ -75,7 +74,7 @@ class Guest:
 
     def name(self, host: str = "127.0.0.1", port: int = 0) -> object:
         """Its own name, as soon as it answers."""
-        return until(lambda: self.ssh("hostname", host, port), BUILD / 3) or self.vbox.serial("dev")
+        return until(lambda: self.ssh("hostname", host, port), HANG) or self.vbox.serial("dev")
 
     def lease(self) -> str:
         mac = self.vbox.info("dev")["macaddress2"]
@@ -156,7 +155,7 @@ def test_a_saved_machine_goes_on(guest: Guest) -> None:
 def test_it_is_off_after_the_power_button(guest: Guest) -> None:
     guest.vbox("controlvm", "dev", "acpipowerbutton")
 
-    assert until(lambda: guest.vbox.state("dev") == "poweroff", 90), guest.vbox.serial("dev")
+    assert until(lambda: guest.vbox.state("dev") == "poweroff", HANG), guest.vbox.serial("dev")
     assert "is not currently running" in guest.vbox("controlvm", "dev", "poweroff", code=1).stderr
 
 

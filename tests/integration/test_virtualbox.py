@@ -20,12 +20,11 @@ from typing import Any
 
 import pytest
 
-from .program import Done, Program, said
+from .program import HANG, Done, Program, said
 from .vbox import VirtualBox
 
 pytest_plugins = ["tests.integration.vbox"]
 LABELS = ["provider=virtualbox", "stage=test"]
-BOOT = 900  # seconds that a command with a boot may take on a busy computer
 STAGES = """
 import os, signal, subprocess, sys
 folder, program, words = sys.argv[1], sys.argv[2], sys.argv[3:]
@@ -67,7 +66,7 @@ class Machines(Program):
         return ["create", "--driver", "virtualbox", *url, "--virtualbox-no-share", *words, name]
 
     def make(self, image: Path | str, *words: str, name: str = "dev", code: int | None = 0) -> Done[str]:
-        return self(*self.words(image, *words, name=name), code=code, seconds=BOOT)
+        return self(*self.words(image, *words, name=name), code=code)
 
 
 @pytest.fixture
@@ -96,14 +95,14 @@ def test_the_whole_life_of_a_machine_from_a_boot2docker_iso(
 
     machines("pause", "dev")
     assert machines("status", "dev").stdout == "Paused\n"
-    machines("start", "dev", seconds=BOOT)
+    machines("start", "dev")
     assert machines.info("dev")["Name"] == "dev"
 
     machines("stop", "dev")
     assert (machines("status", "dev").stdout, vbox.state("dev")) == ("Stopped\n", "poweroff")
     port = machines.config("dev")["Driver"]["SSHPort"]
     with socket.create_server(("127.0.0.1", port)):  # another program has its port now
-        machines("start", "dev", seconds=BOOT)
+        machines("start", "dev")
     assert machines.config("dev")["Driver"]["SSHPort"] != port
     assert sorted(machines.info("dev")["Labels"]) == LABELS
 
@@ -113,13 +112,13 @@ def test_the_whole_life_of_a_machine_from_a_boot2docker_iso(
         content = file.read(40000)
         file.seek(content.index(b"Boot2Docker-v99.1.0"))
         file.write(b"Boot2Docker-v99.1.1")
-    done = machines("upgrade", "dev", seconds=BOOT)
+    done = machines("upgrade", "dev")
     assert "Upgrading the ISO..." in done.stdout and "is up to date" in done.stdout, said(done)
     assert sorted(machines.info("dev")["Labels"]) == LABELS
-    done = machines("upgrade", "dev", seconds=BOOT)
+    done = machines("upgrade", "dev")
     assert "Its ISO is the newest one." in done.stdout, said(done)
 
-    machines("restart", "dev", seconds=BOOT)
+    machines("restart", "dev")
     assert machines.info("dev")["Name"] == "dev"
     assert re.search(r"^dev +- +virtualbox +Running +tcp://192.168.56.\d+:2376 ", machines("ls").stdout, re.M)
 
@@ -176,7 +175,7 @@ def killed_create(machines: Machines, iso: Path) -> bool:
     process = subprocess.Popen(
         argv, env=machines.environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE, start_new_session=True, text=True)
-    _, words = process.communicate(timeout=120)
+    _, words = process.communicate(timeout=HANG)
     assert process.returncode == -signal.SIGKILL, words
     calls = (machines.store.parent / "stages" / "calls").read_text().split()
     return "startvm" not in calls
@@ -206,7 +205,7 @@ def test_a_creation_that_was_killed_is_finished_by_provision(
     staged(7, "after")
     assert killed_create(machines, live_iso)
     staged(0, "never")
-    machines("provision", "dev", seconds=BOOT)
+    machines("provision", "dev")
     assert machines.info("dev")["Name"] == "dev"
 
 

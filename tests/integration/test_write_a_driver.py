@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,11 +24,12 @@ OPTIONS = [  # what a container needs that runs systemd and an engine, short of 
     *("--volume=/var/lib/docker", "--env=container=docker", "--stop-signal=SIGRTMIN+3"),
     f"--label={REPOSITORY}=engine",  # so that the test bed knows of it
 ]
+RUN = f"{REPOSITORY}-run={secrets.token_hex(4)}"  # another run may have machines of the same names
 
 
 def containers(bed: Testbed, name: str = "web") -> list[str]:
-    listed = bed.docker("ps", "-a", "--filter", f"name=^/{name}-", "--format", "{{.Names}}")
-    return listed.split()
+    filters = ("--filter", f"name=^/{name}-", "--filter", f"label={RUN}")
+    return bed.docker("ps", "-a", *filters, "--format", "{{.Names}}").split()
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,7 @@ def page(
     (text,) = re.findall(r"<!-- container\.py -->\n```python\n(.*?)```", PAGE, re.S)
     (folder / "container.py").write_text(text, encoding="utf-8")
     program.environ["MACHINE_DRIVER_PATH"] = str(folder)
-    options = [f"--container-option={option}" for option in OPTIONS]
+    options = [f"--container-option={option}" for option in [*OPTIONS, f"--label={RUN}"]]
     words = ["create", "-d", "container", "--container-image", bed.image("engine"), *options]
     yield program, words
     for name in program.names():

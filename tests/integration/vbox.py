@@ -25,7 +25,7 @@ from tests.cached import cached
 from tests.cloud_image import run
 from tests.testbed import _apt_options
 
-from .program import Done, end_all, processes_with
+from .program import HANG, Done, end_all, processes_with
 
 NEEDS = {"mmdebstrap": "mmdebstrap", "unshare": "util-linux", "ip": "iproute2", "qemu-system-x86_64": "qemu-system-x86"}
 ADAPTER = """#!/bin/sh
@@ -101,7 +101,7 @@ class VirtualBox:
     def __call__(self, *words: str, code: int | None = 0, stdin: bytes = b"") -> Done[str]:
         """Run VBoxManage, and see that its exit code is `code` unless None."""
         argv = [str(self.bin / "VBoxManage"), *words]
-        ran = subprocess.run(argv, input=stdin, capture_output=True, timeout=300, check=False)
+        ran = subprocess.run(argv, input=stdin, capture_output=True, timeout=HANG, check=False)
         done = Done(argv, ran.returncode, ran.stdout.decode(), ran.stderr.decode())
         assert code in (None, done.returncode), f"{done}"
         return done

@@ -127,7 +127,7 @@ class Machine:
         when = time.gmtime((self.folder / "state").stat().st_mtime)
         return time.strftime("%Y-%m-%dT%H:%M:%S.000000000", when)
 
-    def until(self, *states: str, seconds: float = 60) -> bool:
+    def until(self, *states: str, seconds: float = 90) -> bool:
         limit = time.monotonic() + seconds
         while self.state not in states:
             if time.monotonic() > limit:
@@ -392,10 +392,10 @@ def become_daemon() -> None:
 
 
 def wait_for_start(machine: Machine, failure: Path) -> None:
-    limit = time.monotonic() + 60
+    limit = time.monotonic() + 170
     while machine.state != "running":
         if failure.exists() or time.monotonic() > limit:
-            text = failure.read_text() if failure.exists() else "no start after 60 s"
+            text = failure.read_text() if failure.exists() else "no start after 170 s"
             code = "NS_ERROR_FAILURE (0x80004005)"
             refuse(text.strip(), f"Details: code {code}, component ConsoleWrap, interface IConsole")
         time.sleep(0.02)
@@ -456,7 +456,7 @@ def forward(machine: Machine, info: dict[str, str], *words: str) -> None:
     else:
         machine.monitor(add(line))
     (machine.folder / "rules").write_text(f"{line}\n")
-    limit = time.monotonic() + 5
+    limit = time.monotonic() + 90
     while rules(find(machine.uuid)[1]) == rules(info) and time.monotonic() < limit:
         time.sleep(0.05)
 
