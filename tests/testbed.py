@@ -147,7 +147,7 @@ systemctl enable docker.service
 
 # cloud-init takes its data from the seed that is written before the first boot. It leaves alone what
 # belongs to this machine: the network, the package mirror, the disk.
-DROPLET = r"""
+CLOUD = r"""
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
 apt-get install -y -qq --no-install-recommends cloud-init >/dev/null
@@ -186,8 +186,8 @@ RECIPES = {
     "engine": Recipe("bare", ENGINE),
     "quiet": Recipe("engine", QUIET),
     "tty": Recipe("engine", TTY),
-    "droplet": Recipe("engine", DROPLET),
-    "droplet-bare": Recipe("bare", DROPLET),
+    "cloud": Recipe("engine", CLOUD),
+    "cloud-bare": Recipe("bare", CLOUD),
     "bullseye": Recipe("debian:bullseye", BARE),
     "bullseye-engine": Recipe("bullseye", ENGINE),
     "trixie": Recipe("debian:trixie", BARE),
@@ -271,6 +271,13 @@ def _lock(name: str) -> Iterator[None]:
 def _lock_file(name: str) -> IO[str]:
     STATE.mkdir(mode=0o700, exist_ok=True)
     return (STATE / f"{name}.lock").open("w", encoding="ascii")
+
+
+def take_address(address: str) -> str:
+    """A command line for a unit of a host. It tells the neighbours, who may know the address of the time before a
+    start, when the host's own address and with it that of its network card was another one."""
+    ip = f"/sbin/ip address replace {address}/32 dev eth0"
+    return f"/bin/sh -c '{ip}; /bin/busybox arping -q -U -c 1 -w 1 -s {address} {address} || true'"
 
 
 def number_of(what: str) -> int:
@@ -685,11 +692,10 @@ class Host:
         """Give the host one more address, which survives reboots, and return it."""
         address = self.bed.address()
         unit = f"address-{address}.service"
-        ip = f"/sbin/ip address {{}} {address}/32 dev eth0"
         self.write(
             f"/etc/systemd/system/{unit}",
             "[Unit]\nBefore=ssh.service docker.service\n[Service]\nType=oneshot\nRemainAfterExit=yes\n"
-            f"ExecStart={ip.format('add')}\nExecStop={ip.format('del')}\n"
+            f"ExecStart={take_address(address)}\nExecStop=/sbin/ip address del {address}/32 dev eth0\n"
             "[Install]\nWantedBy=multi-user.target\n",
         )
         self.run(f"systemctl enable --quiet --now {unit}")

@@ -9,7 +9,6 @@ Test modules that use the fixtures name this file, fixtures.py and prism.py in `
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import warnings
@@ -20,87 +19,37 @@ import pytest
 from digitalocean import TOKEN, DigitalOcean
 from digitalocean_catalogue import CUSTOM
 
-from tests.testbed import File, Host, Testbed, machine_id
+from tests.testbed import File, Testbed
 
+from .instances import SEED, Instances
 from .prism import missing
 
 if TYPE_CHECKING:
     from .prism import Prism
     from .program import Program
 
-SEED = "/var/lib/cloud/seed/nocloud"
 WITHOUT_CLOUD_INIT = {CUSTOM}
 EXPIRIES = ("config", "script", "disk")
 
 
-class Droplets:
-    """Hosts by droplet id; `image` is the test bed's image of all droplets with cloud-init.
+class Droplets(Instances[int]):
+    """Hosts by droplet id.
 
     expiry: who lets root's password expire, for want of a key: "config" is cloud-init's own `chpasswd`, "script" runs
     at the end of the first boot, "disk" was done before it.
     """
 
-    def __init__(self, bed: Testbed, image: str = "droplet", expiry: str = "config") -> None:
-        assert expiry in EXPIRIES
-        self.bed, self.image, self.expiry = bed, image, expiry
-        self.hosts: dict[int, Host] = {}
-        for each in (image, "engine"):
-            bed.image(each)  # now, lest the first create wait for that
+    expiry = "config"
 
     def create(self, droplet: dict[str, Any], user_data: str, public_keys: list[str]) -> dict[str, str]:
         """Start the host; it boots while the droplet is active, as a droplet does."""
-        address = self.bed.address()
-        name = f"droplet-{droplet['id']}-{secrets.token_hex(2)}"
-        files = [machine_id(), *_second_address(address)]
+        assert self.expiry in EXPIRIES
         if droplet["image"]["id"] in WITHOUT_CLOUD_INIT:
-            image = "engine"
-            files += [*self.bed.host_keys(), *_authorized(public_keys)]
-        else:
-            image = self.image
-            files += self._seed(droplet, user_data, public_keys)
-            files += _expired_on_disk() if self.expiry == "disk" and not public_keys else []
-        host = self.bed.launch(image, name, files)
-        self.hosts[droplet["id"]] = host
-        return {"public": address, "private": host.ip}
-
-    def start(self, number: int) -> None:
-        self.bed.docker("start", self.hosts[number].name)
-
-    def stop(self, number: int, graceful: bool) -> None:
-        if graceful:
-            self.hosts[number].stop()
-        else:
-            self.bed.docker("kill", self.hosts[number].name)
-
-    def reboot(self, number: int) -> None:
-        self.hosts[number].reboot()
-
-    def destroy(self, number: int) -> None:
-        host = self.hosts.pop(number, None)
-        if host:
-            host.remove()
-
-    def close(self) -> None:
-        for number in list(self.hosts):
-            self.destroy(number)
-
-    def _seed(self, droplet: dict[str, Any], user_data: str, public_keys: list[str]) -> list[File]:
-        """What cloud-init finds as this droplet's data."""
-        about = {"instance-id": str(droplet["id"]), "local-hostname": droplet["name"], "public-keys": public_keys}
-        vendor = "" if public_keys else self.expiry
-        data = {"meta-data": json.dumps(about), "user-data": user_data, "vendor-data": _vendor_data(vendor)}
-        return [File(f"{SEED}/{name}", text.encode(), 0o600) for name, text in data.items()]
-
-
-def _second_address(address: str) -> list[File]:
-    """An address that stays when the host is started again, which Docker's own may not."""
-    setting = f"[Service]\nExecStartPre=/sbin/ip address replace {address}/32 dev eth0\n"
-    return [File("/etc/systemd/system/ssh.service.d/address.conf", setting.encode())]
-
-
-def _authorized(public_keys: list[str]) -> list[File]:
-    lines = "".join(f"{key}\n" for key in public_keys).encode()
-    return [File("/root/.ssh", None, 0o700), File("/root/.ssh/authorized_keys", lines, 0o600)]
+            return self.launch_plain(droplet["id"], public_keys)._asdict()
+        vendor = _vendor_data("" if public_keys else self.expiry)
+        files = _expired_on_disk() if self.expiry == "disk" and not public_keys else []
+        words = (droplet["id"], droplet["name"], user_data, public_keys)
+        return self.launch(*words, vendor_data=vendor, files=files)._asdict()
 
 
 def _expired_on_disk() -> list[File]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from .guests import Guests
 from .program import Program
 
 
@@ -19,3 +21,11 @@ def program(tmp_path: Path) -> Program:
 def shared_program(tmp_path_factory: pytest.TempPathFactory) -> Program:
     """A program for all tests of a module."""
     return Program(tmp_path_factory.mktemp("program"))
+
+
+@pytest.fixture
+def guests(tmp_path: Path) -> Iterator[Guests]:
+    """The program on an empty store, whose virtual machines end with the test."""
+    made = Guests(tmp_path)
+    yield made
+    made.end()
