@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 if sys.version_info < (3, 9):
     collect_ignore_glob = ["test_*.py"]
 
+LONGEST = """test_qemu test_virtualbox test_qemu_images test_safety test_digitalocean test_main_job test_bench
+    test_commands""".split()
+"""The modules to begin with, when several run side by side: each takes minutes, emulated guests take most."""
+
 HostFactory = Callable[..., "Host"]
 """Takes the arguments of `Testbed.host`."""
 
@@ -27,9 +31,11 @@ HostFactory = Callable[..., "Host"]
 @pytest.hookimpl(tryfirst=True)  # before `-m integration` selects by this mark
 def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
     here = Path(__file__).resolve().parent
-    for item in items:
-        if here in item.path.resolve().parents:
-            item.add_marker(pytest.mark.integration)
+    ours = [item for item in items if here in item.path.resolve().parents]
+    for item in ours:
+        item.add_marker(pytest.mark.integration)
+    first = sorted((item for item in ours if item.path.stem in LONGEST), key=lambda item: LONGEST.index(item.path.stem))
+    items[:] = first + [item for item in items if item not in set(first)]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -210,19 +210,33 @@ def test_a_paused_machine_goes_on_without_a_boot(dev: Guests) -> None:
     assert dev.info("dev")["Name"] == "dev"
 
 
-def test_a_port_that_another_program_has_taken_meanwhile(dev: Guests, pair: Pair) -> None:
-    before = Life(dev)
-    dev("kill", "dev")
-    assert dev.qemus("dev") == []
-    assert dev.status() == "Stopped"
+def test_a_machine_whose_qemu_was_killed_starts_though_others_took_its_number_and_its_port(
+    dev: Guests, pair: Pair
+) -> None:
+    before, file = Life(dev), dev.folder("dev") / "qemu.pid"
+    (pid,) = dev.qemus("dev")
 
-    with socket.create_server(("127.0.0.1", pair.port)):  # the one that --qemu-forward names
-        done = dev("start", "dev", code=1)
-    assert f"Port {pair.port} of 127.0.0.1" in done.stderr, said(done)
-    assert dev.qemus("dev") == []
+    os.kill(pid, signal.SIGKILL)
 
-    with socket.create_server(("127.0.0.1", before.ports[1])):
-        done = dev("start", "dev")
+    assert until(lambda: dev.status() == "Stopped")
+    assert dev.ls() == "Stopped"
+    stranger = subprocess.Popen(["sleep", "600"])
+    try:
+        file.write_text(f"{stranger.pid}\n")  # as after a reboot, when numbers are given anew
+        assert (dev.status(), dev.ls()) == ("Stopped", "Stopped")
+        assert "already stopped" in dev("kill", "dev", code=1).stderr
+
+        with socket.create_server(("127.0.0.1", pair.port)):  # the one that --qemu-forward names
+            done = dev("start", "dev", code=1)
+        assert f"Port {pair.port} of 127.0.0.1" in done.stderr, said(done)
+        assert dev.qemus("dev") == []
+
+        with socket.create_server(("127.0.0.1", before.ports[1])):
+            done = dev("start", "dev")
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
 
     (warning,) = done.stderr.splitlines()
     assert f"Port {before.ports[1]} is taken by another program" in warning
@@ -243,27 +257,6 @@ def test_restart_boots_it_anew(dev: Guests) -> None:
     assert dev.info("dev")["Name"] == "dev"
 
 
-def test_a_machine_whose_qemu_was_killed_is_stopped_and_starts(dev: Guests) -> None:
-    (pid,) = dev.qemus("dev")
-    file = dev.folder("dev") / "qemu.pid"
-
-    os.kill(pid, signal.SIGKILL)
-
-    assert until(lambda: dev.status() == "Stopped")
-    assert dev.ls() == "Stopped"
-    stranger = subprocess.Popen(["sleep", "600"])
-    try:
-        file.write_text(f"{stranger.pid}\n")  # as after a reboot, when numbers are given anew
-        assert (dev.status(), dev.ls()) == ("Stopped", "Stopped")
-        assert "already stopped" in dev("kill", "dev", code=1).stderr
-        dev("start", "dev")
-        assert stranger.poll() is None
-    finally:
-        stranger.kill()
-        stranger.wait()
-    assert dev.info("dev")["Name"] == "dev"
-
-
 def test_certificates_are_renewed(dev: Guests) -> None:
     server = dev.folder("dev") / "server.pem"
     before = serial(server)
@@ -273,6 +266,13 @@ def test_certificates_are_renewed(dev: Guests) -> None:
     assert serial(server) != before
     assert dev.info("dev")["Name"] == "dev"
     assert "Everything is in place" in dev("provision", "dev").stdout
+
+
+def test_kill_is_the_end_of_its_process(dev: Guests) -> None:
+    dev("kill", "dev")
+
+    assert dev.qemus("dev") == []
+    assert (dev.status(), dev.ls()) == ("Stopped", "Stopped")
 
 
 def test_the_cached_image_starts_as_fast_as_by_hand(guests: Guests, cache: Path) -> None:
