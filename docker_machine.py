@@ -561,7 +561,8 @@ class Rest:
             "?" + urllib.parse.urlencode(query) if query else "")
         start = time.monotonic()
         # In a thread: a time limit of the socket holds for each packet alone.
-        (answer,) = each(lambda url: self._exchange(method, url, body), [url], seconds=self.seconds)
+        (answer,) = each(lambda url: self._exchange(method, url, body, start + self.seconds), [url],
+                         seconds=self.seconds)
         trouble = answer if isinstance(answer, Exception) else None
         status, headers, said = (0, {}, b"") if trouble else answer
         self.met = self.met or bool(status)
@@ -578,12 +579,11 @@ class Rest:
                 trouble = MachineError("the answer is not the JSON that was expected")
         raise self._error("%s %s" % (method, path), status, trouble, said, headers)
 
-    def _exchange(self, method, url, body):
-        """(status, headers, bytes of the answer)."""
+    def _exchange(self, method, url, body, deadline):
+        """(status, headers, bytes of the answer). Sends no body after `deadline`."""
         import json
         import time
         import urllib.request
-        deadline = time.monotonic() + self.seconds
         headers = dict(self.headers, **{"User-Agent": "docker_machine.py/" + __version__})
         data = None if body is None else json.dumps(body).encode()
 
