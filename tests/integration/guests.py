@@ -37,7 +37,8 @@ class Guests(Program):
             (self.store / "cache").symlink_to(cache)
 
     def words(self, *words: str, name: str = "dev") -> list[str]:
-        return ["create", "--driver", "qemu", "--qemu-accel", "tcg", *words, name]
+        """`create` of a machine with one CPU: two that are emulated on a busy computer wait for one another."""
+        return ["create", "--driver", "qemu", "--qemu-accel", "tcg", "--qemu-cpu-count", "1", *words, name]
 
     def make(
         self, *words: str, name: str = "dev", code: int | None = 0, seconds: float = HANG
