@@ -276,12 +276,12 @@ def quote(word):
     return "'" + word.replace("'", "'\\''") + "'"
 
 
-def run(argv, stdin=None, seconds=60, on_line=None, cwd=None, environ=None):
+def run(argv, stdin=None, seconds=60, on_line=None, cwd=None, environ=None, late=MachineError):
     """Run a program to its end within `seconds`; give its Result.
 
     `stdin` is text, `on_line` is called with each line of stdout as it comes, `environ` is added
     to our own environment.
-    Raises MachineError if the program is missing or does not end in time.
+    Raises MachineError if the program is missing, `late` if it does not end in time.
     """
     import tempfile
     out.debug("run: " + " ".join(quote(word) for word in argv))
@@ -294,8 +294,8 @@ def run(argv, stdin=None, seconds=60, on_line=None, cwd=None, environ=None):
         try:
             # Not wait(), which polls; and a grandchild may hold stdout after a kill.
             reader.join(seconds)
-            late = reader.is_alive()
-            if late:
+            hangs = reader.is_alive()
+            if hangs:
                 process.kill()
                 reader.join(1)
             code = process.wait(seconds)
@@ -303,8 +303,8 @@ def run(argv, stdin=None, seconds=60, on_line=None, cwd=None, environ=None):
             process.kill()
         errors.seek(0)
         stderr = errors.read().decode(errors="replace").replace("\r\n", "\n")
-    if late:
-        raise MachineError("%s did not end within %g s." % (argv[0], seconds))
+    if hangs:
+        raise late("%s did not end within %g s." % (argv[0], seconds))
     if trouble:
         raise trouble[0]
     out.debug("exit %d%s" % (code, ": " + stderr.strip() if stderr.strip() else ""))
@@ -1671,7 +1671,7 @@ class SSH:
         if not WINDOWS:
             pairs += [("ControlMaster", "auto"), ("ControlPersist", "15"),
                       ("ControlPath", _config_path(os.path.join(self.folder(), "s")))]
-        result = run(self.command(command, pairs=pairs), stdin, seconds, on_line)
+        result = run(self.command(command, pairs=pairs), stdin, seconds, on_line, late=SSHError)
         if result.code == 255:
             raise self.failure(result)
         return result

@@ -206,8 +206,9 @@ def ssh(bin_folder, tmp_path, monkeypatch):
     def make(failures, then="exec sh -s"):
         path.write_text("")
         words = ("sh", "cat", "sed", "id", "date", "uname", "wc", "tr", "rm", "mkfifo", "mktemp",
-                 "openssl")
-        script = SSH.format(log=core.quote(str(path)), failures=failures, then=then)
+                 "openssl", "sleep")
+        log = core.quote(str(path))
+        script = SSH.format(log=log, failures=failures, then=then.format(log=log))
         monkeypatch.setenv("PATH", str(bin_folder(*words, ssh=script)))
         known = tmp_path / "machine"
         known.mkdir()
@@ -221,6 +222,23 @@ def test_a_probe_tries_until_the_host_answers_and_looks_at_the_machine_before_ea
     looks = []
     facts = core.probe(ssh(3), 20, lambda: looks.append(1))
     assert facts["kernel"] and len(looks) == ssh.tries() == 4
+
+
+def test_a_probe_tries_again_after_an_answer_that_took_too_long(ssh, monkeypatch):
+    """An emulated machine on a busy computer takes minutes for its first login."""
+    client = ssh(0, '[ "$(wc -l < {log})" -gt 1 ] || exec sleep 30; exec sh -s')
+    run = client.run
+    monkeypatch.setattr(client, "run", lambda command, stdin: run(command, stdin, 2))
+    assert core.probe(client, HANG)["kernel"] and ssh.tries() >= 2
+
+
+def test_a_probe_that_always_takes_too_long_says_so_in_the_end(ssh, monkeypatch):
+    client = ssh(0, "exec sleep 30")
+    run = client.run
+    monkeypatch.setattr(client, "run", lambda command, stdin: run(command, stdin, 0.2))
+    with pytest.raises(core.SSHError, match="^SSH did not answer within 1 s. The last try: ssh did not end within"):
+        core.probe(client, 1)
+    assert ssh.tries() > 1
 
 
 def test_a_probe_ends_at_once_when_the_machine_will_never_answer(ssh):

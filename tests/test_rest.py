@@ -533,12 +533,12 @@ def test_a_request_that_was_given_up_is_not_sent_later(serve, monkeypatch):
         given_up.wait(60)
         return real(address, timeout, *more)
 
-    def late(*arguments):  # as a thread on a busy computer
+    def begin_late(*arguments):  # as a thread on a busy computer
         time.sleep(.04)
         return exchange(*arguments)
 
     monkeypatch.setattr(socket, "create_connection", connect)
-    monkeypatch.setattr(core.Rest, "_exchange", late)
+    monkeypatch.setattr(core.Rest, "_exchange", begin_late)
     error = fails(rest(server, seconds=.2, patience=.2), "POST", "/x", {"a": 1})
     late = set(threading.enumerate()) - before
     given_up.set()
