@@ -520,6 +520,8 @@ class Testbed:
                 raise TestbedError(f"dockerd did not start:\n{tail}")
             time.sleep(0.2)
         PID_FILE.write_text(str(dockerd.pid))
+        for name, _ in self.hosts():  # of runs that were killed; they would boot again
+            self.docker("rm", "-fv", name)
 
     @staticmethod
     def _stop_dockerd() -> None:
