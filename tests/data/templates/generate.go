@@ -64,87 +64,6 @@ const data = `{
 "text": "plain", "number": 42, "float": 0.5, "true": true, "nil": null, "empty": {}
 }`
 
-// What docker_machine says instead: "data set: template" -> output or message. Goes into the case as "ours", beside what
-// Go says. Rarer forms of printf are not supported, floats in JSON are Python's, and some errors have other words.
-var ours = map[string]string{
-	"float: {{.X}}":                      "template: :1:2: executing \"\" at <.X>: can't evaluate field X in type interface {}",
-	"list: {{.Name}}":                    "template: :1:2: executing \"\" at <.Name>: can't evaluate field Name in type interface {}",
-	"number: {{.X}}":                     "template: :1:2: executing \"\" at <.X>: can't evaluate field X in type interface {}",
-	"text: {{$.X}}":                      "template: :1:3: executing \"\" at <$.X>: can't evaluate field X in type interface {}",
-	"text: {{.X.Y}}":                     "template: :1:4: executing \"\" at <.X.Y>: can't evaluate field X in type interface {}",
-	"text: {{.X}}":                       "template: :1:2: executing \"\" at <.X>: can't evaluate field X in type interface {}",
-	"true: {{.X}}":                       "template: :1:2: executing \"\" at <.X>: can't evaluate field X in type interface {}",
-	"values: {{\u0001}}":                 "template: :1: unexpected \"\\x01\" in command",
-	"values: {{$x := $x}}":               "template: :1: undefined variable \"$x\"",
-	"values: {{$x := .Str}}{{$x.Y.Z}}":   "template: :1:18: executing \"\" at <$x.Y.Z>: can't evaluate field Y in type interface {}",
-	"values: {{$x := 1}}{{$x.Y}}":        "template: :1:15: executing \"\" at <$x.Y>: can't evaluate field Y in type interface {}",
-	"values: {{$x = 1}}":                 "template: :1: undefined variable \"$x\"",
-	"values: {{$x ==  1}}":               "template: :1: undefined variable \"$x\"",
-	"values: {{''}}":                     "template: :1: malformed character constant: ''",
-	"values: {{(.Str) .Int}}":            "template: :1:3: executing \"\" at <(.Str)>: can't give argument to non-function (.Str)",
-	"values: {{(.Str).X}}":               "template: :1:3: executing \"\" at <.Str>: can't evaluate field X in type interface {}",
-	"values: {{(1) 2}}":                  "template: :1:3: executing \"\" at <(1)>: can't give argument to non-function (1)",
-	"values: {{(1).X}}":                  "template: :1:3: executing \"\" at <1>: can't evaluate field X in type interface {}",
-	"values: {{(index .List 0).X}}":      "template: :1:15: executing \"\" at <0>: can't evaluate field X in type interface {}",
-	"values: {{.5.5}}":                   "template: :1: bad number syntax: \".5\"",
-	"values: {{.Nil | upper}}":           "template: :1:9: executing \"\" at <upper>: wrong type for value; expected string; got interface {}",
-	"values: {{.Nope | upper}}":          "template: :1:10: executing \"\" at <upper>: wrong type for value; expected string; got interface {}",
-	"values: {{.Str\u0000}}":             "template: :1: bad character U+0000 '\u0000'",
-	"values: {{/* a */ .Str}}":           "template: :1: unclosed comment",
-	"values: {{/* blank after */ }}":     "template: :1: unclosed comment",
-	"values: {{0b12}}":                   "template: :1: illegal number syntax: \"0b12\"",
-	"values: {{1.2.3}}":                  "template: :1: bad number syntax: \"1.2\"",
-	"values: {{index . \"Nil\" \"x\"}}":  "template: :1:2: executing \"\" at <index . \"Nil\" \"x\">: error calling index: index of untyped nil",
-	"values: {{index .List 0 0 0}}":      "template: :1:2: executing \"\" at <index .List 0 0 0>: error calling index: can't index item of type int",
-	"values: {{index .Map \"n\" \"b\"}}": "template: :1:2: executing \"\" at <index .Map \"n\" \"b\">: error calling index: index of untyped nil",
-	"values: {{index .Map nil}}":         "template: :1:2: executing \"\" at <index .Map nil>: error calling index: value has type <nil>; should be string",
-	"values: {{json .Floats}}":           "[0.1,1e+21,1e+20,1e-07,1e-06,100000000.0,2.0,-0.5,0.30000000000000004]",
-	"values: {{json .Int}} {{json .Long}} {{json .Float}} {{json .Whole}} {{json .Huge}}": "42 9007199254740993 2.5 2.0 1e+21",
-	"values: {{lower nil}}":                                    "template: :1:8: executing \"\" at <nil>: expected string; found nil",
-	"values: {{print $x := 1}}":                                "template: :1: unexpected \"$x :=\" in operand",
-	"values: {{print:1}}":                                      "template: :1: unexpected \":\" in operand",
-	"values: {{printf \"% #x|% X\" .Str .Str}}":                "68656c6c6f|68656C6C6F",
-	"values: {{printf \"%#08x|%#8x|\" 255 255}}":               "0x0000ff|    0xff|",
-	"values: {{printf \"%#q %#q\" .Str .Quoted}}":              "\"hello\" \"say \\\"hi\\\" \\\\ `x`\"",
-	"values: {{printf \"%#v %#v %#v\" .Str .Int .True}}":       "hello 42 true",
-	"values: {{printf \"%#v %#v\" .None .EmptyMap}}":           "[] map[]",
-	"values: {{printf \"%#v\" .List}}":                         "[a b c]",
-	"values: {{printf \"%#v\" .Map}}":                          "map[B:3 a:1 b:2]",
-	"values: {{printf \"%#v\" .Mixed}}":                        "[1 two 3.5 true <nil> [x] map[k:v]]",
-	"values: {{printf \"%#v\" .Quoted}}":                       "say \"hi\" \\ `x`",
-	"values: {{printf \"%*d\"}}":                               "%!d(MISSING)",
-	"values: {{printf \"%+q\" .Uni}}":                          "\"Grüße, 世界 🌍\"",
-	"values: {{printf \"%+q\" 0x4e16}}":                        "'世'",
-	"values: {{printf \"%.*d\" 1000001 1}}":                    "%!(BADWIDTH)1",
-	"values: {{printf \"%.*d|\" -1 42}}":                       "%!(BADWIDTH)42|",
-	"values: {{printf \"%.0d|\" 0}}":                           "0|",
-	"values: {{printf \"%.99999999999d\" 1}}":                  "%!9(int=1)9999d",
-	"values: {{printf \"%99999999999d\" 1}}":                   "%!9(int=1)9999d",
-	"values: {{printf \"%U %#U\" 0x1F30D 0x1F30D}}":            "U+1F30D U+1F30D",
-	"values: {{printf \"%U\" -1}}":                             "U+-001",
-	"values: {{printf \"%[1d\" 1}}":                            "%![(int=1)1d",
-	"values: {{printf \"%[3]*.[2]*[1]f|\" 12.0 2 6}}":          "%!*(int=6).[2]*[1]f|",
-	"values: {{printf \"%[]d\" 1}}":                            "%![(int=1)]d",
-	"values: {{printf \"%[x]d\" 1}}":                           "%![(int=1)x]d",
-	"values: {{printf \"%b %#b\" 5 5}}":                        "101 101",
-	"values: {{printf \"%o %#o %O\" 8 8 8}}":                   "10 0o10 %!O(int=8)",
-	"values: {{printf \"%x %X % x %#x\" .Str .Str .Str .Str}}": "68656c6c6f 68656C6C6F 68656c6c6f 68656c6c6f",
-	"values: {{printf .Nope}}":                                 "template: :1:9: executing \"\" at <.Nope>: wrong type for value; expected string; got interface {}",
-	"values: {{printf nil}}":                                   "template: :1:9: executing \"\" at <nil>: expected string; found nil",
-	"values: {{range $i, $e, $f := .List}}{{end}}":             "template: :1: undefined variable \"$i\"",
-	"values: {{range $i, .List}}{{end}}":                       "template: :1: undefined variable \"$i\"",
-	"values: {{range $i, := .List}}{{end}}":                    "template: :1: undefined variable \"$i\"",
-	"values: {{range .List}}{{break 1}}{{end}}":                "template: :1: unexpected \"1\" in break",
-	"values: {{range .List}}{{continue .}}{{end}}":             "template: :1: unexpected <.> in continue",
-	"values: {{slice .List 0 2 1}}":                            "template: :1:2: executing \"\" at <slice .List 0 2 1>: error calling slice: too many slice indexes: 3",
-	"values: {{slice .Str 0 1 2}}":                             "template: :1:2: executing \"\" at <slice .Str 0 1 2>: error calling slice: too many slice indexes: 3",
-	"values: {{upper .Nope}}":                                  "template: :1:8: executing \"\" at <.Nope>: wrong type for value; expected string; got interface {}",
-	"values: {{with .Str}}{{.X}}{{end}}":                       "template: :1:15: executing \"\" at <.X>: can't evaluate field X in type interface {}",
-	"values: {{with .Str}}{{with .}}{{len .X}}{{end}}{{end}}":  "template: :1:29: executing \"\" at <.X>: can't evaluate field X in type interface {}",
-	"values: {{°}}":                                            "template: :1: unexpected \"°\" in command",
-	"values: {{​.Str}}":                                        "template: :1: unexpected \"\\u200b\" in command",
-}
-
 type section struct {
 	name string
 	data string
@@ -618,7 +537,6 @@ type result struct {
 	Data     string  `json:"data"`
 	Output   *string `json:"output,omitempty"`
 	Error    *string `json:"error,omitempty"`
-	Ours     *string `json:"ours,omitempty"`
 }
 
 // run gives what a template makes of a value.
@@ -690,9 +608,6 @@ func main() {
 			one.Error = &message
 		} else {
 			one.Output = &output
-		}
-		if instead, there := ours[part.data+": "+text]; there {
-			one.Ours = &instead
 		}
 		line := encoded(one)
 		key := part.data + "\n" + text
