@@ -35,6 +35,7 @@ Contents, in the order data flows; a section uses only what stands above it:
 import os
 import sys
 
+THIS_FILE = globals().get("__file__") or ""  # none where it comes from a pipe
 if False:  # for type checkers alone
     import typing  # noqa: F401
 
@@ -102,8 +103,11 @@ class stage:
 
     def __exit__(self, kind, error, trace):
         if isinstance(error, MachineError):
-            error.message = self.words + error.message
-        elif error is not None:  # for the crash report
+            import copy
+            again = copy.copy(error)  # several machines may share one cause
+            again.message = self.words + error.message
+            raise again.with_traceback(trace) from error.__cause__
+        if error is not None:  # for the crash report
             error.stage = self.words + getattr(error, "stage", "")
 
 
@@ -125,12 +129,37 @@ class Result:
 
 # === 3. Output ====================================================================================
 
+# What a terminal would act on instead of showing it, and what would make one line of two.
+CONTROLS = {code: "\\x%02x" % code for code in range(160)
+            if code < 32 and code not in (9, 10) or code > 126}
+CONTROLS.update((code, "\\u%04x" % code) for code in (
+    0x200e, 0x200f, 0x2028, 0x2029, *range(0x202a, 0x202f), *range(0x2066, 0x206a),
+    *range(0xdc80, 0xdca0)))
+LONGEST = 8000  # characters of one thing that is told
+
+
+def is_line(text):
+    """Whether a text has neither a control character nor what ends a line."""
+    return not any(char < " " or "\x7f" <= char < "\xa0" or char in "\u2028\u2029" for char in text)
+
+
+def shown(text):
+    """A text from anywhere as it may be shown: without control characters but line ends and tabs,
+    and cut in the middle where it is long."""
+    text = text.replace("\r\n", "\n").translate(CONTROLS)
+    if len(text) > LONGEST:
+        text = "%s\n[...]\n%s" % (text[:LONGEST // 2], text[-LONGEST // 2:])
+    return text
+
+
 class Output:
     """Everything that is printed. An answer goes to stdout alone; progress goes to stdout as
-    Docker Machine does, or to stderr while a query runs; warnings and errors go to stderr."""
+    Docker Machine does, or to stderr while a query runs; warnings and errors go to stderr. Only an
+    answer fails where nobody reads it: an action goes on without its words."""
 
     def __init__(self):
         self.debugging = False
+        self.program = "docker-machine"  # as it was called
         self.progress_to_stderr = False
         self.secrets = set()
         self.machines = {}  # thread -> the machine that it works on, where there are several
@@ -173,22 +202,44 @@ class Output:
         return self.machines.get(_thread.get_ident()) if self.machines else None
 
     def _named(self, text):
-        text, name = self.mask(text), self.machine()
+        name = self.machine()
         return text if not name or '"%s"' % name in text or text.startswith("(%s)" % name) \
             else "(%s) %s" % (name, text)
 
+    def as_called(self, text):
+        """A text whose commands are under the name that this program was called by."""
+        if self.program == "docker-machine" or "docker-machine " not in text:
+            return text
+        import re
+        return re.sub(r"(?<![\w/.-])docker-machine (?=(?:%s)\b|--)" % "|".join(COMMANDS),
+                      lambda found: self.program + " ", text)
+
+    def _tell(self, stream, text):
+        try:
+            self._write(stream, shown(self.as_called(self.mask(text))))
+        except OSError:
+            abandon(stream)
+
     def say(self, text):
-        self._write(sys.stderr if self.progress_to_stderr else sys.stdout, self._named(text))
+        self._tell(sys.stderr if self.progress_to_stderr else sys.stdout, self._named(text))
 
     def warn(self, text):
-        self._write(sys.stderr, "Warning: " + self._named(text))
+        self._tell(sys.stderr, "Warning: " + self._named(text))
 
     def error(self, text):
-        self._write(sys.stderr, self.mask(text))
+        self._tell(sys.stderr, text)
 
     def debug(self, text):
         if self.debugging:
-            self._write(sys.stderr, self.mask(text))
+            self._tell(sys.stderr, text)
+
+
+def abandon(stream):
+    """Let Python not complain at its exit of a stream that cannot be written to."""
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 out = Output()
@@ -276,39 +327,61 @@ def quote(word):
     return "'" + word.replace("'", "'\\''") + "'"
 
 
+MOST_OUTPUT = 1 << 24  # bytes; a program that prints more is ended
+
+
 def run(argv, stdin=None, seconds=60, on_line=None, cwd=None, environ=None, late=MachineError):
-    """Run a program to its end within `seconds`; give its Result.
+    """Run a program to its end within `seconds`; give its Result, with the last part of stderr.
 
     `stdin` is text, `on_line` is called with each line of stdout as it comes, `environ` is added
     to our own environment.
-    Raises MachineError if the program is missing, `late` if it does not end in time.
+    Raises MachineError if the program is missing or prints without end, `late` if it does not end
+    in time.
     """
+    import subprocess
     import tempfile
     out.debug("run: " + " ".join(quote(word) for word in argv))
     # stderr is a file: an ssh master that stays behind would keep a pipe open for ever.
-    with tempfile.TemporaryFile() as errors:
+    with tempfile.TemporaryFile(dir=temporary_folder()) as errors:
         process = _start(argv, stdin, errors, cwd, environ and dict(os.environ, **environ))
         lines, trouble = [], []  # type: list, list
         _in_thread(_feed, process, stdin)
         reader = _in_thread(_read_lines, process.stdout, lines, on_line, trouble)
         try:
             # Not wait(), which polls; and a grandchild may hold stdout after a kill.
-            reader.join(seconds)
-            hangs = reader.is_alive()
-            if hangs:
+            hangs = _outlasts(reader, seconds, errors)
+            if hangs or trouble:
                 process.kill()
                 reader.join(1)
-            code = process.wait(seconds)
+            code = process.wait(10 if hangs or trouble else seconds)
+        except subprocess.TimeoutExpired:  # it has closed its stdout, and lives on
+            hangs = True
         finally:
             process.kill()
-        errors.seek(0)
-        stderr = errors.read().decode(errors="replace").replace("\r\n", "\n")
+        size = os.fstat(errors.fileno()).st_size
+        errors.seek(max(size - (1 << 16), 0))
+        stderr = errors.read(1 << 16).decode(errors="replace").replace("\r\n", "\n")
+    if size > MOST_OUTPUT or trouble and isinstance(trouble[0], OverflowError):
+        raise MachineError("%s prints without end: %s" % (
+            argv[0], plain_words((stderr or str(trouble[0]))[-200:])))
     if hangs:
         raise late("%s did not end within %g s." % (argv[0], seconds))
     if trouble:
         raise trouble[0]
     out.debug("exit %d%s" % (code, ": " + stderr.strip() if stderr.strip() else ""))
     return Result(argv, code, "".join(lines), stderr)
+
+
+def _outlasts(reader, seconds, errors):
+    """Whether a thread still works after `seconds`, or a file has grown too large meanwhile."""
+    import time
+    deadline = time.monotonic() + seconds
+    while reader.is_alive():
+        left = deadline - time.monotonic()
+        reader.join(max(min(left, 1), 0))
+        if left <= 0 or os.fstat(errors.fileno()).st_size > MOST_OUTPUT:
+            return reader.is_alive()
+    return False
 
 
 def _start(argv, stdin, errors, cwd, environ):
@@ -349,13 +422,20 @@ def _feed(process, text):
 
 
 def _read_lines(pipe, lines, on_line, trouble):
+    left = MOST_OUTPUT
     try:
         with pipe:
-            for raw in pipe:
+            while True:
+                raw = pipe.readline(left)
+                left -= len(raw)
+                if not raw or not left:
+                    break
                 line = raw.decode(errors="replace").replace("\r\n", "\n")
                 lines.append(line)
                 if on_line:
                     on_line(line.rstrip("\n"))
+        if not left:
+            raise OverflowError(raw[-200:].decode(errors="replace"))
     except Exception as error:
         trouble.append(error)
 
@@ -661,8 +741,9 @@ class Rest:
 
 
 def plain_words(text):
-    """A text from elsewhere as one line that is safe to show."""
-    return " ".join("".join(char if char.isprintable() else " " for char in str(text)).split())
+    """A text from elsewhere as one line of at most 2000 characters that is safe to show."""
+    return " ".join("".join(char if char.isprintable() else " " for char in str(text)[:2000]
+                            ).split())
 
 
 def error_words(said):
@@ -927,23 +1008,33 @@ def write_atomic(path, data, mode=0o600):
 
     Raises MachineError if the disk is full, read-only or not ours.
     """
-    if isinstance(data, str):
-        data = data.encode("utf-8", "surrogateescape")
-    temporary = "%s.tmp%s" % (path, os.urandom(4).hex())
+    write_all([(path, data, mode)])
+
+
+def write_all(files):
+    """The same for several files, (path, data, mode), which come into place together as far as a
+    file system lets them."""
+    made = []  # type: list
+    path = files[0][0]
     try:
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL
-                         | getattr(os, "O_BINARY", 0), mode)
-        try:
+        for path, data, mode in files:
+            temporary = "%s.tmp%s" % (path, os.urandom(4).hex())
+            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL
+                             | getattr(os, "O_BINARY", 0), mode)
+            made.append((temporary, path))
             with os.fdopen(handle, "wb") as file:
-                file.write(data)
+                file.write(data.encode("utf-8", "surrogateescape")
+                           if isinstance(data, str) else data)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        while made:
+            os.replace(*made[0])
+            del made[0]
     except OSError as error:
         raise cannot("write", path, error)
+    finally:
+        for temporary, _ in made:
+            os.unlink(temporary)
 
 
 def cannot(verb, path, error):
@@ -967,10 +1058,21 @@ def make_folder(path):
             raise cannot("create", path, error)
 
 
+def read_bytes(path):
+    """What a file holds, 64 MB at most. Raises OSError, also for what is not a file: opening a FIFO
+    would wait for ever."""
+    with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)
+                      | getattr(os, "O_BINARY", 0)), "rb") as file:
+        if os.fstat(file.fileno()).st_mode & 0o170000 != 0o100000:
+            raise OSError(22, "it is not a file", path)
+        return file.read(1 << 26)
+
+
 def read_text(path):
-    """A file as text; bytes that are no UTF-8 survive until write_atomic."""
-    with open(path, "rb") as file:
-        return file.read().decode("utf-8", "surrogateescape")
+    """A file as text without a byte order mark; bytes that are not UTF-8 survive until
+    write_atomic. Raises OSError."""
+    text = read_bytes(path).decode("utf-8", "surrogateescape")
+    return text[1:] if text.startswith("\ufeff") else text
 
 
 def parse_json(text):
@@ -997,24 +1099,39 @@ def parse_json(text):
 def copy_file(source, target, mode=0o600):
     """Copy one file, private from its first moment. Raises MachineError if it cannot be read."""
     try:
-        with open(source, "rb") as file:
-            data = file.read()
+        data = read_bytes(source)
     except OSError as error:
         raise MachineError("Cannot read %s: %s." % (source, error.strerror))
     write_atomic(target, data, mode)
 
 
+def temporary_folder():
+    """Where temporary files go: where the system has them, else in the store."""
+    import tempfile
+    try:
+        return tempfile.gettempdir()
+    except OSError:  # a read-only system
+        make_folder(Scratch.spare)
+        tempfile.tempdir = Scratch.spare
+        return Scratch.spare
+
+
 class Scratch:
     """A private temporary folder: `with Scratch() as path:`. What is left when the program ends by
-    an interrupt, with threads still at work, is removed by end()."""
+    a signal, with threads still at work, is removed by end(); what a kill has left, by the next
+    one."""
 
     left = set()  # type: set
+    spare = ""  # the folder in the store
 
     def __enter__(self):
         import tempfile
-        parent = tempfile.gettempdir()  # short enough for the path of a socket
-        self.path = tempfile.mkdtemp(
-            prefix="dm-", dir="/tmp" if len(parent) > 60 and not WINDOWS else parent)
+        parent = temporary_folder()  # short enough for the path of a socket
+        if len(parent) > 60 and not WINDOWS and os.access("/tmp", os.W_OK):
+            parent = "/tmp"
+        clear_leftovers(parent, "dm-")
+        self.path = tempfile.mkdtemp(prefix="dm-", dir=parent)
+        self.held = _hold(self.path)
         self.left.add(self.path)
         return self.path
 
@@ -1022,6 +1139,41 @@ class Scratch:
         import shutil
         shutil.rmtree(self.path, ignore_errors=True)
         self.left.discard(self.path)
+        if self.held is not None:
+            os.close(self.held)
+
+
+def clear_leftovers(folder, mark):
+    """Remove what killed programs have left in a folder: names with this `mark` that are ours, have
+    not changed for a moment, and that no program holds."""
+    import shutil
+    import time
+    for name in os.listdir(folder) if not WINDOWS else ():
+        path = os.path.join(folder, name)
+        try:
+            facts = os.lstat(path)
+            if mark not in name or facts.st_uid != os.geteuid() or facts.st_mtime > time.time() - 2:
+                continue
+            held = _hold(path)
+        except OSError:  # in use, or gone
+            continue
+        shutil.rmtree(path, ignore_errors=True)
+        if os.path.isfile(path):
+            os.unlink(path)
+        os.close(held)
+
+
+def _hold(path):
+    """A file or folder opened and locked; None on Windows. Raises OSError."""
+    if WINDOWS:
+        return None
+    held = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        _lock_file(held)
+    except OSError:
+        os.close(held)
+        raise
+    return held
 
 
 class Lock:
@@ -1036,15 +1188,13 @@ class Lock:
         self.file = None  # type: typing.Any
 
     def __enter__(self):
-        make_folder(os.path.dirname(self.path))
         if not wait_for(self._take, self.seconds, "", 0.1):
             raise self._busy()
         try:
             self.file.truncate(0)
-            self.file.write("%d\n" % os.getpid())
-            self.file.flush()
-        except OSError as error:
-            raise cannot("write", self.path, error)
+            self.file.write(b"%d\n" % os.getpid())
+        except OSError:
+            pass  # a full disk, or a folder: nobody learns who holds it
         return self
 
     def __exit__(self, *unused):
@@ -1052,7 +1202,7 @@ class Lock:
 
     def remove(self):
         """Delete the file while it is held (the next taker notices)."""
-        if not WINDOWS:
+        if not WINDOWS and os.path.exists(self.path):
             os.unlink(self.path)
 
     def _busy(self):
@@ -1065,29 +1215,41 @@ class Lock:
             "Wait until it ends, or end it.")
 
     def _take(self):
+        import errno
+        path, handle = self.path, -1
         try:
-            file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600), "r+")
-        except OSError as error:
-            raise cannot("write", self.path, error)
+            make_folder(os.path.dirname(path))
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        except (OSError, MachineError) as error:
+            why = error if isinstance(error, OSError) else error.__context__
+            while not os.path.exists(path):
+                path = os.path.dirname(path)
+            if getattr(why, "errno", 0) not in (errno.ENOSPC, errno.EDQUOT) or WINDOWS:
+                raise cannot("write", self.path, why)
+            handle = os.open(path, os.O_RDONLY)  # rm must work on a full disk
         try:
-            _lock_file(file)
-            if os.fstat(file.fileno()).st_ino != os.stat(self.path).st_ino:
+            _lock_file(handle)
+            if os.fstat(handle).st_ino != os.stat(path).st_ino:
                 raise BlockingIOError  # the holder removed it while this process waited
-        except OSError:
-            file.close()
-            return False
-        self.file = file
+        except OSError as error:
+            if error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL):
+                out.warn("%s cannot be locked (%s); do not run two commands at once." % (
+                    self.what, error.strerror))
+            else:
+                os.close(handle)
+                return False
+        self.file = os.fdopen(handle, "rb+" if path == self.path else "rb", 0)
         return True
 
 
-def _lock_file(file):
+def _lock_file(handle):
     if WINDOWS:
         import msvcrt
-        file.seek(0)
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        os.lseek(handle, 0, 0)
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
     else:
         import fcntl
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 LOOPBACK = "127.0.0.1"
@@ -1377,19 +1539,21 @@ def new_key(path, curve=False):
         openssl("genrsa", "-out", path, "2048", task=task)
 
 
-def issue(pair, organization, extensions, ca=None, curve=False):
-    """Make the certificate of `pair`, signed by the Pair `ca` or by itself, for 1080 days from
-    yesterday (clocks differ). A key that is there already is kept. Raises MachineError."""
+def issue(pair, organization, extensions, ca=None, curve=False, keep_key=False):
+    """Make a key and the certificate of `pair`, signed by the Pair `ca` or by itself, for 1080 days
+    from yesterday (clocks differ). With `keep_key` a key that is there stays. Both files are made
+    before they replace old ones. Raises MachineError."""
     with Scratch() as folder:
         key = os.path.join(folder, "key.pem")
-        if os.path.exists(pair.key):
+        keep_key = keep_key and os.path.exists(pair.key)
+        if keep_key:
             copy_file(pair.key, key)
         else:
             new_key(key, curve)
         _write_openssl_files(folder, organization, extensions)
         signer = ["-cert", os.path.abspath(ca.cert), "-keyfile", os.path.abspath(ca.key)] \
             if ca else ["-selfsign", "-keyfile", "key.pem"]
-        if not ca and os.path.exists(pair.cert):  # the issuer's name must stay, byte for byte
+        if keep_key and os.path.exists(pair.cert):  # the issuer's name must stay, byte for byte
             request = ["x509", "-x509toreq", "-in", os.path.abspath(pair.cert),
                        "-signkey", "key.pem"]
         else:
@@ -1400,9 +1564,8 @@ def issue(pair, organization, extensions, ca=None, curve=False):
                 "-startdate", _utc_time(-1), "-enddate", _utc_time(CERTIFICATE_DAYS - 1),
                 "-passin", "pass:", "-in", "request.pem", "-out", "cert.pem", *signer,
                 cwd=folder, task="Signing a certificate")
-        if not os.path.exists(pair.key):
-            write_atomic(pair.key, read_text(key), 0o600)
-        write_atomic(pair.cert, read_text(os.path.join(folder, "cert.pem")), 0o644)
+        made = [(pair.cert, read_text(os.path.join(folder, "cert.pem")), 0o644)]
+        write_all(made if keep_key else [(pair.key, read_text(key), 0o600)] + made)
 
 
 def _write_openssl_files(folder, organization, extensions):
@@ -1426,23 +1589,20 @@ def certificate_owner():
     return " ".join(os.environ.get("USERNAME" if WINDOWS else "USER", "").split()) or "unknown"
 
 
-def issue_ca(pair):
+def issue_ca(pair, keep_key=True):
     issue(pair, certificate_owner(), "basicConstraints=critical,CA:TRUE\n"
-          "keyUsage=critical,%s\nsubjectKeyIdentifier=hash" % CA_USAGE)
+          "keyUsage=critical,%s\nsubjectKeyIdentifier=hash" % CA_USAGE, keep_key=keep_key)
 
 
-def issue_client(pair, ca):
+def issue_client(pair, ca, keep_key=False):
     issue(pair, certificate_owner() + ".<bootstrap>", "basicConstraints=critical,CA:FALSE\n"
           "keyUsage=critical,digitalSignature\nextendedKeyUsage=clientAuth\n"
-          "authorityKeyIdentifier=keyid", ca)
+          "authorityKeyIdentifier=keyid", ca, keep_key=keep_key)
 
 
 def issue_server(pair, ca, machine, names, also_client=False):
     """The certificate that an engine shows: an ECDSA key, valid for `names` (hosts, addresses).
     `also_client`: a Swarm manager talks to other engines with it."""
-    for path in (pair.key, pair.cert):
-        if os.path.exists(path):
-            os.unlink(path)
     issue(pair, certificate_owner() + "." + machine, "basicConstraints=critical,CA:FALSE\n"
           "keyUsage=critical,digitalSignature,keyEncipherment,keyAgreement\n"
           "extendedKeyUsage=serverAuth%s\nauthorityKeyIdentifier=keyid\nsubjectAltName=%s"
@@ -1482,7 +1642,12 @@ def pair_problem(pair, ca_cert):
     except (ssl.SSLError, OSError) as error:
         return "its certificate and key do not belong together (%s)" % (
             getattr(error, "reason", None) or error)
-    result = openssl("verify", "-CAfile", ca_cert, pair.cert)
+    return certificate_problem(pair.cert, ca_cert)
+
+
+def certificate_problem(cert, ca_cert):
+    """Why a CA does not vouch for a certificate ("" if it does): openssl's words."""
+    result = openssl("verify", "-CAfile", ca_cert, os.path.abspath(cert))
     # openssl 1.0.2 exits 0 for some failures; "error N at" is in the words of all.
     lines = (result.stderr + result.stdout).splitlines()
     problems = [line for line in lines if line.startswith("error ")]
@@ -1517,6 +1682,7 @@ def bootstrap_certificates(folder, ca, client, renew=False):
     make_folder(folder)
     with Lock(os.path.join(folder, ".lock"), "The certificate folder", 60), \
             stage("Error generating certificates: "):
+        clear_leftovers(folder, ".tmp")
         _bootstrap_client(folder, ca, client, _bootstrap_ca(folder, ca, renew) or renew)
 
 
@@ -1526,6 +1692,7 @@ def _is_own(folder, path):
 
 def _bootstrap_ca(folder, ca, renew):
     """Make the CA if there is none or if it has expired; tell whether its certificate is new."""
+    problem = ""
     if os.path.exists(ca.cert):
         if not os.path.exists(ca.key):
             raise MachineError("there is %s but no key %s." % (ca.cert, ca.key), "Bring the key "
@@ -1538,10 +1705,8 @@ def _bootstrap_ca(folder, ca, renew):
         if problem:
             out.say("CA certificate is outdated and needs to be regenerated")
             out.warn('machines made with the old CA need "docker-machine regenerate-certs NAME".')
-            os.unlink(ca.cert)  # a key alone would not be in the way if this were killed now
-            os.unlink(ca.key)
     out.say("Creating CA: " + ca.cert)
-    issue_ca(ca)
+    issue_ca(ca, keep_key=not problem)
     return True
 
 
@@ -1556,12 +1721,8 @@ def _bootstrap_client(folder, ca, client, renew):
                 "Give a pair of this CA with --tls-client-cert and --tls-client-key.")
         if not renew:
             out.say("Client certificate is outdated and needs to be regenerated")
-        os.unlink(client.key)
-        os.unlink(client.cert)
-    elif os.path.exists(client.cert):
-        os.unlink(client.cert)  # without its key it is of no use
     out.say("Creating client certificate: " + client.cert)
-    issue_client(client, ca)
+    issue_client(client, ca, keep_key=not os.path.exists(client.cert))
 
 
 # === 7. SSH =======================================================================================
@@ -1590,6 +1751,8 @@ SSH_FAILURES = (  # words of OpenSSH on stderr -> what is wrong, what to do
      "Check the address, and whether a firewall is in the way: ssh -p {port} {user}@{host}"),
     ("No route to host|Network is unreachable", "there is no route to {host}",
      "Check the address and the network."),
+    ("No user exists for uid", "ssh wants this user to be in /etc/passwd",
+     'Add a line: echo "me:x:$(id -u):$(id -g)::$HOME:/bin/sh" >>/etc/passwd'),
     ("Connection closed|Connection reset", "{host} closed the connection on port {port}",
      "Check that this is an SSH port; if the host is still booting, try again."),
 )
@@ -1611,6 +1774,9 @@ class SSH:
     def aim(self, host, port, user, key="", known_hosts=""):
         """Set the target. Host keys are pinned in `known_hosts`; as long as its folder is not
         there they wait in a temporary file."""
+        for what, value in (("address", host), ("user", user)):
+            if value.startswith("-") or value.split() != [value]:
+                raise MachineError("The %s %s cannot be used for SSH." % (what, json_text(value)))
         self.host, self.port, self.user, self.key = host, port, user, key
         self.known_hosts = known_hosts
         if known_hosts and os.path.isdir(os.path.dirname(known_hosts)):
@@ -1638,7 +1804,7 @@ class SSH:
             ("CheckHostIP", "no"), ("UpdateHostKeys", "no"), ("HashKnownHosts", "no"),
             ("PasswordAuthentication", "no"), ("KbdInteractiveAuthentication", "no"),
             ("ConnectTimeout", "10"), ("ServerAliveInterval", "15"), ("ServerAliveCountMax", "4"),
-            ("LogLevel", "ERROR"),
+            ("LogLevel", "ERROR"), ("RemoteCommand", "none"),
         ]
         return pairs + ([("IdentitiesOnly", "yes")] if self.key else [])
 
@@ -1660,15 +1826,15 @@ class SSH:
         pairs = self.options() + [("HostName", self.host), ("Port", str(self.port))]
         if self.key:
             pairs.append(("IdentityFile", _config_path(self.key)))
-        return "Host %s\n" % alias + "".join("  %s %s\n" % pair for pair in pairs)
+        return "Host %s\n" % plain_alias(alias) + "".join("  %s %s\n" % pair for pair in pairs)
 
     def run(self, command, stdin="", seconds=60, on_line=None):
         """Run `command` in the login shell there, without a terminal. Raises SSHError."""
-        pairs = [("ClearAllForwardings", "yes"), ("RequestTTY", "no"), ("RemoteCommand", "none"),
+        pairs = [("ClearAllForwardings", "yes"), ("RequestTTY", "no"),
                  ("PermitLocalCommand", "no"), ("ForwardX11", "no"),
                  ("NumberOfPasswordPrompts", "1"),
                  ("BatchMode", "no" if sys.stdin and sys.stdin.isatty() else "yes")]
-        if not WINDOWS:
+        if not WINDOWS and len(self.folder()) < 90:  # a longer path cannot be a socket's
             pairs += [("ControlMaster", "auto"), ("ControlPersist", "15"),
                       ("ControlPath", _config_path(os.path.join(self.folder(), "s")))]
         result = run(self.command(command, pairs=pairs), stdin, seconds, on_line, late=SSHError)
@@ -1680,7 +1846,7 @@ class SSH:
         """The SSHError for what ssh printed."""
         words = dict(vars(self), with_key=" with the key " + self.key if self.key else "",
                      key_words=" -i " + quote(self.key) if self.key else "")
-        said = result.stderr.strip() or "exit code 255 without a word"
+        said = result.stderr.strip() or "the connection ended without a word"
         for marks, sentence, hint in SSH_FAILURES:
             if any(mark in said for mark in marks.split("|")):
                 last = said.splitlines()[-1].strip(".")
@@ -1691,11 +1857,15 @@ class SSH:
         return SSHError("SSH to %s failed: %s" % (self.host, said), "Try it by hand: "
                         "ssh{key_words} -p {port} {user}@{host}".format(**words))
 
+    def settings(self):
+        """What the user's ssh_config makes of this host, {keyword in lower case: value}."""
+        lines = run(["ssh", "-G"] + self.command()[1:], seconds=10).stdout.splitlines()
+        return {key.lower(): value for key, _, value in (line.partition(" ") for line in lines)}
+
     def uses_proxy(self):
         """Whether the user's ssh_config reaches this host by way of another."""
-        settings = run(["ssh", "-G"] + self.command()[1:], seconds=10).stdout.lower().splitlines()
-        return any(line.startswith(("proxyjump ", "proxycommand ")) and not line.endswith(" none")
-                   for line in settings)
+        settings = self.settings()
+        return any(settings.get(key, "none") != "none" for key in ("proxyjump", "proxycommand"))
 
     def close(self):
         """End the shared connection and forget temporary files."""
@@ -1710,9 +1880,18 @@ class SSH:
 
 
 def _config_path(path):
-    """A path as an ssh_config value: blanks and quotes need quotes, % starts a token."""
+    """A path as an ssh_config value: blanks and quotes need quotes, % starts a token. Raises
+    MachineError for one that would be two lines."""
+    if not is_line(path):
+        raise MachineError("ssh cannot use the path %s." % json_text(path))
     path = path.replace("%", "%%").replace('"', '\\"')
     return '"%s"' % path if set(path) & set(" \t\"'#") else path
+
+
+def plain_alias(name):
+    """A machine's name as a Host of ssh_config: of a pattern, or of blanks, there is nothing left."""
+    import re
+    return re.sub(r"[^\w.-]", "_", name)
 
 
 def has_passphrase(path):
@@ -1725,25 +1904,32 @@ def has_passphrase(path):
 
 
 def check_key_file(path):
-    """Refuse an SSH key that ssh would refuse, with the mend. Raises MachineError."""
+    """Refuse an SSH key that ssh would refuse, with what helps. Raises MachineError."""
     try:
         mode = os.stat(path).st_mode
-        with open(path, "rb") as file:
-            start = file.read(40)
+        data = read_bytes(path)
     except OSError as error:
         words = "Cannot read the SSH key %s: %s." % (path, error.strerror)
         if isinstance(error, FileNotFoundError):
             words = "SSH key does not exist: %s" % path
         raise MachineError(words, "Check the path of the key.")
+    if data.startswith((b"ssh-", b"ecdsa-", b"sk-")):
+        raise MachineError("%s is the public half of a key." % path, "Give the private one: "
+                           + (path[:-4] if path.endswith(".pub") else "the file without .pub"))
+    if data.startswith(b"PuTTY"):
+        raise MachineError("%s is a PuTTY key, which ssh cannot read." % path,
+                           "Convert it: puttygen KEY.ppk -O private-openssh -o KEY")
     if not WINDOWS and mode & 0o077:
         raise MachineError("permissions %04o for '%s' are too open" % (mode & 0o7777, path),
                            "Make it private: chmod 600 " + quote(path))
-    if start.startswith((b"ssh-", b"ecdsa-", b"sk-")):
-        raise MachineError("%s is the public half of a key." % path, "Give the private one: "
-                           + (path[:-4] if path.endswith(".pub") else "the file without .pub"))
-    if start.startswith(b"PuTTY"):
-        raise MachineError("%s is a PuTTY key, which ssh cannot read." % path,
-                           "Convert it: puttygen KEY.ppk -O private-openssh -o KEY")
+    if b"\r\n" in data:
+        raise MachineError("%s has the line ends of Windows, with which ssh cannot read it." % path,
+                           "Make a copy without them: tr -d '\\r' <%s >KEY; chmod 600 KEY"
+                           % quote(path))
+    said = run(["ssh-keygen", "-y", "-P", "", "-f", path], seconds=10)
+    if not said.ok and "passphrase" not in said.stderr:
+        raise MachineError("%s is damaged, or not a private key: %s" % (
+            path, plain_words(said.last_words(1))), "Bring it back, or make a new one: ssh-keygen")
 
 
 def new_ssh_key(path, comment=""):
@@ -1879,14 +2065,20 @@ class Driver:
     def remove(self):
         """Delete the machine there; one that is gone already counts as removed."""
 
+    def refusal(self, verb):
+        """The error for a verb that the driver does not have."""
+        by_hand = self.by_hand if verb in ("stop", "kill", "restart") else ""
+        return MachineError("%s driver does not support %s" % (self.name, verb),
+                            by_hand.replace("NAME", quote(self["MachineName"])))
+
     def start(self):
-        raise MachineError("%s driver does not support start" % self.name, self.by_hand)
+        raise self.refusal("start")
 
     def check_boot(self):
         """Raise MachineError if a machine that is awaited will never answer."""
 
     def stop(self):
-        raise MachineError("%s driver does not support stop" % self.name, self.by_hand)
+        raise self.refusal("stop")
 
     def shut_down(self, ask, seconds=180):
         """For stop(): call ask() until the machine is off, again and again, since a booting guest
@@ -1910,13 +2102,13 @@ class Driver:
             raise
 
     def kill(self):
-        raise MachineError("%s driver does not support kill" % self.name, self.by_hand)
+        raise self.refusal("kill")
 
     def restart(self):
-        raise MachineError("%s driver does not support restart" % self.name, self.by_hand)
+        raise self.refusal("restart")
 
     def pause(self):
-        raise MachineError("%s driver does not support pause" % self.name, self.by_hand)
+        raise self.refusal("pause")
 
     def upgrade(self):
         """Renew what the engine is part of, if that is no package of the guest but an ISO, say;
@@ -1999,13 +2191,15 @@ class Driver:
     def boot_id(self):
         """What differs from boot to boot of the host, in a container too; "" while it is down."""
         try:
-            return self.ssh().run("cat /proc/sys/kernel/random/boot_id; cut -d ' ' -f 22 "
-                                  "/proc/1/stat", seconds=20).stdout
+            return self.ssh().run(
+                "echo boot-of-this-host; cat /proc/sys/kernel/random/boot_id; cut -d ' ' -f 22 "
+                "/proc/1/stat", seconds=20).stdout.partition("boot-of-this-host")[2]
         except MachineError:
             return ""
 
-    def await_reboot(self, before, seconds=300):
+    def await_reboot(self, before):
         """Wait until ssh answers from another boot than the one of boot_id() `before`."""
+        seconds = max(300, self.boot_seconds)
         self.close()
         wait_for(lambda: self.boot_id() not in ("", before), seconds, "%s did not come back within "
                  "%d s of its reboot." % (self.get_ssh_hostname(), seconds))
@@ -2159,15 +2353,15 @@ def engine_version(url, auth, seconds=20, name="[name]", context=None):
     context = context or engine_context(auth, name)
     status, headers, _ = engine_get(url, auth, "/_ping", seconds, name, context)
     product, _, version = headers.get("server", "").partition(" ")[0].partition("/")
-    if status == 200 and product == "Docker" and version:
-        return version
+    if status == 200 and product == "Docker" and plain_words(version):
+        return plain_words(version)[:64]
     left = max(deadline - time.monotonic(), 0.1)
     status, _, body = engine_get(url, auth, "/version", left, name, context)
     if status != 200:
         raise MachineError("The engine at %s answered %d." % (url, status))
     try:
-        return parse_json(body)["Version"].strip()
-    except (ValueError, LookupError, TypeError, AttributeError):
+        return plain_words(parse_json(body)["Version"] + "")[:64]
+    except (ValueError, LookupError, TypeError, RecursionError):
         raise MachineError("What answers at %s is not a Docker Engine." % url)
 
 
@@ -2216,8 +2410,9 @@ PROVISIONERS = (
     Provisioner("systemd", (), install="none"),
 )
 
+DROPIN_PATH = "/etc/systemd/system/docker.service.d/10-machine.conf"
 PROBE_SH = r"""
-say() { printf '%s:%s\n' "$1" "$2"; }
+say() { printf '%s%s:%s\n' "$MARK" "$1" "$2"; } # a login shell prints what it likes, but no MARK
 with_tty() { # COMMAND: its stdin never ends, since the terminal would echo that end
     pipe=$(mktemp -u) && mkfifo -m 600 "$pipe" || return 1
     script -qec "$1" /dev/null 3<>"$pipe" <&3
@@ -2232,11 +2427,22 @@ as_root() { # LINE without single quotes
         *) sh -c "$1" ;;
     esac
 }
-show() { # FILE PREFIX: its lines, if it is there, as a fact
-    # A restart that was killed has left the true file under another name.
-    as_root "f=$1; [ ! -e $1.spared ] || f=$1.spared; [ ! -e \$f ] || cat \$f" 2>/dev/null |
-        sed "s/^/$2:/"
+lines() { # NAME: stdin as a fact of several lines
+    sed "s/^/$MARK$1:/"
     echo # the last line may have no end
+}
+show() { # FILE NAME: its lines, if it is there, as a fact
+    # A restart that was killed has left the true file under another name.
+    as_root "f=\"$1\"; [ ! -e \"\$f.spared\" ] || f=\$f.spared
+        [ ! -e \"\$f\" ] || { echo; cat \"\$f\"; }" 2>/dev/null | lines "$2"
+}
+show_engine() { # how docker.service starts it: the words, or else what they are made of
+    pid=$(systemctl show -p MainPID docker.service)
+    tr '\0' '\n' <"$ROOT/proc/${pid#*=}/cmdline" | lines argv
+    systemctl cat docker.service | lines unit
+    systemctl show -p EnvironmentFiles docker.service | sed -n 's/^EnvironmentFiles=//p' |
+        while read -r file _; do { echo "# $file"; cat "$ROOT$file"; } | lines variables; done
+    [ ! -e "$ROOT@DROPIN_PATH@" ] || show "$ROOT/etc/docker/ca.pem" ca
 }
 find_elevation() {
     if [ "$(id -u)" = 0 ]; then elevate=root; return; fi
@@ -2246,7 +2452,7 @@ find_elevation() {
     case $words in
         *tty*) ! with_tty 'sudo -n true' >/dev/null 2>&1 || elevate="tty" ;;
     esac
-    printf '%s\n' "$words" | sed 's/^/sudo-words:/'
+    printf '%s\n' "$words" | lines sudo-words
 }
 main() {
     LC_ALL=C PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -2256,8 +2462,7 @@ main() {
     say user "$(id -un)"
     if [ -d "$ROOT/run/systemd/system" ]; then say init systemd
     else say init "$(cat /proc/1/comm 2>/dev/null)"; fi
-    { cat "$ROOT/etc/os-release" || cat "$ROOT/usr/lib/os-release"; } 2>/dev/null | sed 's/^/os:/'
-    echo
+    { cat "$ROOT/etc/os-release" || cat "$ROOT/usr/lib/os-release"; } 2>/dev/null | lines os
     find_elevation
     say elevate "$elevate"
     for folder in /usr/bin /usr/sbin /usr/local/bin /usr/local/sbin /opt/bin; do
@@ -2266,22 +2471,23 @@ main() {
         break
     done
     [ ! -e "$ROOT/snap/bin/docker" ] || say snap yes
+    [ ! -d "$ROOT/run/systemd/system" ] || show_engine 2>/dev/null
     show "$ROOT/etc/docker/daemon.json" json
     show "$ROOT/etc/docker/daemon.json.before-docker-machine" before
 }
 main </dev/null
-"""
+""".replace("@DROPIN_PATH@", DROPIN_PATH)
 
-DROPIN_PATH = "/etc/systemd/system/docker.service.d/10-machine.conf"
 DROPIN = """[Service]
 ExecStart=
 ExecStart=%(dockerd)s -H %(TCP)s -H %(listen)s%(containerd)s %(ARGUMENTS)s%(ENVIRONMENT)s"""
 
 PROVISION_SH = r"""
-step() { [ "$*" = "$last_step" ] || printf '::step %s\n' "$*"; last_step=$*; }
-warn() { printf '::warn %s\n' "$*"; }
-note() { sed 's/^/::log /'; }
-fail() { printf '::fail %s\n' "$*"; exit 1; }
+tell() { printf '%s::%s %s\n' "$MARK" "$1" "$2"; }
+step() { [ "$*" = "$last_step" ] || tell step "$*"; last_step=$*; }
+warn() { tell warn "$*"; }
+note() { sed "s/^/$MARK::log /"; }
+fail() { tell fail "$*"; exit 1; }
 give_up() { tail -n 15 "$TROUBLE" | note; fail "$@"; }
 
 put() { # FILE MODE TEXT STEP: install a file if it differs; the engine must restart then
@@ -2556,15 +2762,6 @@ check_systemd() { # what cannot work is told before anything is changed
     case $(systemctl show -p LoadState docker.service) in
         *masked*) fail "docker.service is masked; unmask it: systemctl unmask docker.service" ;;
     esac
-    for file in "$ROOT"/etc/systemd/system/docker.service.d/*.conf \
-        "$ROOT"/run/systemd/system/docker.service.d/*.conf \
-        "$ROOT"/usr/lib/systemd/system/docker.service.d/*.conf; do
-        # systemd applies them in the order of their names, and the last one wins.
-        last=$(printf '%s\n' 10-machine.conf "${file##*/}" | sort | tail -n 1)
-        if [ "$last" != 10-machine.conf ] && grep -qs '^ExecStart=' "$file"; then
-            fail "Another drop-in overrides the engine's command line: ${file#"$ROOT"}"
-        fi
-    done
 }
 
 configure_systemd() {
@@ -2705,7 +2902,7 @@ main() {
         "restart_$STYLE"
         rm -f "$PENDING"
     fi
-    printf '::done %s\n' "${changed:-no}"
+    tell "done" "${changed:-no}"
 }
 main </dev/null
 """.replace("@DROPIN@", DROPIN % {name: "$" + name for name in (
@@ -2741,12 +2938,14 @@ def probe(ssh, seconds=0, before_try=lambda: None):
 
 def _probe_once(ssh):
     import time
-    result = ssh.run("sh -s", "ROOT=''\n" + PROBE_SH)
+    mark = os.urandom(8).hex() + " "
+    result = ssh.run("sh -s", "ROOT=''\nMARK='%s'\n%s" % (mark, PROBE_SH))
     facts = {}  # type: dict
-    for line in result.stdout.splitlines():
-        key, colon, text = line.partition(":")
+    for line in result.stdout.split("\n"):
+        key, colon, text = line.partition(mark)[2].partition(":")
         if colon:
             facts[key] = facts[key] + "\n" + text if key in facts else text
+    facts = {key: text.strip("\n") for key, text in facts.items()}
     if "kernel" not in facts and any(mark in result.stderr for mark in (
             "assword has expired", "change your password", "assword change required")):
         raise SSHError("%s wants the password of user %s to be changed: %s" % (
@@ -2755,7 +2954,10 @@ def _probe_once(ssh):
     if "kernel" not in facts:
         raise MachineError("%s logs in, but has no POSIX shell: %s" % (
             ssh.host, result.last_words() or "exit code %d" % result.code))
-    facts["skew"] = str(int(facts.get("clock") or 0) - int(time.time()))
+    try:
+        facts["skew"] = str(int(facts.get("clock") or 0) - int(time.time()))
+    except ValueError:
+        facts["skew"] = "0"
     return facts
 
 
@@ -2809,6 +3011,8 @@ def check_host(facts, host, engine, new=True):
                            "Remove it there: sudo snap remove docker")
     _check_source(row, facts, host, engine)
     _check_version(facts, host, engine, new)
+    check_drop_ins(facts)
+    adopt_options(facts, host, engine, new)
     plan_daemon(facts, engine, "driver", row.folder)
     skew = int(facts["skew"])
     if abs(skew) > 300:
@@ -2940,18 +3144,20 @@ def plan_daemon(facts, engine, driver_name, folder="/etc/docker"):
     """
     import json
     flags = engine_flags(engine, driver_name, folder)
-    if not facts.get("json", "").strip():
+    if "json" not in facts:
         return flags, ""
     try:
-        file = parse_json(facts["json"])
+        file = parse_json(facts["json"].strip() or "{}")  # older engines refuse an empty one
         if not isinstance(file, dict):
             raise ValueError("not an object")
-    except ValueError as error:
+        json_text(file).encode()
+    except (ValueError, RecursionError) as error:
         raise MachineError("/etc/docker/daemon.json on the host is not valid: %s" % error,
-                           "Mend that file, then try again.")
+                           "Fix that file, then try again.")
+    conflicts = []  # type: list
     if "hosts" in file:
-        raise _conflict("hosts", file["hosts"], "a TCP address and the socket")
-    left, before = [], json.dumps(file)
+        conflicts.append(_conflict("hosts", file["hosts"], "a TCP address and the socket"))
+    left, before = [], json.dumps(file) if facts["json"].strip() else ""
     for name, value in flags:
         settings = file.get("proxies", {}) if name.endswith("-proxy") else file
         keys = [name, name + "s", name[:-1] + "ies"]  # the file names lists in the plural
@@ -2961,27 +3167,32 @@ def plan_daemon(facts, engine, driver_name, folder="/etc/docker"):
             left.append((name, value))
         elif isinstance(settings[key], list) and all(isinstance(item, str)
                                                      for item in settings[key]):
-            _merge(key, settings[key], value, facts.get("before", ""))
+            conflicts += _merge(key, settings[key], value, facts.get("before", ""))
         elif json_text(settings[key]).strip('"') != ours:
-            raise _conflict(key, settings[key], ours)
+            conflicts.append(_conflict(key, settings[key], ours))
         elif name == "tlsverify" and not set(OWN_OPTIONS[2:]) <= set(file):
             if "tls" in file:  # dockerd ignores paths that are flags unless one of the two is
-                raise _conflict("tls", file["tls"], "true")
+                conflicts.append(_conflict("tls", file["tls"], "true"))
             left.append(("tls", None))
+    if conflicts:
+        raise MachineError(" ".join(conflicts), "Remove %s from the file there, or leave %s out." % (
+            ("that key", "the option") if len(conflicts) == 1 else ("these keys", "the options")))
     changed = json.dumps(file) != before
     return left, json.dumps(file, indent=4, ensure_ascii=False) if changed else ""
 
 
 def _merge(key, there, value, before):
-    """Add a value to a list of daemon.json. A label of the same key gives way if it was not in the
-    file before docker-machine's first merge: the engine refuses two values for one label."""
+    """Add a value to a list of daemon.json; what speaks against it. A label of the same key gives
+    way if it was not in the file before docker-machine's first merge: the engine refuses two values
+    for one label."""
     for label in [item for item in there if key == "labels" and item != value]:
         if str(label).partition("=")[0] == value.partition("=")[0]:
             if not before or json_text(label) in before:
-                raise _conflict("labels", label, value)
+                return [_conflict("labels", label, value)]
             there.remove(label)
     if value not in there:
         there.append(value)
+    return []
 
 
 def json_text(value):
@@ -2991,9 +3202,109 @@ def json_text(value):
 
 
 def _conflict(key, there, ours):
-    return MachineError('"%s" is set in /etc/docker/daemon.json on the host (%s), and '
-                        "docker-machine sets it too (%s)." % (key, json_text(there), ours),
-                        "Remove that key from the file there, or leave the option out.")
+    return ('"%s" is set in /etc/docker/daemon.json on the host (%s), and docker-machine sets it too '
+            "(%s)." % (key, json_text(there), ours))
+
+
+SHORT_OPTIONS = {"b": "bridge", "D": "debug", "g": "data-root", "G": "group", "H": "host",
+                 "l": "log-level", "p": "pidfile", "s": "storage-driver"}
+USUAL_OPTIONS = ("host=fd://", "host=unix://", "host=unix:///var/run/docker.sock",
+                 "host=unix:///run/docker.sock", "containerd=/run/containerd/containerd.sock")
+LASTING = ("data-root", "graph", "exec-root", "storage-driver", "storage-opt", "bridge", "bip",
+           "fixed-cidr", "mtu")  # what an engine's images, volumes and networks depend on
+
+
+def engine_words(facts):
+    """The command line of the host's engine: as it runs, else as systemd would start it."""
+    if facts.get("argv"):
+        return facts["argv"].split("\n")
+    import re
+    import shlex
+    variables, command = {}, ""
+    lines = facts.get("unit", "").replace("\\\n", " ").splitlines()
+    try:
+        for line in lines + facts.get("variables", "").splitlines():
+            key, _, value = line.strip().partition("=")
+            if key == "ExecStart":
+                command = value.lstrip("-@:+!")
+            for name, _, text in [word.partition("=") for word in shlex.split(value)] if (
+                    key == "Environment") else [(key, "", value.strip("\"'"))]:
+                variables[name] = text
+        words = []  # type: list
+        for word in shlex.split(command):
+            word = re.sub(r"\$\{(\w+)\}", lambda found: variables.get(found.group(1), ""), word)
+            words += shlex.split(variables.get(word[1:], "")) if word[0:1] == "$" else [word]
+        return words
+    except ValueError as error:  # a quote without an end
+        raise MachineError("docker.service on the host cannot be understood: %s." % error,
+                           "Look at it there: systemctl cat docker.service")
+
+
+def options_of(words):
+    """The options of a command line of dockerd, which takes nothing else: [(name, value or None)].
+    """
+    found, words = [], list(words)
+    while words:
+        word = words.pop(0)
+        name, equals, value = word.lstrip("-").partition("=")
+        if word[:2].strip("-") and name[0] in SHORT_OPTIONS:  # -Hfd://, -H=fd://, -H fd://
+            value = word[2:].lstrip("=")
+            name, equals = SHORT_OPTIONS[name[0]], value
+        if not equals and words and not words[0].startswith("-"):
+            equals, value = "=", words.pop(0)
+        found.append((name, value if equals else None))
+    return found
+
+
+def adopt_options(facts, host, engine, new):
+    """Take what the host's engine is started with into `engine` ("EngineOptions"), but for what is
+    given there or set by docker-machine itself. From an engine that docker-machine has set up, a
+    `new` machine takes only what images and networks depend on. Raises MachineError naming what
+    cannot stay, and where it stands."""
+    managed, words = DROPIN_PATH in facts.get("unit", ""), engine_words(facts)
+    if not words or managed and not new:
+        return
+    if words[0].rpartition("/")[2] != "dockerd":
+        raise _foreign(facts, host, words[0], words[0])
+    given = {name for name, _ in engine_flags(engine, "", "")} - {"label"}
+    labels = {label.partition("=")[0] for label in engine.get("Labels") or ()}
+    kept = []  # type: list
+    for name, value in options_of(words[1:]):
+        option = name if value is None else "%s=%s" % (name, value)
+        if option in USUAL_OPTIONS or managed and name not in LASTING:
+            continue
+        if name in OWN_OPTIONS or name == "host" and option.startswith("host=tcp:"):
+            raise _foreign(facts, host, "--" + option, name)
+        if name not in given and not (name == "label" and str(value).partition("=")[0] in labels):
+            kept.append(option)
+    if kept:
+        engine["ArbitraryFlags"] = list(engine.get("ArbitraryFlags") or ()) + kept
+        out.say("The engine of %s keeps its options: --%s" % (host, " --".join(kept)))
+
+
+def _foreign(facts, host, words, mark):
+    """The error for a part of the engine's command line that cannot stay."""
+    place, found = "docker.service", ""
+    for line in (facts.get("unit", "") + "\n" + facts.get("variables", "")).splitlines():
+        place = line[2:] if line.startswith("# /") else place
+        found = place if mark in line and not line.startswith("#") else found
+    return MachineError(
+        "The engine of %s is started with %s, which docker-machine cannot keep. It stands in %s." % (
+            host, words, found or place),
+        "Take it out there, then: systemctl daemon-reload && systemctl restart docker")
+
+
+def check_drop_ins(facts):
+    """Refuse a drop-in that would win over ours: systemd applies them in the order of their names.
+    Raises MachineError."""
+    path = ""
+    for line in facts.get("unit", "").splitlines():
+        path = line[2:] if line.startswith("# /") else path
+        if line.startswith("ExecStart=") and path.endswith(".conf") and (
+                path.rpartition("/")[2] > DROPIN_PATH.rpartition("/")[2]):
+            raise MachineError("Another drop-in overrides the engine's command line: " + path,
+                               "Rename it there so that it sorts before 10-machine.conf, or take "
+                               "its ExecStart out.")
 
 
 def systemd_word(word, expands=True):
@@ -3107,19 +3418,25 @@ def host_name(machine_name):
 
 
 class Report:
-    """What PROVISION_SH says while it runs: progress as it comes, the rest for the end."""
+    """What PROVISION_SH says while it runs, after a mark that nothing else prints: progress as it
+    comes, the rest for the end."""
 
     def __init__(self):
-        self.log, self.failure, self.changed = [], "", None
+        self.mark = os.urandom(8).hex() + " "
+        self.log, self.failure, self.changed, self.step = [], "", None, ""
 
     def line(self, text):
-        mark, _, words = text.partition(" ")
-        says = {"::step": out.say, "::warn": out.warn, "::log": self.log.append}
-        if mark in says:
-            says[mark](words)
-        elif mark == "::fail":
+        kind, _, words = text.partition(self.mark)[2].partition(" ")
+        if kind == "::step":
+            self.step = words
+            out.say(words)
+        elif kind == "::warn":
+            out.warn(words)
+        elif kind == "::log":
+            self.log = self.log[-50:] + [words]
+        elif kind == "::fail":
             self.failure = words
-        elif mark == "::done":
+        elif kind == "::done":
             self.changed = words == "yes"
         elif text:
             out.debug("remote: " + text)
@@ -3134,7 +3451,14 @@ def run_as_root(ssh, facts, script, seconds):
     """Run a script there as root; its Report. Raises MachineError with the host's own words."""
     command = {"root": "sh -s", "tty": SUDO_WITH_TTY}.get(facts["elevate"], "sudo -n sh -s")
     report = Report()
-    result = ssh.run(command, script, seconds, report.line)
+    try:
+        result = ssh.run(command, "MARK='%s'\n%s" % (report.mark, script), seconds, report.line)
+    except SSHError as error:
+        if report.step:  # it had begun
+            error.message = 'The connection to %s was lost at "%s" (%s)' % (
+                ssh.host, report.step, error.message)
+            error.hint = "Go on: docker-machine provision " + ssh.name
+        raise
     if report.changed is None:
         detail = "\n".join(report.log) or ("" if report.failure else result.last_words())
         raise MachineError((report.failure or "The script on the host ended with exit code %d."
@@ -3145,12 +3469,13 @@ def run_as_root(ssh, facts, script, seconds):
 def upload_bundle(ssh, path):
     """Bring a file:// bundle to the host; its path there. Raises MachineError."""
     out.say("Copying %s to the host..." % os.path.basename(path))
+    mark = os.urandom(8).hex()
     with open(path, "rb") as file:
         result = ssh.run("sh -c 'umask 077; f=$(mktemp /var/tmp/docker-machine.XXXXXX) && "
-                         "cat >\"$f\" && echo \"$f\"'", file.read(), PROVISION_SECONDS)
+                         "cat >\"$f\" && echo \"%s$f\"'" % mark, file.read(), PROVISION_SECONDS)
     if not result.ok:
         raise MachineError("The bundle cannot be copied to the host: " + result.last_words())
-    return result.stdout.strip()
+    return result.stdout.partition(mark)[2].split("\n")[0].strip()
 
 
 ENGINE_REPORT_SH = r"""
@@ -3270,28 +3595,19 @@ class NoneDriver(Driver):
     def set_config_from_flags(self, options):
         if not options["url"]:
             raise UsageError("--url option is required when no driver is selected")
-        scheme, host = options["url"].partition("://")[0], split_url(options["url"])[0]
-        port = split_url(options["url"])[1]
-        if "://" not in options["url"] or scheme != "unix" and not (host and 0 < port < 65536):
-            raise UsageError('--url "%s" is not the URL of an engine.' % options["url"],
-                             "Write it like this: --url tcp://192.0.2.7:2376")
         super().set_config_from_flags(options)
-        self["IPAddress"] = options["url"].partition("://")[2].partition("/")[0]
+        self["IPAddress"] = options["url"].partition("://")[2].partition("/")[0].rpartition("@")[2]
+        host, port = split_url(options["url"])
+        if not options["url"].startswith("tcp://") or not host or not 0 < port < 65536:
+            out.warn('--url "%s" is kept as it is; env and config need one like tcp://192.0.2.7:2376.'
+                     % options["url"])
 
     def create(self):
         pass
 
-    def start(self):
-        raise MachineError("hosts without a driver cannot be started", self.by_hand)
-
-    def stop(self):
-        raise MachineError("hosts without a driver cannot be stopped", self.by_hand)
-
-    def kill(self):
-        raise MachineError("hosts without a driver cannot be killed", self.by_hand)
-
-    def restart(self):
-        raise MachineError("hosts without a driver cannot be restarted", self.by_hand)
+    def refusal(self, verb):
+        done = {"stop": "stopped", "restart": "restarted"}.get(verb, verb + "ed")
+        return MachineError("hosts without a driver cannot be " + done, self.by_hand)
 
     def get_state(self):
         return RUNNING
@@ -3325,6 +3641,9 @@ class GenericDriver(Driver):
         address = self["IPAddress"].strip("[]")
         if address.startswith("-") or set(address) & set(" \t\n/@,;'\"\\"):
             raise UsageError('--generic-ip-address "%s" is not an address.' % address)
+        if "%" in address:
+            raise UsageError('--generic-ip-address "%s" holds on this link alone.' % address,
+                             "Give an address that docker can reach too, without a zone.")
         if self["SSHUser"].startswith("-") or set(self["SSHUser"]) & set(" \t\n"):
             raise UsageError('--generic-ssh-user "%s" is not a user name.' % self["SSHUser"])
         for flag in ("generic-engine-port", "generic-ssh-port"):
@@ -3338,6 +3657,19 @@ class GenericDriver(Driver):
         if self["SSHKey"]:
             check_key_file(self["SSHKey"])
         probe(self.ssh())
+        self._check_name()
+
+    def _check_name(self):
+        """Refuse a name that ssh alone knows: docker could not reach the engine by it."""
+        import socket
+        try:
+            socket.getaddrinfo(self["IPAddress"], None)
+        except (OSError, UnicodeError):
+            known = self.ssh().settings().get("hostname", "")
+            raise MachineError(
+                '"%s" is a name of your ssh_config; docker cannot resolve it.' % self["IPAddress"],
+                "Give the address behind it, and what else it stands for: --generic-ip-address %s"
+                % known)
 
     def create(self):
         if not self["SSHKey"]:
@@ -3376,7 +3708,7 @@ class GenericDriver(Driver):
             raise MachineError("The host does not tell when it was booted.")
         # It answers first, since the reboot may end ssh before shutdown has come back.
         run_as_root(self.ssh(), facts, "nohup sh -c 'sleep 1; shutdown -r now' </dev/null "
-                    ">/dev/null 2>&1 &\necho '::done yes'\n", 60)
+                    ">/dev/null 2>&1 &\nprintf '%s::done yes\\n' \"$MARK\"\n", 60)
         self.await_reboot(before)
 
     def engine_port(self):
@@ -5019,8 +5351,13 @@ DRIVERS = {driver.name: driver for driver in (
 LOADING = {}  # type: dict
 
 
+def own_loader():
+    """What reads this very file: from a folder, or from a zip archive that holds it."""
+    return globals().get("__loader__")  # type: typing.Any
+
+
 def own_extras():
-    return os.path.join(os.path.dirname(os.path.realpath(__file__)), "extras")
+    return os.path.join(os.path.dirname(os.path.realpath(THIS_FILE)), "extras")
 
 
 def driver_folders():
@@ -5037,12 +5374,9 @@ def is_driver_name(name):
 
 def driver_names():
     """All drivers that can be named here, sorted."""
-    names = set(DRIVERS)
-    for folder in filter(os.path.isdir, driver_folders()):
-        names.update(file[:-3] for file in os.listdir(folder)
-                     if file.endswith(".py") and is_driver_name(file[:-3])
-                     and os.path.isfile(os.path.join(folder, file)))
-    return sorted(names)
+    import pkgutil
+    found = pkgutil.iter_modules(driver_folders())  # in folders, and in a zip archive
+    return sorted(set(DRIVERS).union(module[1] for module in found if is_driver_name(module[1])))
 
 
 def load_driver(name):
@@ -5050,44 +5384,50 @@ def load_driver(name):
     Raises MachineError for one that is not there or does not load."""
     if name in DRIVERS:
         return DRIVERS[name]
+    import pkgutil
     for folder in driver_folders() if is_driver_name(name) else ():
-        path = os.path.join(folder, name + ".py")
-        if os.path.isfile(path):
+        finder = pkgutil.get_importer(folder)  # type: typing.Any
+        spec = finder and (finder.find_spec(name) if hasattr(finder, "find_spec")
+                           else zip_spec(finder, name))
+        if spec and spec.loader:
             import threading
             with LOADING.setdefault("lock", threading.Lock()):  # one class for all threads
-                DRIVERS[name] = DRIVERS.get(name) or _driver_from_file(name, path)
+                DRIVERS[name] = DRIVERS.get(name) or _driver_of_spec(name, spec)
             return DRIVERS[name]
     raise MachineError(
-        'Driver "%s" not found. Do you have the plugin binary "docker-machine-driver-%s" '
-        "accessible in your PATH?" % (name, name),
-        nearest(name, driver_names(), "Did you mean --driver %s?")
+        'Driver "%s" not found.' % name, nearest(name, driver_names(), "Did you mean --driver %s?")
         or "Drivers here: %s. Another one is a file of that name and .py in %sa folder of "
         "MACHINE_DRIVER_PATH." % (", ".join(driver_names()), own_extras() + " or "
                                   if os.path.isdir(own_extras()) else ""))
 
 
-def _driver_from_file(name, path):
-    """The Driver subclass `name` in a file, which may import this very module as docker_machine,
-    whatever its name is here."""
+def zip_spec(finder, name):
+    """The spec of a module in a zip archive, before Python 3.10; None if it is not there."""
     import importlib.util
+    return importlib.util.spec_from_loader(name, finder) if finder.find_module(name) else None
+
+
+def _driver_of_spec(name, spec):
+    """The Driver subclass `name` of a module, which may import this very module as docker_machine,
+    whatever its name is here."""
     before = sys.modules.get("docker_machine")
     sys.modules["docker_machine"] = sys.modules[__name__]
-    hint = "Take a newer one, of the same release as docker_machine.py, or mend that file."
+    hint = "Take a newer one, of the same release as docker_machine.py, or fix that file."
     try:
-        spec = importlib.util.spec_from_file_location(
-            "docker_machine_driver_" + name, path)  # type: typing.Any
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        sys.modules[spec.name] = module
+        module = type(sys)("docker_machine_driver_" + name)
+        module.__file__ = spec.origin
+        exec(spec.loader.get_code(spec.name), vars(module))
+        sys.modules[module.__name__] = module
     except (Exception, SystemExit) as error:
-        raise MachineError('The driver "%s" in %s cannot be loaded: %s' % (name, path, " ".join(
-            (type(error).__name__ + ": " + str(error)).split()).rstrip(":")), hint) from error
+        raise MachineError('The driver "%s" in %s cannot be loaded: %s' % (
+            name, spec.origin, " ".join((type(error).__name__ + ": " + str(error)).split()
+                                        ).rstrip(":")), hint) from error
     finally:
         sys.modules["docker_machine"] = before or sys.modules[__name__]
     for value in vars(module).values():
         if isinstance(value, type) and issubclass(value, Driver) and value.name == name:
             return value
-    raise MachineError('%s holds no Driver whose name is "%s".' % (path, name), hint)
+    raise MachineError('%s holds no Driver whose name is "%s".' % (spec.origin, name), hint)
 
 
 # === 12. Store and Machine ========================================================================
@@ -5115,6 +5455,8 @@ def go_json(value, indent=4, sort=False):
                       separators=None if indent else (",", ":"))
     for char in "<>&\u2028\u2029":
         text = text.replace(char, "\\u%04x" % ord(char))
+    if not text.isprintable():  # what a terminal would act on
+        text = "".join("\\u%04x" % ord(char) if "\x7f" <= char < "\xa0" else char for char in text)
     return text
 
 
@@ -5131,9 +5473,17 @@ def wrong_type(values, defaults):
     return ""
 
 
+def unfit(what, value):
+    """Why a stored value cannot be a word for ssh, where it must not start an option or a line of
+    its configuration; "" if it can."""
+    if value.startswith("-") or not is_line(value):
+        return "%s is %s" % (json_text(what), json_text(value))
+    return ""
+
+
 def is_plain_name(name):
     """Whether `name` can be a folder directly under machines/ (and nothing else)."""
-    return bool(name) and not name.startswith(".") and not set(name) & set("/\\\0")
+    return name[:1] not in ("", ".", "-") and not set(name) & set("/\\") and is_line(name)
 
 
 def check_new_name(name):
@@ -5160,6 +5510,7 @@ class Machine:
     def __init__(self, store, name, config):
         self.store, self.name, self.config = store, name, config
         self.folder = store.folder(name)
+        self.take_over = False  # whether it may have an engine that other clients use
         self._driver = None
 
     @property
@@ -5178,9 +5529,11 @@ class Machine:
             driver_class = load_driver(self.driver_name)
             wrong = wrong_type(settings, [(flag.field, flag.default)
                                           for flag in driver_class.flags])
+            for key in ("IPAddress", "MachineName", "SSHUser", "SSHKeyPath"):
+                wrong = wrong or unfit(key, settings[key])
             if wrong:
-                raise MachineError("config.json cannot be used: " + wrong, "Mend that file, or "
-                                   "forget it: docker-machine rm -f " + quote(self.name))
+                raise MachineError("config.json cannot be used: " + wrong,
+                                   "Fix %s." % os.path.join(self.folder, "config.json"))
             self._driver = driver_class(settings, self.folder)
             self._driver.engine_files, self._driver.save = self.engine_files, self.save
             hide_secrets(self._driver.flags, {flag.name: settings.get(flag.field)
@@ -5264,9 +5617,26 @@ class Machine:
                 self.driver.pre_create_check()
                 facts = self.driver.known_facts()
                 if facts:
+                    self._check_owner(facts)
                     self._check_host(facts)
             except MachineError as error:
                 raise PreCreateError(json_text(error.message), error.hint)
+
+    def _check_owner(self, facts):
+        """Refuse a host whose engine trusts another CA. Raises MachineError."""
+        if not facts.get("ca") or self.take_over:
+            return
+        with Scratch() as folder:
+            theirs = os.path.join(folder, "ca.pem")
+            write_atomic(theirs, facts["ca"] + "\n")
+            if os.path.exists(self.ca.cert) and (
+                    read_text(self.ca.cert).strip() == facts["ca"].strip()
+                    or not certificate_problem(theirs, self.ca.cert)):
+                return
+        raise MachineError(
+            "The engine of %s is another store's: it trusts a CA that this store does not have, and "
+            "those who use it would be locked out." % self.driver.get_ip(),
+            "If it may be taken from them: --engine-take-over")
 
     def _check_host(self, facts):
         if "checked" not in facts:
@@ -5338,6 +5708,7 @@ class Machine:
         facts, row = self._detect(self.driver.boot_seconds)
         with stage("Error running provisioning: "):
             self._check_host(facts)
+            self.save()  # it may have taken over options
             out.say("Provisioning with %s..." % row.name)
             out.say("Copying certs to the local machine directory...")
             self.copy_client_certificates()
@@ -5352,7 +5723,13 @@ class Machine:
         """Wait until ssh answers and find out what the host is: (facts, Provisioner)."""
         with stage("Error detecting OS: "):
             out.say("Waiting for SSH to be available...")
-            facts = probe(self.driver.ssh(), seconds, self.driver.check_boot)
+            try:
+                facts = probe(self.driver.ssh(), seconds, self.driver.check_boot)
+            except SSHError as error:
+                if seconds:
+                    error.hint = "Its state is %s. %s\nGo on when it has booted: docker-machine " \
+                        "provision %s" % (self.driver.get_state(), error.hint, self.name)
+                raise
             out.say("Detecting the provisioner...")
             return facts, find_provisioner(facts)
 
@@ -5434,7 +5811,7 @@ class Machine:
             return
         self._detect(max(self.driver.boot_seconds, 60))
         if self._server_fits():
-            return self._check_connection(90)
+            return self._check_connection(max(90, self.driver.boot_seconds))
         out.say("(%s) Its certificate does not fit any more (another address, or near its end)."
                 % self.name)
         self.provision()
@@ -5448,6 +5825,12 @@ class Machine:
             target = os.path.join(self.folder, name)
             if not os.path.exists(target) or read_text(target) != read_text(source):
                 copy_file(source, target, mode)
+
+    def client_folder(self):
+        """The folder with ca.pem, cert.pem and key.pem for docker: the machine's own, whose copies
+        are made those that "AuthOptions" name."""
+        self.copy_client_certificates()
+        return self.folder
 
     def server_names(self):
         """What the server certificate must be valid for, without repeats."""
@@ -5495,11 +5878,11 @@ class Machine:
 
         def answers():
             try:
-                return engine_version(url, self.auth, 5, self.name)
+                return engine_version(url, self.auth, 20, self.name)
             except Unreachable as error:
                 failures.append(error)
 
-        if not wait_for(answers, seconds, ""):
+        if not wait_for(answers, max(seconds, self.driver.boot_seconds / 6), ""):
             raise self._explain_silence(url, failures[-1])
 
     def _explain_silence(self, url, failure):
@@ -5545,9 +5928,16 @@ class Store:
         try:
             with os.scandir(self.machines) as entries:
                 return sorted(entry.name for entry in entries
-                              if not entry.name.startswith(".") and entry.is_dir())
+                              if not entry.name.startswith(".") and self._is_folder(entry))
         except FileNotFoundError:
             return []
+
+    @staticmethod
+    def _is_folder(entry):
+        try:
+            return entry.is_dir()
+        except OSError:  # a link in a loop, or into a closed folder: whoever loads it is told
+            return True
 
     def check_writable(self):
         """Refuse a store that nothing can be written to, while nothing is there yet: a few blocks
@@ -5558,6 +5948,7 @@ class Store:
         if not os.path.isdir(folder):
             raise MachineError("Cannot create %s: %s is not a folder." % (self.path, folder),
                                "Choose another store with --storage-path.")
+        clear_leftovers(folder, ".docker-machine-")
         path = os.path.join(folder, ".docker-machine-%d" % os.getpid())
         write_atomic(path, b"\0" * 65536)
         os.unlink(path)
@@ -5622,15 +6013,17 @@ class Store:
                                + quote(name))
         except OSError as error:
             raise cannot("read", path, error)
-        config, migrated = self._decode(name, text)
+        config, migrated = self._decode(name, text, path)
         machine = Machine(self, name, config)
         if migrated:
             write_atomic(path + ".bak", text)  # the very bytes: read_text keeps them all
             self.save(machine)
         return machine
 
-    def _decode(self, name, text):
-        hint = "The entry is broken; remove it: docker-machine rm -f " + quote(name)
+    def _decode(self, name, text, path):
+        hint = "Fix %s; what machine it is about stands under \"Driver\"." % path
+        if '"Driver' not in text:
+            hint = "The entry is broken; remove it: docker-machine rm -f " + quote(name)
         try:
             config = parse_json(text)
             if not isinstance(config, dict):
@@ -5682,6 +6075,7 @@ class Store:
     def add(self, machine):
         """Save a new machine: its folder appears at once with its config.json in it."""
         make_folder(self.machines)
+        clear_leftovers(self.machines, ".new-")
         temporary = os.path.join(self.machines, ".new-" + machine.name)
         import shutil
         shutil.rmtree(temporary, ignore_errors=True)
@@ -5777,14 +6171,15 @@ class Shell:
         mark, escaped = self.word_quote
         words = [word if quote(word) == word else mark + word.replace(mark, escaped) + mark
                  for word in words]
-        command = " ".join(words).replace("\n", " ")  # it stays one comment line
+        # It stays one comment line, whatever an editor or a shell takes for the end of one.
+        command = "".join(char if char.isprintable() else " " for char in " ".join(words))
         for char, escaped in BACKSLASH if '"%s"' in self.usage else ():
             command = command.replace(char, escaped)
         if ("!", "\\!") in self.escape:  # tcsh expands it in comments and quotes too
             command = command.replace("!", "\\!")
         return ("%s Run this command to configure your shell: \n%s %s" % (
             self.comment, self.comment, (self.unset_usage if unset else self.usage) % command)
-        ).splitlines()
+        ).split("\n")
 
 
 BACKSLASH = ("\\", "\\\\"), ('"', '\\"')
@@ -6276,7 +6671,8 @@ def go_text(value, spec="", verb="v"):
     """A value as Go's printf writes it by one of %v %s %d %x %q %t %f %e %g, but whole numbers stay
     whole, and the verbs of fractions take them; `spec` is flags, width and precision."""
     if isinstance(value, Struct):
-        return "{%s}" % " ".join(go_text(item, spec, verb) for item in value.values())
+        return "{%s}" % " ".join(go_text([] if item is None else item, spec, verb)
+                                 for item in value.values())
     if isinstance(value, dict):
         return "map[%s]" % " ".join(
             go_text(key, spec, verb) + ":" + go_text(value[key], spec, verb)
@@ -6389,6 +6785,8 @@ ENGINE_FLAGS = (
     Flag("engine-registry-mirror", [], "Specify registry mirrors to use",
          "ENGINE_REGISTRY_MIRROR"),
     Flag("engine-storage-driver", "", "Specify a storage driver to use with the engine"),
+    Flag("engine-take-over", False, "Set up a host for this store although clients of another store "
+         "use its engine"),
     Flag("engine-version", "", "Engine version to install, for example 26.1"),
 )
 SWARM_FLAGS = (
@@ -6435,9 +6833,15 @@ class Context:
         self.program = os.path.basename(argv[0])
         self.typed = typed_words(argv)
         self.program_words = " ".join(self.typed[:len(self.typed) - len(argv) + 1])
+        out.program = self.program_words
         if not options["storage-path"]:
             raise UsageError("--storage-path is empty.")
-        self.store = Store(os.path.expanduser(options["storage-path"]))
+        path = os.path.expanduser(options["storage-path"])
+        if path.startswith("~"):
+            raise UsageError("This user has no home folder for the store %s." % path,
+                             "Name another place: --storage-path FOLDER, or MACHINE_STORAGE_PATH")
+        self.store = Store(path)
+        Scratch.spare = os.path.join(self.store.path, "tmp")
 
     def names(self, names):
         """The machines that a command is for: those named, else "default". Raises MachineError."""
@@ -6461,6 +6865,11 @@ class Command:
     def __init__(self, name, function, usage, summary, flags=(), raw=False):
         self.name, self.function, self.usage, self.summary = name, function, usage, summary
         self.flags, self.raw = flags, raw
+
+    def is_action(self):
+        """Whether it may change something, so that it must end in order."""
+        return FORMAT_FLAG not in self.flags and self.name not in (
+            "config", "ssh", "completion", "help")
 
 
 def on_each(context, names, action):
@@ -6636,6 +7045,7 @@ def fill_host_options(machine, options, global_options):
         RegistryMirror=options["engine-registry-mirror"], InstallURL=options["engine-install-url"])
     if options["engine-version"]:
         machine.engine["Version"] = options["engine-version"]
+    machine.take_over = options["engine-take-over"]
     machine.swarm.update(
         Address=options["swarm-addr"], Discovery=options["swarm-discovery"],
         Host=options["swarm-host"], Image=options["swarm-image"],
@@ -6681,10 +7091,10 @@ def command_config(context, options, words):
     machine = context.machine(words[:1])
     with stage("Error running connection boilerplate: "):
         url = checked_url(machine, options["swarm"])
-    files = [os.path.join(machine.folder, name) for name in ("ca.pem", "cert.pem", "key.pem")]
     out.answer("\n".join(["--tlsverify"] + [
-        "--%s=%s" % (flag, json_text(path))
-        for flag, path in zip(("tlscacert", "tlscert", "tlskey"), files)] + ["-H=" + url]))
+        "--%s=%s" % (flag, json_text(os.path.join(machine.client_folder(), name)))
+        for flag, name in (("tlscacert", "ca.pem"), ("tlscert", "cert.pem"), ("tlskey", "key.pem"))
+    ] + ["-H=" + url]))
     return 0
 
 
@@ -6724,7 +7134,7 @@ def variables(context, options, words):
     machine = context.machine(words)
     with stage("Error checking TLS connection: "):
         url = checked_url(machine, options["swarm"])
-    values = dict(zip(DOCKER_VARIABLES, ("1", url, machine.folder, machine.name)))
+    values = dict(zip(DOCKER_VARIABLES, ("1", url, machine.client_folder(), machine.name)))
     if WINDOWS:
         values["COMPOSE_CONVERT_WINDOWS_PATHS"] = "true"
     if options["no-proxy"]:
@@ -6786,7 +7196,7 @@ def command_status(context, options, words):
 
 def command_version(context, options, words):
     if not words:
-        line = version_line(context.program)
+        line = version_line()
         return answer(options, {"Version": __version__, "Build": line.rpartition(" ")[2]}, line)
     machine = context.machine(words)
     with stage("Unable to query docker version: "):
@@ -6794,12 +7204,15 @@ def command_version(context, options, words):
     return answer(options, {"Name": machine.name, "DockerVersion": version}, version)
 
 
-def version_line(program):
-    """As Docker Machine prints it; the build is a checksum of this very file."""
+def version_line():
+    """As Docker Machine prints it, whatever name this runs under, since programs parse it; the
+    build is a checksum of this very file."""
     import binascii
-    with open(os.path.abspath(__file__), "rb") as file:
-        build = binascii.crc32(file.read()) & 0xffffffff
-    return "%s version %s, build %08x" % (program, __version__, build)
+    try:
+        build = "%08x" % (binascii.crc32(own_loader().get_data(THIS_FILE)) & 0xffffffff)
+    except (AttributeError, OSError):
+        build = "unknown"
+    return "docker-machine version %s, build %s" % (__version__, build)
 
 
 # --- ls
@@ -6866,19 +7279,51 @@ def parse_filters(texts):
             raise UsageError("Unsupported filter key '%s'" % key,
                              "Keys are driver, label, name, state and swarm.")
         filters.setdefault(key, []).append(value.lower() if key in ("driver", "state") else value)
+    filters["name"] = [compiled(pattern) for pattern in filters.get("name", ())]
+    return {key: values for key, values in filters.items() if values}
+
+
+CLASSES = {"alnum": "0-9A-Za-z", "alpha": "A-Za-z", "ascii": "\\x00-\\x7f", "blank": "\\t ",
+           "cntrl": "\\x00-\\x1f\\x7f", "digit": "0-9", "graph": "!-~", "lower": "a-z", "print": " -~",
+           "punct": "!-/:-@\\[-`{-~", "space": "\\t\\n\\v\\f\\r ", "upper": "A-Z",
+           "word": "0-9A-Za-z_", "xdigit": "0-9A-Fa-f"}
+
+
+def compiled(pattern):
+    """A regular expression in RE2's language, which Docker Machine takes. Raises UsageError."""
     import re
-    for pattern in filters.get("name", ()):
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise UsageError("The filter name=%s is no regular expression: %s" % (pattern, error))
-    return filters
+    try:
+        return re.compile(from_re2(pattern), re.A)
+    except (re.error, KeyError) as error:
+        raise UsageError("The filter name=%s is not a regular expression: %s" % (pattern, error))
+
+
+def from_re2(pattern):
+    """A pattern of RE2 (github.com/google/re2/wiki/Syntax) as Python writes it. Raises KeyError for
+    an unknown class."""
+    import re
+    pieces, closing = [], [0]  # type: list, list
+    for piece in re.findall(r"(?s)\\Q.*?(?:\\E|\Z)|\[\^?\]?(?:\[:\^?\w+:\]|\\.|[^]])*\]"
+                            r"|\(\?[a-zA-Z]+\)|\\.|.", pattern):
+        if piece.startswith("\\Q"):
+            piece = re.escape(piece[2:-2] if piece.endswith("\\E") else piece[2:])
+        elif piece.startswith("["):
+            piece = piece[0] + re.sub(r"(?<!\\)\[(?!:)", r"\\[", piece[1:])
+            piece = re.sub(r"\[:(\w+):\]", lambda found: CLASSES[found.group(1)], piece)
+        elif piece.startswith("(?") and piece.endswith(")"):  # holds to the end of its group
+            piece = "(?%s:" % piece[2:-1]
+            closing[-1] += 1
+        elif piece == "(":
+            closing.append(0)
+        elif piece == ")":
+            piece += ")" * (closing.pop() if closing[1:] else 0)
+        pieces.append("\\Z" if piece == "\\z" else piece)
+    return "".join(pieces) + ")" * closing[0]
 
 
 def keep_machine(name, machine, filters, quiet, masters):
     """Whether a machine passes the filters that its stored settings can answer. One that cannot be
     loaded has no more than a name and a state, and is never in a list of names."""
-    import re
     try:
         labels = [label.partition("=") for label in machine.engine.get("Labels") or ()]
     except Exception:
@@ -6887,10 +7332,10 @@ def keep_machine(name, machine, filters, quiet, masters):
         machine, labels = None, []
     answers = {
         "driver": lambda value: machine and machine.driver_name.lower() == value,
-        "name": lambda value: re.search(value, name),
-        "label": lambda value: any(key == value.partition("=")[0]
+        "name": lambda value: value.search(name),
+        "label": lambda value: any(value in (key, key + equals) or value.partition("=")[0] == key
                                    and text.lower() == value.partition("=")[2].lower()
-                                   for key, _, text in labels),
+                                   for key, equals, text in labels),
         "swarm": lambda value: machine and value.lower() == masters.get(
             str(machine.swarm.get("Discovery")), "").lower(),
         "state": lambda value: True,
@@ -6950,7 +7395,7 @@ def list_row(store, name):
     except Unreachable as error:  # it has no address while it is off
         row.update(silent_engine(machine, error, 5))
     except MachineError as error:
-        row["Error"] = " ".join(error.message.split())
+        row["Error"] = plain_words(error.message)
     except Exception as error:  # a value of a wrong type must not hide the other machines
         row.update(URL="", Error="config.json cannot be used: %s" % error)
     return row, None, None
@@ -6976,6 +7421,8 @@ def ask_engine(same, context, seconds):
         version = "v" + engine_version(row["URL"], machine.auth, seconds, machine.name, context)
         news = [{"State": RUNNING, "DockerVersion": version}] * len(same)
     except MachineError as error:
+        if context is None:  # a file of ours, which tells nothing of the machine
+            error = Unreachable(error.message)
         news = [silent_engine(machine, error, seconds) for _, machine in same]
     return [dict(one, ResponseTime=Duration(time.monotonic() - start)) for one in news]
 
@@ -6986,8 +7433,8 @@ def silent_engine(machine, error, seconds):
         machine.driver.patience = seconds
         state = machine.driver.glance() if isinstance(error, Unreachable) else RUNNING
     except MachineError as failure:
-        return {"State": ERROR, "Error": " ".join(failure.message.split())}
-    said = "Unable to query docker version: " + " ".join(error.message.split())
+        return {"State": ERROR, "Error": plain_words(failure.message)}
+    said = "Unable to query docker version: " + plain_words(error.message)
     if state == RUNNING and isinstance(error, Silent):
         return {"State": TIMEOUT, "Active": "", "DockerVersion": "", "Error": said}
     return {"State": state, "Error": said if state == RUNNING else ""}
@@ -7037,11 +7484,8 @@ command_upgrade = for_each(lambda machine: machine.upgrade())
 
 def command_regenerate_certs(context, options, words):
     if not options["force"]:
-        agreed = ask("Regenerate TLS machine certs?  Warning: this is irreversible. (y/n): ")
-        if agreed is None:
-            raise MachineError("No answer; nothing was changed.",
-                               "Use --force to skip the question.")
-        if not agreed:
+        question = "Regenerate TLS machine certs?  Warning: this is irreversible. (y/n): "
+        if not agrees("changed", "--force", question):
             return 0
     names = context.names(words)
     out.say("Regenerating TLS certificates")
@@ -7069,30 +7513,58 @@ def renew_shared(store, names):
     return {name: error for name, error in outcomes.items() if error}
 
 
-def ask(question):
-    """Whether the answer is "y" or begins so; None if there is none."""
-    if sys.stdout:
+def agrees(done, flag, question="Are you sure? (y/n): "):
+    """Whether the answer to a question is "y" or begins so. Raises MachineError if nobody answers.
+    """
+    try:
         sys.stdout.write(question)
         sys.stdout.flush()
-    words = (sys.stdin.readline() if sys.stdin else "").split()
-    return len(words) == 1 and words[0][0] in "yY" if words else None
+    except (AttributeError, OSError):
+        pass  # nobody reads it
+    line = sys.stdin.readline() if sys.stdin else ""
+    if not line:
+        raise MachineError("No answer; nothing was %s." % done, "Use %s to skip the question." % flag)
+    agreed = len(line.split()) == 1 and line.split()[0][0] in "yY"
+    if not agreed:
+        out.say("Nothing was %s." % done)
+    return agreed
 
 
 def command_rm(context, options, words):
     if not words:
         raise UsageError("Error: Expected to get one or more machine names as arguments",
                          "See: docker-machine rm --help")
-    names = list(dict.fromkeys(name for word in words for name in matching(context.store, word)))
-    out.say("About to remove " + ", ".join(names))
-    out.say("WARNING: This action will delete both local reference and remote instance.")
-    if not options["force"] and not options["y"] and not ask("Are you sure? (y/n): "):
-        return 0
+    store, force = context.store, options["force"]
+    names = list(dict.fromkeys(name for word in words for name in matching(store, word)))
+    there = [name for name in names if store.exists(name)]
+    if there:
+        announce_removal(store, there)
+        if not (force or options["y"] or agrees("removed", "-y")):
+            return 0
 
     def remove(name):
         with stage('Error removing host "%s": ' % name):
-            remove_machine(context.store, name, options["force"])
+            remove_machine(store, name, force)
 
     return report_each(names, each(remove, names))
+
+
+def announce_removal(store, names):
+    out.say("About to remove " + ", ".join(names))
+    kept = [name for name in names if keeps_host(store, name)]
+    if len(kept) < len(names):
+        out.say("WARNING: This action will delete both local reference and remote instance.")
+    if kept:
+        out.say("WARNING: This action will delete only the local reference of %s; the host itself "
+                "stays as it is." % ", ".join(kept))
+
+
+def keeps_host(store, name):
+    """Whether the removal of a machine leaves what it runs on: its driver does nothing for it."""
+    try:
+        return type(store.load(name).driver).remove is Driver.remove
+    except MachineError:
+        return False
 
 
 def matching(store, word):
@@ -7122,6 +7594,8 @@ def remove_machine(store, name, force):
             return out.warn(store.no_such(name).message)
         raise store.no_such(name)
     with store.lock(name) as lock:
+        if not store.exists(name):  # another one was faster
+            raise store.no_such(name)
         try:
             if os.path.exists(os.path.join(store.folder(name), "config.json")):
                 store.load(name).driver.remove()
@@ -7145,8 +7619,11 @@ def command_ssh(context, words):
     machine = context.machine(words[:1])
     if machine.driver.get_state() != RUNNING:
         raise MachineError('Error: Cannot run SSH command: Host "%s" is not running' % machine.name)
-    ssh = machine.driver.ssh()
-    return hand_over(ssh.command() + words[1:])
+    argv = machine.driver.ssh().command() + words[1:]
+    if not words[1:]:  # a login may be what the user's ssh_config makes of it
+        place = argv.index("RemoteCommand=none")
+        del argv[place - 1:place + 1]
+    return hand_over(argv)
 
 
 def command_scp(context, options, words):
@@ -7205,6 +7682,9 @@ def command_mount(context, options, words):
         return hand_over([fusermount] + (["-u"] if fusermount != "umount" else []) + [point])
     if not place.machine:
         raise UsageError('"%s" is not on a machine.' % words[0], "Write NAME:PATH.")
+    if len(words) == 1 and os.path.isdir(point) and os.listdir(point):
+        raise UsageError("%s is a folder of this computer that is in use." % point,
+                         "Name an empty one: docker-machine mount %s FOLDER" % quote(words[0]))
     return run_with_config(["sshfs"], [place], [place.alias_text(), point])
 
 
@@ -7213,6 +7693,7 @@ class Place:
 
     def __init__(self, store, word):
         host, colon, path = word.partition(":")
+        colon = "" if "/" in host else colon  # a file, as scp reads it
         self.user, _, name = host.rpartition("@")
         self.path = path
         self.machine = None  # type: typing.Any
@@ -7235,7 +7716,7 @@ class Place:
         return "%s@%s:%s" % (self.login(), "[%s]" % host if ":" in host else host, self.path)
 
     def alias_text(self):
-        return "%s@%s:%s" % (self.login(), self.machine.name, self.path)
+        return "%s@%s:%s" % (self.login(), plain_alias(self.machine.name), self.path)
 
 
 # --- crash reports
@@ -7258,9 +7739,10 @@ def command_doctor(context, options, words):
         report_each([], [{key.title(): out.mask(text) for key, text in vars(finding).items()}
                          for finding in findings], options["format"])
     for finding in () if options["format"] else findings:
-        out.answer(out.mask("%-5s %s: %s" % (finding.level, finding.subject, finding.words)))
+        words = "%-5s %s: %s" % (finding.level, finding.subject, finding.words)
         if finding.mend:
-            out.answer(out.mask("      " + finding.mend.replace("\n", "\n      ")))
+            words += "\n      " + finding.mend.replace("\n", "\n      ")
+        out.answer(shown(out.as_called(out.mask(words))))
     return int(any(finding.level == "bad" for finding in findings))
 
 
@@ -7292,7 +7774,7 @@ def check_drivers(store):
 
 def check_clock(store):
     import time  # without a network, the only other clocks are the dates of files
-    later = [path for path in (os.path.join(store.certs, "ca.pem"), os.path.realpath(__file__))
+    later = [path for path in (os.path.join(store.certs, "ca.pem"), os.path.realpath(THIS_FILE))
              if os.path.exists(path) and os.path.getmtime(path) > time.time() + 300]
     yield Finding("bad", "clock", "is before the date of %s: certificates are not valid yet"
                   % later[0], "Set it: sudo timedatectl set-ntp true") if later else Finding(
@@ -7564,7 +8046,7 @@ def unknown_command(context, name):
 def show_help(context):
     lines = ["Usage: %s [OPTIONS] COMMAND [arg...]" % context.program, "",
              "Create and manage machines running Docker.", "",
-             "Version: " + version_line(context.program).partition(" version ")[2], "", "Options:"]
+             "Version: " + version_line().partition(" version ")[2], "", "Options:"]
     lines += flag_help(GLOBAL_FLAGS) + ["", "Commands:"]
     lines += ["   %s\t%s" % (command.name.ljust(18), command.summary)
               for command in COMMANDS.values()]
@@ -7650,10 +8132,18 @@ COMMANDS = {command.name: command for command in (
 # === 15. Main =====================================================================================
 
 def main(argv=None):
-    """Run a command line (sys.argv by default); the exit code."""
+    """Run a command line; the exit code. Without one, that of this very program, which ends then
+    if it failed: who calls this as an entry point may not look at what it gives."""
+    code = run_main(sys.argv if argv is None else argv)
+    if argv is None and code:
+        sys.exit(code)
+    return code
+
+
+def run_main(argv):
     # Python 3.6 in the C locale does not take the words for UTF-8.
     argv = [os.fsencode(word).decode("utf-8", "surrogateescape")
-            for word in (sys.argv if argv is None else argv)]
+            for word in argv]
     sys.modules.setdefault("docker_machine", sys.modules[__name__])  # what extras import
     try:
         return dispatch(argv) or 0
@@ -7662,18 +8152,25 @@ def main(argv=None):
             show_traceback()
         show_error(error)
         return error.code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         out.error("Interrupted.")
-        return 130
+        return getattr(error, "code", 130)
     except BrokenPipeError:
-        abandon_stdout()  # whoever read the answer has seen enough
+        abandon(sys.stdout)  # whoever read the answer has seen enough
         return 0
+    except UnicodeEncodeError as error:
+        if out.debugging:
+            show_traceback()
+        show_error(MachineError(
+            "This locale has no letters for %r." % error.object,
+            "Choose one of UTF-8: export LC_ALL=C.UTF-8, or PYTHONUTF8=1 for Python 3.7 and newer"))
+        return 1
     except OSError as error:
         if out.debugging:
             show_traceback()
         where = "%s: " % error.filename if error.filename else ""
         out.error(where + (error.strerror or str(error)))
-        abandon_stdout()
+        abandon(sys.stdout)
         return 1
     except Exception as error:
         if out.debugging:
@@ -7682,14 +8179,6 @@ def main(argv=None):
             type(error).__name__, error))
         out.error("Run the command with --debug for the details, and report them.")
         return 1
-
-
-def abandon_stdout():
-    """Let Python not complain at exit of a stdout that cannot be written to."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def show_traceback():
@@ -7706,7 +8195,7 @@ def dispatch(argv):
         os.environ["MACHINE_GITHUB_API_TOKEN"] = options["github-api-token"]  # for drivers
     context = Context(argv, options)
     if options["version"]:
-        out.answer(version_line(context.program))
+        out.answer(version_line())
         return 0
     if options["help"] or not words:
         return show_help(context)
@@ -7715,13 +8204,45 @@ def dispatch(argv):
     if name not in COMMANDS:
         raise unknown_command(context, name)
     try:
-        return run_command(context, COMMANDS[name], words)
-    except (MachineError, OSError):
+        with Signals(COMMANDS[name]):
+            return run_command(context, COMMANDS[name], words)
+    except (MachineError, OSError, UnicodeEncodeError):
         raise
     except Exception as error:
         if name in CRASHING_COMMANDS:
             report_crash(context, name, error)
         raise
+
+
+class Ended(KeyboardInterrupt):
+    """A signal that ends an action as ^C does: nothing is left, and it says how to go on."""
+
+
+class Signals:
+    """While an action runs, SIGTERM and SIGHUP end it as ^C does."""
+
+    def __init__(self, command):
+        self.before = {}  # type: dict
+        self.action = command.is_action() and not WINDOWS
+
+    def __enter__(self):
+        import threading
+        if self.action and threading.current_thread() is threading.main_thread():
+            import signal
+            self.before = {number: signal.signal(number, self.end)
+                           for number in (signal.SIGTERM, signal.SIGHUP)
+                           if signal.getsignal(number) == signal.SIG_DFL}
+
+    def __exit__(self, *unused):
+        for number, handler in self.before.items():
+            import signal
+            signal.signal(number, handler)
+
+    @staticmethod
+    def end(number, frame):
+        ended = Ended()
+        ended.code = 128 + number
+        raise ended
 
 
 def run_command(context, command, words):

@@ -263,8 +263,9 @@ def lay_out(folder, layout):
     path.chmod(0o755)
     if arguments:
         (units / "docker.service").write_text(
-            "[Unit]\nWants=network-online.target\n%s\n[Service]\nExecStart=%s %s\n" % (
-                "Requires=docker.socket\n" if socket else "", dockerd, arguments))
+            "[Unit]\nWants=network-online.target\n%s\n[Service]\nEnvironmentFile=-%s\nExecStart=%s %s\n" % (
+                "Requires=docker.socket\n" if socket else "", "/etc/default/docker" if "DOCKER_OPTS" in arguments
+                else "/etc/sysconfig/docker", dockerd, arguments))
     if socket:
         (units / "docker.socket").write_text("[Socket]\nListenStream=/run/docker.sock\n")
 

@@ -62,6 +62,7 @@ INIT_D = '#!/bin/sh\n%s >>"$LOG"\n'
 LOCK_STEP = "Waiting for another package manager to finish..."
 CONFIGURING = "Setting Docker configuration on the remote daemon..."
 
+RIVAL = "/etc/systemd/system/docker.service.d/%s.conf"
 KEEP = "-o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "
 
 
@@ -245,6 +246,98 @@ def test_an_unknown_system_without_systemd_is_refused(make):
         dm.find_provisioner(guest.probe())
 
 
+# --- an engine that is there keeps its options
+
+FD_WORDS = ["/usr/sbin/dockerd", "-H", "fd://", "--containerd=/run/containerd/containerd.sock"]
+
+
+def adopted(guest, new=True, **options):
+    """What check_host() takes over into the engine's options."""
+    engine = engine_options(**options)
+    dm.check_host(guest.probe(), guest.host, engine, new)
+    return engine["ArbitraryFlags"]
+
+
+@pytest.mark.parametrize("layout, path, variable", [
+    ("docker.io", "/etc/default/docker", "DOCKER_OPTS"), ("fedora", "/etc/sysconfig/docker", "OPTIONS"),
+    ("amazon", "/etc/sysconfig/docker", "OPTIONS"), ("suse", "/etc/default/docker", "DOCKER_OPTS")])
+def test_options_of_a_variable_file_are_kept(make, layout, path, variable):
+    guest = make(engine=layout)
+    guest.write(path, '# %s="--nothing"\n%s="--data-root=/srv/d --bip 10.9.0.1/24 -s vfs --debug"\n' % (variable, variable))
+    own = {"fedora": ["exec-opt=native.cgroupdriver=systemd"], "suse": ["add-runtime=oci=/usr/sbin/runc"]}
+    kept = own.get(layout, []) + ["data-root=/srv/d", "bip=10.9.0.1/24", "storage-driver=vfs", "debug"]
+    assert adopted(guest) == kept
+    assert adopted(guest, ArbitraryFlags=["bip=10.8.0.1/24"], StorageDriver="overlay2") == ["bip=10.8.0.1/24"] + [
+        option for option in kept if not option.startswith(("bip", "storage-driver"))]
+    assert guest.provision(ArbitraryFlags=kept).done == "yes"
+    assert guest.running().endswith(" --data-root=/srv/d --bip=10.9.0.1/24 --storage-driver=vfs --debug")
+    assert adopted(guest, new=False) == []  # a machine of ours knows its options
+
+
+@pytest.mark.parametrize("path", ["/etc/systemd/system/docker.service", RIVAL % "00-mine", RIVAL % "10-a"])
+def test_options_of_a_unit_of_the_users_are_kept(make, path):
+    guest = make(engine="docker.io")
+    guest.write(path, "[Service]\nEnvironment=A=--mtu=1400 \"B=-g /srv/d\"\nExecStart=\n"
+                "ExecStart=-/usr/sbin/dockerd -H fd:// \\\n    --data-root='/srv/a b' --icc=${C}false $A \n")
+    guest.systemctl("daemon-reload")
+    assert adopted(guest) == ["data-root=/srv/a b", "icc=false", "mtu=1400"]
+
+
+def test_what_runs_counts_rather_than_what_is_written(make):
+    guest = make(engine="docker.io")
+    guest.note(main_pid=4242)
+    guest.write("/proc/4242/cmdline", "\0".join(FD_WORDS + ["-Hunix:///run/other.sock", "--data-root", "/srv/a b", "-D", ""]))
+    guest.write("/etc/default/docker", 'DOCKER_OPTS="--mtu=1"\n')
+    assert adopted(guest) == ["host=unix:///run/other.sock", "data-root=/srv/a b", "debug"]
+
+
+def test_another_machine_on_a_host_of_ours_keeps_where_its_images_are(make):
+    guest = make(engine="docker.io")
+    assert guest.provision(ArbitraryFlags=["data-root=/srv/d", "log-level=debug"], Labels=["a=b"]).done == "yes"
+    assert adopted(guest) == ["data-root=/srv/d"]
+    assert adopted(guest, ArbitraryFlags=["data-root=/srv/e"]) == ["data-root=/srv/e"]
+    assert adopted(guest, new=False) == []
+
+
+@pytest.mark.parametrize("options, word", [
+    ("-H tcp://0.0.0.0:2375", "--host=tcp://0.0.0.0:2375"), ("--tlscacert=/etc/pki/ca.pem", "--tlscacert=/etc/pki/ca.pem"),
+    ("--tlsverify", "--tlsverify")])
+def test_an_option_that_cannot_stay_is_refused_with_its_place(make, options, word):
+    guest = make(engine="docker.io")
+    guest.write("/etc/default/docker", 'DOCKER_OPTS="%s"\n' % options)
+    with pytest.raises(dm.MachineError) as refusal:
+        adopted(guest)
+    assert "is started with %s, which docker-machine cannot keep. It stands in /etc/default/docker." % word in (
+        refusal.value.message)
+
+
+def test_a_unit_that_starts_something_else_is_refused_with_its_place(make):
+    guest = make(engine="docker.io")
+    guest.write(RIVAL % "00-mine", "[Service]\nExecStart=\nExecStart=/opt/start-docker.sh --fast\n")
+    guest.systemctl("daemon-reload")
+    with pytest.raises(dm.MachineError, match="started with /opt/start-docker.sh, .* in %s" % (RIVAL % "00-mine")):
+        adopted(guest)
+    guest.write(RIVAL % "00-mine", "[Service]\nExecStart=\nExecStart=/usr/sbin/dockerd '--label=a\n")
+    with pytest.raises(dm.MachineError, match="cannot be understood"):
+        adopted(guest)
+
+
+# --- what a login shell prints
+
+@pytest.mark.parametrize("noise", ["printf Welcome", "echo 'clock: 12:30'", "echo 'init: x'; echo 'kernel:none'",
+                                   "echo '::fail no'; echo '::done yes'", "printf '::step '"])
+def test_what_a_login_shell_prints_is_not_taken_for_the_scripts_words(make, noise):
+    guest = make(engine="docker.io")
+    plain = {key: text for key, text in guest.probe().items() if key not in ("clock", "skew")}
+    ssh = guest.as_ssh()
+    quiet = ssh.run
+    ssh.run = lambda command, stdin="", *more: quiet(command, noise + "\n" + stdin, *more)
+    facts = dm.probe(ssh)
+    assert {key: text for key, text in facts.items() if key not in ("clock", "skew")} == plain
+    report = dm.run_as_root(ssh, facts, guest.script(), 60)
+    assert report.changed and not report.failure
+
+
 # --- PROVISION_SH: when the engine restarts
 
 @pytest.mark.parametrize("name", ["debian-12", "opensuse-leap-15.6"])
@@ -423,20 +516,16 @@ def test_a_masked_service_is_refused_with_the_command_that_helps(make):
     assert guest.provision().done == "yes"
 
 
-RIVAL = "/etc/systemd/system/docker.service.d/%s.conf"
-
-
-def test_a_rival_drop_in_is_named_and_nothing_is_changed(make):
+def test_a_rival_drop_in_is_named_before_anything_is_changed(make):
     guest = make(engine="docker.io")
     assert guest.provision().done == "yes"
     guest.write(RIVAL % "override", "[Service]\nExecStart=\nExecStart=/usr/bin/dockerd -H fd://\n")
-    before = guest.running()
-    new = {"CA": "-----CA-----", "CERT": "new", "KEY": "new"}
-    run = guest.provision(certificates=new)
-    assert run.code == 1 and RIVAL % "override" in run.failure, run
-    assert guest.running() == before and run.called("systemctl restart") == []
-    guest.path(RIVAL % "override").unlink()
-    assert guest.provision(certificates=new).done == "yes", "the engine keeps the old certificate"
+    for new in (True, False):
+        with pytest.raises(dm.MachineError) as refusal:
+            dm.check_host(guest.probe(), guest.host, engine_options(), new)
+        assert RIVAL % "override" in refusal.value.message and "sorts before" in refusal.value.hint
+    guest.path(RIVAL % "override").rename(guest.path(RIVAL % "00-mine"))
+    dm.check_host(guest.probe(), guest.host, engine_options(), False)
 
 
 @pytest.mark.parametrize("name, text", [
