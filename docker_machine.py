@@ -338,7 +338,6 @@ def run(argv, stdin=None, seconds=60, on_line=None, cwd=None, environ=None, late
     Raises MachineError if the program is missing or prints without end, `late` if it does not end
     in time.
     """
-    import subprocess
     import tempfile
     out.debug("run: " + " ".join(quote(word) for word in argv))
     # stderr is a file: an ssh master that stays behind would keep a pipe open for ever.
@@ -349,13 +348,11 @@ def run(argv, stdin=None, seconds=60, on_line=None, cwd=None, environ=None, late
         reader = _in_thread(_read_lines, process.stdout, lines, on_line, trouble)
         try:
             # Not wait(), which polls; and a grandchild may hold stdout after a kill.
-            hangs = _outlasts(reader, seconds, errors)
-            if hangs or trouble:
+            hangs = not _ends(process, reader, seconds, errors, trouble)
+            if hangs:
                 process.kill()
                 reader.join(1)
-            code = process.wait(10 if hangs or trouble else seconds)
-        except subprocess.TimeoutExpired:  # it has closed its stdout, and lives on
-            hangs = True
+            code = process.wait(10)
         finally:
             process.kill()
         size = os.fstat(errors.fileno()).st_size
@@ -364,23 +361,31 @@ def run(argv, stdin=None, seconds=60, on_line=None, cwd=None, environ=None, late
     if size > MOST_OUTPUT or trouble and isinstance(trouble[0], OverflowError):
         raise MachineError("%s prints without end: %s" % (
             argv[0], plain_words((stderr or str(trouble[0]))[-200:])))
-    if hangs:
-        raise late("%s did not end within %g s." % (argv[0], seconds))
     if trouble:
         raise trouble[0]
+    if hangs:
+        raise late("%s did not end within %g s." % (argv[0], seconds))
     out.debug("exit %d%s" % (code, ": " + stderr.strip() if stderr.strip() else ""))
     return Result(argv, code, "".join(lines), stderr)
 
 
-def _outlasts(reader, seconds, errors):
-    """Whether a thread still works after `seconds`, or a file has grown too large meanwhile."""
+def _ends(process, reader, seconds, errors, trouble):
+    """Whether a program and the reader of its stdout end in time, and without trouble."""
+    import subprocess
     import time
     deadline = time.monotonic() + seconds
-    while reader.is_alive():
-        left = deadline - time.monotonic()
-        reader.join(max(min(left, 1), 0))
-        if left <= 0 or os.fstat(errors.fileno()).st_size > MOST_OUTPUT:
-            return reader.is_alive()
+    while not trouble and os.fstat(errors.fileno()).st_size <= MOST_OUTPUT:
+        left = min(deadline - time.monotonic(), .5)
+        if left <= 0:
+            break
+        if reader.is_alive():
+            reader.join(left)
+            continue
+        try:  # one that has closed its stdout may live on
+            process.wait(left)
+            return not trouble
+        except subprocess.TimeoutExpired:
+            pass
     return False
 
 
@@ -1365,8 +1370,10 @@ class Flag:
         if isinstance(self.default, list):
             names += " [--%s option --%s option]" % (self.name, self.name)
         elif not isinstance(self.default, bool):
-            default = str(self.default)
-            names += ' "%s"' % os.path.expanduser(default) if default else " "
+            default = os.path.expanduser(str(self.default))
+            if self.name == "storage-path":  # the one in force
+                default = os.path.dirname(Scratch.spare) or default
+            names += ' "%s"' % default if default else " "
         return names, self.help + (" [$%s]" % self.env if self.env else "")
 
 
@@ -4863,6 +4870,7 @@ class DigitalOceanDriver(Driver):
             if isinstance(answer, Exception):
                 raise answer
         self._check_image(answers[1], self._check_size(answers[0]))
+        self._has_cloud_init()
         self._check_key()
 
     def _sizes(self):
@@ -5095,11 +5103,16 @@ class DigitalOceanDriver(Driver):
         if not self["UserDataFile"]:
             return ""
         try:
-            text = read_text(self["UserDataFile"])
+            text = read_text(self["UserDataFile"]).lstrip()
             text.encode("utf-8")
             size = len(mime_part(text).as_string())
         except (OSError, UnicodeError) as error:
             raise MachineError("%s cannot be read as text: %s" % (self["UserDataFile"], error))
+        if text.startswith("#cloud-config"):
+            for number, line in enumerate(text.splitlines(), 1):
+                if "\t" in line[:len(line) - len(line.lstrip())] and line.strip():
+                    raise MachineError("Line %d of %s is indented with a tab, which YAML forbids." % (
+                        number, self["UserDataFile"]), "Indent it with blanks.")
         if size > 61000:
             raise MachineError("%s is too large: DigitalOcean takes 64 KiB of user data, ours "
                                "included." % self["UserDataFile"])
@@ -5107,11 +5120,17 @@ class DigitalOceanDriver(Driver):
 
     def _has_cloud_init(self):
         """Whether the guest reads our user data: not with an image that nobody knows, or with user
-        data for another program, such as Ignition."""
+        data for Ignition. Raises MachineError for what no program knows."""
         text = self._user_file()
-        return self._image().get("distribution") not in (
-            "Unknown", "Unknown OS", "CoreOS", "FreeBSD", "RancherOS") and (
-            not text or text.startswith(CLOUD_INIT_MARKS) or is_mime(text))
+        if self._image().get("distribution") in (
+                "Unknown", "Unknown OS", "CoreOS", "FreeBSD", "RancherOS") or (
+                text.startswith("{") and '"ignition"' in text):
+            return False
+        if text and not text.startswith(CLOUD_INIT_MARKS) and not is_mime(text):
+            raise MachineError("%s begins with none of the marks by which cloud-init knows user "
+                               "data." % self["UserDataFile"],
+                               "Begin it with #cloud-config, or a script with #!/bin/sh")
+        return True
 
     def _user_data(self):
         """Our part after the user's, which wins where both say something that cannot be joined."""
@@ -5177,7 +5196,11 @@ class DigitalOceanDriver(Driver):
     # --- on and off
 
     def remove(self):
-        droplet = self._find() if not self["DropletID"] else {"id": self["DropletID"]}
+        droplet = {"id": self["DropletID"]} if self["DropletID"] and self["CreateTag"] \
+            else self._find()
+        if droplet and not self["CreateTag"]:  # Docker Machine may have rewritten the entry
+            self["CreateTag"] = next((tag for tag in droplet.get("tags") or ()
+                                      if tag.startswith("docker-machine-") and len(tag) == 31), "")
         if droplet:
             self._delete("droplet:delete", "/v2/droplets/%d" % droplet["id"])
         try:
@@ -6926,13 +6949,23 @@ def show_error(error):
 # --- create
 
 def create_driver_name(words, environ):
-    """The driver that a `create` line names, or None, found before its flags can be known."""
-    for number, word in enumerate(words):
-        name, equals, value = word.partition("=")
-        if name in ("-d", "--d", "-driver", "--driver"):
-            if not equals and number + 1 == len(words):
-                raise UsageError("flag needs an argument: -" + name.lstrip("-"))
-            return value if equals else words[number + 1]
+    """The driver that a `create` line names, or None, found before its flags can be known. A word
+    after a flag that is known to take a value is that value."""
+    taking = {name for flag in CREATE_FLAGS for name in (flag.name, flag.short)
+              if not isinstance(flag.default, bool)}
+    words = list(words)
+    while words:
+        word = words.pop(0)
+        name, equals, value = word.lstrip("-").partition("=")
+        if word == "--":
+            break
+        if not word.startswith("-") or name not in taking:
+            continue
+        if not equals and not words:
+            raise UsageError("flag needs an argument: -" + name)
+        value = value if equals else words.pop(0)
+        if name in ("d", "driver"):
+            return value
     return environ.get("MACHINE_DRIVER") or None
 
 
@@ -6955,20 +6988,25 @@ def create_flags(driver_class):
 
 
 def command_create(context, words):
-    wants_help = any(word.lstrip("-") in ("h", "help") for word in words if word.startswith("-"))
     named = create_driver_name(words, os.environ)
+    trouble = None  # type: typing.Any
     try:
         driver_class = load_driver(default_driver() if named is None else named)
     except MachineError as error:
-        if not wants_help:
-            raise
-        driver_class = Driver
-        if named:
-            out.warn("%s These are the flags of all drivers." % error.message)
+        trouble, driver_class = error, Driver
     flags = create_flags(driver_class)
-    if wants_help:
+    try:
+        options, names = parse_flags(flags + list(COMMON_FLAGS), words)
+    except UsageError:
+        if trouble:
+            raise trouble
+        raise
+    if options["help"]:
+        if trouble and named:
+            out.warn("%s These are the flags of all drivers." % trouble.message)
         return show_command_help(COMMANDS["create"], flags)
-    options, names = parse_flags(list(flags) + [GLOBAL_FLAGS[0]], words)
+    if trouble:
+        raise trouble
     out.debugging = wants_debug(out.debugging or options["debug"])
     hide_secrets(flags, options)
     machine = new_machine(context, driver_class, options, names)

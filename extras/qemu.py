@@ -1154,6 +1154,8 @@ FAILURES = (  # words of mmdebstrap and its tools -> what is wrong, what to do
     ("Failed to fetch", "the package mirror cannot be reached", MIRROR_HINT),
     ("subuid", "this user may not make user namespaces", USER_HINT),
     ("newuidmap", "this user may not make user namespaces", USER_HINT),
+    ("unshare: unshare failed", "this root may not mount file systems", "Run it where root may, or "
+     "give the URL of a cloud image: --qemu-image URL"),
     ("unshare", "this user may not make user namespaces", "See whether sysctl "
      "kernel.unprivileged_userns_clone or kernel.apparmor_restrict_unprivileged_userns forbids it, "
      "or build the image as root."),
@@ -1204,6 +1206,8 @@ def _remove_build(work):
     scratch = os.path.join(work, "scratch")
     if os.path.islink(scratch):
         place = os.readlink(scratch)
+        if not os.geteuid():
+            run(["umount", "--lazy", place])  # what a chroot may have left
         shutil.rmtree(place, ignore_errors=True)
         if os.path.isdir(place) and os.geteuid():  # files of the namespace's users
             run(["mmdebstrap", "--unshare-helper", "rm", "-rf", "--"] + [
@@ -1261,7 +1265,7 @@ def _debootstrap(facts, suite, arch, general, keyring, sources):
     kernel = _kernel(facts, arch, general)
     packages = " ".join(map(quote, PACKAGES.split() + [kernel]))
     lines = ["deb %s %s %s" % source for source in sources]
-    return ["unshare", "--mount", "sh", "-c", DEBOOTSTRAP_SH.replace("@PACKAGES@", packages),
+    return _own_mounts() + ["sh", "-c", DEBOOTSTRAP_SH.replace("@PACKAGES@", packages),
             _customize(kernel), "\n".join(lines), suite, sources[0][0], "--variant=minbase",
             "--arch=" + arch, "--keyring=" + keyring, "--include=ca-certificates",
             "--components=" + facts["components"].replace(" ", ",")]
@@ -1269,8 +1273,7 @@ def _debootstrap(facts, suite, arch, general, keyring, sources):
 
 def _mmdebstrap(facts, suite, arch, general, keyring, sources):
     kernel = _kernel(facts, arch, general)
-    # Root's mounts must end with the builder, also by a kill: what is left is removed as a tree.
-    return ([] if os.geteuid() else ["unshare", "--mount"]) + [
+    return ([] if os.geteuid() else _own_mounts()) + [
         "mmdebstrap", "--variant=minbase", "--format=null", "--architectures=" + arch,
         "--mode=" + ("unshare" if os.geteuid() else "root"), '--aptopt=APT::Sandbox::User "root"',
         "--include=" + ",".join(PACKAGES.split() + [kernel]),
@@ -1281,6 +1284,16 @@ def _mmdebstrap(facts, suite, arch, general, keyring, sources):
         "--customize-hook=" + _customize(kernel), suite, "-",
     ] + ["deb [arch=%s signed-by=%s] %s %s %s" % (arch, keyring, uri, name, components)
          for uri, name, components in sources]
+
+
+def _own_mounts():
+    """Words in front of root's builder. Its mounts must end with it, also by a kill: what is left
+    is removed as a tree. In a chroot, whose root is not a mount point, all mounts cannot be made
+    private at once; those below the scratch folder are then."""
+    if run(["unshare", "--mount", "true"]).ok:
+        return ["unshare", "--mount"]
+    return ["unshare", "--mount", "--propagation", "unchanged", "sh", "-c",
+            'mount --bind "$TMPDIR" "$TMPDIR" && mount --make-private "$TMPDIR" && exec "$@"', "sh"]
 
 
 def _sources(facts, suite, mirror):
