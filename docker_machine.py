@@ -1101,6 +1101,12 @@ def parse_json(text):
     return json.loads(text)
 
 
+def json_text(value):
+    """`value` in one line of JSON; a text comes out as Go's %q prints it."""
+    import json
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
 def copy_file(source, target, mode=0o600):
     """Copy one file, private from its first moment. Raises MachineError if it cannot be read."""
     try:
@@ -1933,8 +1939,10 @@ def check_key_file(path):
         raise MachineError("%s has the line ends of Windows, with which ssh cannot read it." % path,
                            "Make a copy without them: tr -d '\\r' <%s >KEY; chmod 600 KEY"
                            % quote(path))
-    said = run(["ssh-keygen", "-y", "-P", "", "-f", path], seconds=10)
-    if not said.ok and "passphrase" not in said.stderr:
+    import shutil
+    said = run(["ssh-keygen", "-y", "-P", "", "-f", path], seconds=10) \
+        if shutil.which("ssh-keygen") else None
+    if said and not said.ok and "passphrase" not in said.stderr:
         raise MachineError("%s is damaged, or not a private key: %s" % (
             path, plain_words(said.last_words(1))), "Bring it back, or make a new one: ssh-keygen")
 
@@ -1998,7 +2006,7 @@ class Driver:
     boot_seconds = 180  # how long ssh may take to answer after the machine runs
     patience = 5  # seconds that a question about the machine's state may take
     poll_seconds = 0.5  # the longest pause between such questions while a state is awaited
-    by_hand = "Do it on the host itself, for example: docker-machine ssh NAME sudo poweroff"
+    by_hand = "Do it on the host itself."  # what to do instead of a verb that it does not offer
 
     def __init__(self, config, folder):
         self.config = config
@@ -2074,9 +2082,11 @@ class Driver:
 
     def refusal(self, verb):
         """The error for a verb that the driver does not have."""
-        by_hand = self.by_hand if verb in ("stop", "kill", "restart") else ""
-        return MachineError("%s driver does not support %s" % (self.name, verb),
-                            by_hand.replace("NAME", quote(self["MachineName"])))
+        hint = self.by_hand.replace("NAME", quote(self["MachineName"]))
+        if verb in ("stop", "kill") and self.by_hand == Driver.by_hand:
+            hint = hint[:-1] + ", for example: docker-machine ssh %s sudo poweroff" % quote(
+                self["MachineName"])
+        return MachineError("%s driver does not support %s" % (self.name, verb), hint)
 
     def start(self):
         raise self.refusal("start")
@@ -3202,12 +3212,6 @@ def _merge(key, there, value, before):
     return []
 
 
-def json_text(value):
-    """`value` in one line of JSON; a text comes out as Go's %q prints it."""
-    import json
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
 def _conflict(key, there, ours):
     return ('"%s" is set in /etc/docker/daemon.json on the host (%s), and docker-machine sets it too '
             "(%s)." % (key, json_text(there), ours))
@@ -3613,8 +3617,10 @@ class NoneDriver(Driver):
         pass
 
     def refusal(self, verb):
-        done = {"stop": "stopped", "restart": "restarted"}.get(verb, verb + "ed")
-        return MachineError("hosts without a driver cannot be " + done, self.by_hand)
+        done = {"start": "started", "stop": "stopped", "kill": "killed", "restart": "restarted"}
+        if verb not in done:
+            return super().refusal(verb)
+        return MachineError("hosts without a driver cannot be " + done[verb], self.by_hand)
 
     def get_state(self):
         return RUNNING
@@ -5395,11 +5401,18 @@ def is_driver_name(name):
     return name.replace("-", "_").isidentifier() and name[0] not in "_-"
 
 
+def drivers_in(folder):
+    """The names of the drivers in a folder, which may be one in a zip archive."""
+    if not os.path.isdir(folder):
+        import pkgutil
+        return [module[1] for module in pkgutil.iter_modules([folder])]
+    return [file[:-3] for file in os.listdir(folder) if file.endswith(".py")
+            and is_driver_name(file[:-3]) and os.path.isfile(os.path.join(folder, file))]
+
+
 def driver_names():
     """All drivers that can be named here, sorted."""
-    import pkgutil
-    found = pkgutil.iter_modules(driver_folders())  # in folders, and in a zip archive
-    return sorted(set(DRIVERS).union(module[1] for module in found if is_driver_name(module[1])))
+    return sorted(set(DRIVERS).union(*map(drivers_in, driver_folders())))
 
 
 def load_driver(name):
@@ -5407,15 +5420,11 @@ def load_driver(name):
     Raises MachineError for one that is not there or does not load."""
     if name in DRIVERS:
         return DRIVERS[name]
-    import pkgutil
     for folder in driver_folders() if is_driver_name(name) else ():
-        finder = pkgutil.get_importer(folder)  # type: typing.Any
-        spec = finder and (finder.find_spec(name) if hasattr(finder, "find_spec")
-                           else zip_spec(finder, name))
-        if spec and spec.loader:
+        if name in drivers_in(folder):
             import threading
             with LOADING.setdefault("lock", threading.Lock()):  # one class for all threads
-                DRIVERS[name] = DRIVERS.get(name) or _driver_of_spec(name, spec)
+                DRIVERS[name] = DRIVERS.get(name) or _driver_from(folder, name)
             return DRIVERS[name]
     raise MachineError(
         'Driver "%s" not found.' % name, nearest(name, driver_names(), "Did you mean --driver %s?")
@@ -5424,33 +5433,31 @@ def load_driver(name):
                                   if os.path.isdir(own_extras()) else ""))
 
 
-def zip_spec(finder, name):
-    """The spec of a module in a zip archive, before Python 3.10; None if it is not there."""
-    import importlib.util
-    return importlib.util.spec_from_loader(name, finder) if finder.find_module(name) else None
-
-
-def _driver_of_spec(name, spec):
-    """The Driver subclass `name` of a module, which may import this very module as docker_machine,
+def _driver_from(folder, name):
+    """The Driver subclass `name` in a file, which may import this very module as docker_machine,
     whatever its name is here."""
+    import importlib.machinery
+    import pkgutil
+    path = os.path.join(folder, name + ".py")
+    loader = importlib.machinery.SourceFileLoader(name, path) if os.path.isfile(path) \
+        else pkgutil.get_importer(folder)  # type: typing.Any
     before = sys.modules.get("docker_machine")
     sys.modules["docker_machine"] = sys.modules[__name__]
     hint = "Take a newer one, of the same release as docker_machine.py, or fix that file."
+    module = type(sys)("docker_machine_driver_" + name)
+    module.__file__ = path
     try:
-        module = type(sys)("docker_machine_driver_" + name)
-        module.__file__ = spec.origin
-        exec(spec.loader.get_code(spec.name), vars(module))
+        exec(loader.get_code(name), vars(module))
         sys.modules[module.__name__] = module
     except (Exception, SystemExit) as error:
-        raise MachineError('The driver "%s" in %s cannot be loaded: %s' % (
-            name, spec.origin, " ".join((type(error).__name__ + ": " + str(error)).split()
-                                        ).rstrip(":")), hint) from error
+        raise MachineError('The driver "%s" in %s cannot be loaded: %s' % (name, path, " ".join(
+            (type(error).__name__ + ": " + str(error)).split()).rstrip(":")), hint) from error
     finally:
         sys.modules["docker_machine"] = before or sys.modules[__name__]
     for value in vars(module).values():
         if isinstance(value, type) and issubclass(value, Driver) and value.name == name:
             return value
-    raise MachineError('%s holds no Driver whose name is "%s".' % (spec.origin, name), hint)
+    raise MachineError('%s holds no Driver whose name is "%s".' % (path, name), hint)
 
 
 # === 12. Store and Machine ========================================================================
@@ -5669,7 +5676,9 @@ class Machine:
 
     def bootstrap_certificates(self, renew=False):
         client = Pair(self.auth["ClientCertPath"], self.auth["ClientKeyPath"])
-        bootstrap_certificates(self.store.certs, self.ca, client, renew)
+        signs = self.driver.provisions or renew
+        if signs or not (client.complete() and os.path.isfile(self.ca.cert)):
+            bootstrap_certificates(self.store.certs, self.ca, client, renew)
 
     def create(self):
         """Make the machine where the driver makes machines, then provision it.
@@ -5849,11 +5858,14 @@ class Machine:
             if not os.path.exists(target) or read_text(target) != read_text(source):
                 copy_file(source, target, mode)
 
-    def client_folder(self):
-        """The folder with ca.pem, cert.pem and key.pem for docker: the machine's own, whose copies
-        are made those that "AuthOptions" name."""
-        self.copy_client_certificates()
-        return self.folder
+    def client_files(self):
+        """What docker is to use: the machine's own ca.pem, cert.pem and key.pem, or, where those are
+        not the same, the files that "AuthOptions" name."""
+        named = [self.auth[key] for key in ("CaCertPath", "ClientCertPath", "ClientKeyPath")]
+        own = [os.path.join(self.folder, name) for name in ("ca.pem", "cert.pem", "key.pem")]
+        same = all(os.path.isfile(path) and read_text(path) == read_text(origin)
+                   for path, origin in zip(own, named))
+        return own if same else named
 
     def server_names(self):
         """What the server certificate must be valid for, without repeats."""
@@ -7130,9 +7142,8 @@ def command_config(context, options, words):
     with stage("Error running connection boilerplate: "):
         url = checked_url(machine, options["swarm"])
     out.answer("\n".join(["--tlsverify"] + [
-        "--%s=%s" % (flag, json_text(os.path.join(machine.client_folder(), name)))
-        for flag, name in (("tlscacert", "ca.pem"), ("tlscert", "cert.pem"), ("tlskey", "key.pem"))
-    ] + ["-H=" + url]))
+        "--%s=%s" % (flag, json_text(path)) for flag, path in zip(
+            ("tlscacert", "tlscert", "tlskey"), machine.client_files())] + ["-H=" + url]))
     return 0
 
 
@@ -7172,7 +7183,13 @@ def variables(context, options, words):
     machine = context.machine(words)
     with stage("Error checking TLS connection: "):
         url = checked_url(machine, options["swarm"])
-    values = dict(zip(DOCKER_VARIABLES, ("1", url, machine.client_folder(), machine.name)))
+    files = machine.client_files()
+    folder = os.path.dirname(files[0])
+    if files != [os.path.join(folder, name) for name in ("ca.pem", "cert.pem", "key.pem")]:
+        raise MachineError("docker wants ca.pem, cert.pem and key.pem in one folder, and those of %s "
+                           "are not." % machine.folder,
+                           "Renew the copies: docker-machine provision " + quote(machine.name))
+    values = dict(zip(DOCKER_VARIABLES, ("1", url, folder, machine.name)))
     if WINDOWS:
         values["COMPOSE_CONVERT_WINDOWS_PATHS"] = "true"
     if options["no-proxy"]:
@@ -7371,9 +7388,9 @@ def keep_machine(name, machine, filters, quiet, masters):
     answers = {
         "driver": lambda value: machine and machine.driver_name.lower() == value,
         "name": lambda value: value.search(name),
-        "label": lambda value: any(value in (key, key + equals) or value.partition("=")[0] == key
+        "label": lambda value: any(value == key or value.partition("=")[0] == key
                                    and text.lower() == value.partition("=")[2].lower()
-                                   for key, equals, text in labels),
+                                   for key, _, text in labels),
         "swarm": lambda value: machine and value.lower() == masters.get(
             str(machine.swarm.get("Discovery")), "").lower(),
         "state": lambda value: True,

@@ -135,8 +135,9 @@ class Program:
         self.store, self.home, self.tmp = folder / "store", folder / "home", folder / "tmp"
         self.home.mkdir()
         self.tmp.mkdir()
-        # -m, since the bytecode is kept then; test_commands runs the bare file too.
-        self.argv = [sys.executable, "-m", "docker_machine"]
+        # Imported, since the bytecode is kept then; test_commands runs the bare file too.
+        self.argv = [sys.executable, "-c", "import docker_machine as core, sys; "
+                     "core.end(core.main(['docker-machine'] + sys.argv[1:]))"]
         self.env = {"PATH": os.environ["PATH"], "HOME": str(self.home), "TMPDIR": str(self.tmp), "USER": "tester",
                     "LC_ALL": "C.UTF-8", "PYTHONPATH": str(ROOT), "MACHINE_STORAGE_PATH": str(self.store)}
 

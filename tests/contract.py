@@ -27,7 +27,7 @@ SAMPLES = {
 }  # type: dict
 PROVIDERS = {"digitalocean"}  # whose fixture of that name stands in for them
 BAD = {
-    "none": [("url", "h:1"), ("url", "tcp://"), ("url", "tcp://h:0")],
+    "none": [("url", "")],
     "generic": [("generic-ip-address", "-oProxyCommand=x"), ("generic-ip-address", "a b"),
                 ("generic-ssh-user", "-x"), ("generic-ssh-port", 65536), ("generic-engine-port", 0)],
     "qemu": [("qemu-memory", 0), ("qemu-disk-size", 0), ("qemu-cpu-count", 0), ("qemu-accel", "warp"),

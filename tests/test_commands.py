@@ -14,7 +14,8 @@ from conftest import HANG, ROOT, VERSION, listening
 import docker_machine as core
 
 SHELLS = [shell for shell in ("sh", "bash", "dash", "zsh", "ksh", "busybox", "fish", "tcsh") if shutil.which(shell)]
-REMOVING = "About to remove web\nWARNING: This action will delete both local reference and remote instance.\n"
+REMOVING = ("About to remove web\nWARNING: This action will delete only the local reference of web; the host itself "
+            "stays as it is.\n")
 
 
 def one_sentence(err):
@@ -30,7 +31,7 @@ def test_the_life_of_a_machine_that_is_just_a_url(dm, call, engine_port, store):
     assert (ended.code, ended.err) == (0, "")
     assert ended.out.splitlines()[:2] == ["Running pre-create checks...", "Creating machine..."]
     assert re.match("To see how to connect your Docker Client to the Docker Engine running on this virtual machine, "
-                    "run: .*docker_machine.py env web$", ended.out.splitlines()[-1])
+                    "run: docker-machine env web$", ended.out.splitlines()[-1])
 
     again = dm("create", "-d", "none", "--url", url, "web")
     assert (again.code, again.out) == (1, "") and again.err.startswith('Docker machine "web" already exists\n')
@@ -63,7 +64,7 @@ def test_the_bare_file_does_the_same_as_the_module(dm, add):
     shutil.copy(str(ROOT / "docker_machine.py"), dm.argv[1])
     assert dm("ls", "-q") == (0, "web\n", "")
     assert dm("bogus").err.startswith("dm: 'bogus' is not a dm command. See '")
-    assert re.match(r"dm version \S+, build [0-9a-f]+\n$", dm("version").out)
+    assert re.match(r"docker-machine version \S+, build [0-9a-f]{8}\n$", dm("version").out)
 
 
 def test_the_table_of_ls_has_docker_machines_columns(call, add, engine_port):
@@ -104,7 +105,8 @@ def test_filters_of_ls_of_one_key_are_alternatives_and_of_several_conditions(cal
 @pytest.mark.parametrize("words, err", [
     (["--filter", "x"], "Unsupported filter syntax"), (["--filter", "foo=x"], "Unsupported filter key 'foo'"),
     (["--filter", "name=("], "The filter name=( is no"),
-    (["-f", "{{.Name"], "template: :1: unclosed action"), (["-f", "{{range .}}"], "template: :2: unexpected EOF"),
+    (["-f", "{{.Name"], "template: :1: unclosed action"),
+    (["-f", "{{range .}}"], "template: :2: {{range}} has no {{end}}"),
 ])
 def test_a_wrong_filter_or_format_is_refused_without_an_answer(call, add, closed_port, words, err):
     add("web", "tcp://127.0.0.1:%d" % closed_port)
@@ -144,7 +146,7 @@ def test_without_a_name_the_machine_default_is_meant(call, add):
     (["create", "-d", "none", "--url", "tcp://h:1"], 2, None), (["create", "-d", "none", "new"], 2, None),
     (["create", "-d", "none", "--url", "tcp://h:1", "--engine-label", "x", "new"], 2, None),
     (["create", "-d", "none", "--url", "tcp://h:1", "--tls-san", "a b", "new"], 2, None),
-    (["create", "-d", "none", "--url", "tcp://h:99999", "new"], 2, None),
+    (["create", "-d", "none", "--url", "", "new"], 2, None),
     (["create", "-d", "bogus", "new"], 1, None), (["bogus"], 2, None), (["lss"], 2, None), (["help", "bogus"], 2, None),
     (["inspect", "-f", "{{.X", "web"], 1, None), (["env", "--shell", "", "web"], 1, None),
     (["version", "gone"], 1, None),
@@ -192,8 +194,9 @@ def test_version_and_help(call):
 def test_rm_asks_and_only_a_yes_removes(dm, call, add, stdin, removed):
     add("web")
     ended = call("rm", "web", stdin=stdin)
-    said = "Successfully removed web\n" if removed else ""
-    assert ended == (0, REMOVING + "Are you sure? (y/n): " + said, "")
+    said = "Successfully removed web\n" if removed else "Nothing was removed.\n"
+    nobody = (1, REMOVING + "Are you sure? (y/n): ", "No answer; nothing was removed.\nUse -y to skip the question.\n")
+    assert ended == ((0, REMOVING + "Are you sure? (y/n): " + said, "") if stdin else nobody)
     assert (dm.store / "machines" / "web").exists() is not removed
 
 
@@ -231,7 +234,8 @@ def test_regenerate_certs_without_a_yes_changes_nothing(dm, call, add, stdin, co
     before = {path: path.stat().st_mtime_ns for path in dm.store.rglob("*")}
     ended = call("regenerate-certs", "web", stdin=stdin)
     assert ended.code == code
-    assert ended.out == "Regenerate TLS machine certs?  Warning: this is irreversible. (y/n): "
+    assert ended.out == "Regenerate TLS machine certs?  Warning: this is irreversible. (y/n): " + (
+        "Nothing was changed.\n" if stdin else "")
     assert {path: path.stat().st_mtime_ns for path in dm.store.rglob("*")} == before
 
 
@@ -280,6 +284,7 @@ def test_env_sets_the_variables_in_real_shells_whatever_is_in_the_paths(certs, e
         machine = store.new("web", core.NoneDriver)
         machine.driver.set_config_from_flags({"url": url})
         store.add(machine)
+        machine.copy_client_certificates()
         expected.append(("1", url, machine.folder, "web"))
 
     def texts(shell):
@@ -297,7 +302,7 @@ def test_env_prints_docker_machines_lines_in_its_order(dm, add, engine_port):
     url = "tcp://127.0.0.1:%d" % engine_port
     add("web", url)
     ended = dm("env", "web", SHELL="/bin/bash")
-    program = str(ROOT / "docker_machine.py")
+    program = "docker-machine"
     assert ended == (0, 'export DOCKER_TLS_VERIFY="1"\nexport DOCKER_HOST="%s"\nexport DOCKER_CERT_PATH="%s"\n'
                         'export DOCKER_MACHINE_NAME="web"\n# Run this command to configure your shell: \n'
                         "# eval $(%s env web)\n" % (url, dm.store / "machines" / "web", program), "")

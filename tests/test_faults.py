@@ -1,10 +1,7 @@
 """What hostile hosts and engines, kills, odd computers and other programs do to us, and what must come of it."""
 
-import json
 import os
 import re
-import subprocess
-import sys
 
 import pytest
 from conftest import HANG, engine, listening, pair

@@ -263,7 +263,8 @@ def adopted(guest, new=True, **options):
     ("amazon", "/etc/sysconfig/docker", "OPTIONS"), ("suse", "/etc/default/docker", "DOCKER_OPTS")])
 def test_options_of_a_variable_file_are_kept(make, layout, path, variable):
     guest = make(engine=layout)
-    guest.write(path, '# %s="--nothing"\n%s="--data-root=/srv/d --bip 10.9.0.1/24 -s vfs --debug"\n' % (variable, variable))
+    guest.write(path, '# %s="--nothing"\n'
+                '%s="--data-root=/srv/d --bip 10.9.0.1/24 -s vfs --debug"\n' % (variable, variable))
     own = {"fedora": ["exec-opt=native.cgroupdriver=systemd"], "suse": ["add-runtime=oci=/usr/sbin/runc"]}
     kept = own.get(layout, []) + ["data-root=/srv/d", "bip=10.9.0.1/24", "storage-driver=vfs", "debug"]
     assert adopted(guest) == kept
@@ -286,7 +287,8 @@ def test_options_of_a_unit_of_the_users_are_kept(make, path):
 def test_what_runs_counts_rather_than_what_is_written(make):
     guest = make(engine="docker.io")
     guest.note(main_pid=4242)
-    guest.write("/proc/4242/cmdline", "\0".join(FD_WORDS + ["-Hunix:///run/other.sock", "--data-root", "/srv/a b", "-D", ""]))
+    guest.write("/proc/4242/cmdline", "\0".join(
+        FD_WORDS + ["-Hunix:///run/other.sock", "--data-root", "/srv/a b", "-D", ""]))
     guest.write("/etc/default/docker", 'DOCKER_OPTS="--mtu=1"\n')
     assert adopted(guest) == ["host=unix:///run/other.sock", "data-root=/srv/a b", "debug"]
 
@@ -300,7 +302,8 @@ def test_another_machine_on_a_host_of_ours_keeps_where_its_images_are(make):
 
 
 @pytest.mark.parametrize("options, word", [
-    ("-H tcp://0.0.0.0:2375", "--host=tcp://0.0.0.0:2375"), ("--tlscacert=/etc/pki/ca.pem", "--tlscacert=/etc/pki/ca.pem"),
+    ("-H tcp://0.0.0.0:2375", "--host=tcp://0.0.0.0:2375"),
+    ("--tlscacert=/etc/pki/ca.pem", "--tlscacert=/etc/pki/ca.pem"),
     ("--tlsverify", "--tlsverify")])
 def test_an_option_that_cannot_stay_is_refused_with_its_place(make, options, word):
     guest = make(engine="docker.io")

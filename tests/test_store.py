@@ -140,7 +140,8 @@ def test_a_setting_of_a_wrong_type_is_named_and_hides_no_other_machine(call, add
     bad.save()
     for command in ("status", "url", "version", "provision"):
         ended = call(command, "bad")
-        assert ended.code == 1 and '"%s" is ' % key in ended.err and "rm -f bad" in ended.err
+        assert ended.code == 1 and '"%s" is ' % key in ended.err
+        assert "Fix %s/config.json" % bad.folder in ended.err
     rows = call("ls", "-f", "{{.Name}} {{.State}}", "--filter", "label=a=b", "--filter", "name=.").out
     assert rows == "" and call("ls", "-f", "{{.Name}} {{.State}}").out == "bad Error\nweb Running\n"
     assert call("rm", "-f", "bad").code == 0 and call("ls", "-q").out == "web\n"

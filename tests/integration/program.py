@@ -37,6 +37,10 @@ class Program:
         self.store = folder / store
         self.temporary = folder / "tmp"
         self.temporary.mkdir(parents=True, exist_ok=True)
+        self.file = folder / "bin" / "docker-machine"
+        self.file.parent.mkdir(exist_ok=True)
+        if not self.file.exists():
+            self.file.symlink_to(FILE)
         home = folder / "home"
         home.mkdir(exist_ok=True)
         kept = {
@@ -50,10 +54,11 @@ class Program:
             "USER": "tester",
             "TMPDIR": str(self.temporary),
             "MACHINE_STORAGE_PATH": str(self.store),
+            "PATH": f"{self.file.parent}:{os.environ['PATH']}",
         }
 
     def argv(self, *words: str) -> list[str]:
-        return [sys.executable, str(FILE), *words]
+        return [sys.executable, str(self.file), *words]
 
     def __call__(
         self, *words: str, code: int | None = 0, stdin: str = "", seconds: float = HANG
