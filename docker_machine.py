@@ -42,12 +42,12 @@ if False:  # for type checkers alone
 __version__ = "1.0.0.dev0"
 __all__ = [
     "CacheLock", "Driver", "ERROR", "Finding", "Flag", "HOST_KEY", "LOOPBACK", "Lock",
-    "MachineError", "PAUSED", "PreCreateError", "RUNNING", "Rest", "RestError", "Result", "SAVED",
-    "SSH", "STARTING", "STATES", "STOPPED", "STOPPING", "TIMEOUT", "UsageError", "WINDOWS",
-    "cached_image", "cloud_config", "download", "each", "find_qemu", "free_port", "host_arch",
-    "host_name", "install_line", "json_text", "main", "missing_program", "need", "need_space",
-    "one_of", "out", "parse_checksum", "parse_json", "port_trouble", "published_checksum", "quote",
-    "read_text", "run", "seed_iso", "stored_drivers", "wait_for", "write_atomic",
+    "MachineError", "PACKAGE_NAMES", "PAUSED", "PreCreateError", "RUNNING", "Rest", "RestError",
+    "Result", "SAVED", "SSH", "STARTING", "STATES", "STOPPED", "STOPPING", "TIMEOUT", "UsageError",
+    "WINDOWS", "cached_image", "cloud_config", "download", "each", "find_qemu", "free_port",
+    "host_arch", "host_name", "install_line", "json_text", "main", "missing_program", "need",
+    "need_space", "out", "parse_checksum", "parse_json", "port_trouble", "published_checksum",
+    "quote", "read_text", "run", "seed_iso", "stored_drivers", "wait_for", "write_atomic",
 ]
 
 WINDOWS = os.name == "nt"
@@ -253,34 +253,24 @@ INSTALLERS = (  # package manager on PATH -> how one installs by hand
     ("zypper", "sudo zypper install"), ("apk", "apk add"), ("pacman", "sudo pacman -S"),
     ("brew", "brew install"),
 )
-PACKAGES = {  # program -> package, by package manager where the name differs
+PACKAGE_NAMES = {  # program -> package, by package manager where the name differs
     "openssl": {"": "openssl"},
     "ssh": {"": "openssh-clients", "apt-get": "openssh-client", "apk": "openssh-client",
             "pacman": "openssh", "brew": "openssh"},
 }
-PACKAGES["scp"] = PACKAGES["ssh-keygen"] = PACKAGES["ssh"]
-PACKAGES["rsync"] = {"": "rsync"}
-PACKAGES["sshfs"] = {"": "sshfs", "dnf": "fuse-sshfs", "yum": "fuse-sshfs"}
-PACKAGES["docker"] = {"": "docker-cli", "apt-get": "docker.io", "brew": "docker"}
-PACKAGES["fusermount"], PACKAGES["mke2fs"] = {"": "fuse3"}, {"": "e2fsprogs"}
-PACKAGES["qemu-system-x86_64"] = {
-    "": "qemu-system-x86", "dnf": "qemu-kvm", "yum": "qemu-kvm", "zypper": "qemu-x86",
-    "apk": "qemu-system-x86_64", "pacman": "qemu-system-x86", "brew": "qemu"}
-PACKAGES["qemu-system-aarch64"] = {
-    "": "qemu-system-aarch64", "apt-get": "qemu-system-arm qemu-efi-aarch64",
-    "dnf": "qemu-kvm", "yum": "qemu-kvm", "zypper": "qemu-arm", "brew": "qemu"}
-PACKAGES["qemu-img"] = {"": "qemu-img", "apt-get": "qemu-utils", "zypper": "qemu-tools",
-                        "brew": "qemu"}
-PACKAGES["newuidmap"] = {"": "shadow-utils", "apt-get": "uidmap", "zypper": "shadow"}
-PACKAGES["mmdebstrap"] = {"": "mmdebstrap", "apt-get": "mmdebstrap uidmap"}
+PACKAGE_NAMES["scp"] = PACKAGE_NAMES["ssh-keygen"] = PACKAGE_NAMES["ssh"]
+PACKAGE_NAMES["rsync"] = {"": "rsync"}
+PACKAGE_NAMES["sshfs"] = {"": "sshfs", "dnf": "fuse-sshfs", "yum": "fuse-sshfs"}
+PACKAGE_NAMES["docker"] = {"": "docker-cli", "apt-get": "docker.io", "brew": "docker"}
+PACKAGE_NAMES["fusermount"] = {"": "fuse3"}
 
 
 def install_line(*names):
     """The command that installs programs with this system's package manager; "" if not known."""
     import shutil
     for manager, command in INSTALLERS:
-        if shutil.which(manager) and all(name in PACKAGES for name in names):
-            packages = [PACKAGES[name].get(manager, PACKAGES[name][""]) for name in names]
+        if shutil.which(manager) and all(name in PACKAGE_NAMES for name in names):
+            packages = [PACKAGE_NAMES[name].get(manager, PACKAGE_NAMES[name][""]) for name in names]
             return " ".join([command] + list(dict.fromkeys(packages)))
     return ""
 
@@ -515,6 +505,15 @@ def tls_context(ca, cert, key):
             raise MachineError("%s cannot be used: %s." % (
                 path, getattr(error, "reason", None) or error))
     return context
+
+
+def resolves(host):
+    """Whether this computer knows the address of a host."""
+    import socket
+    try:
+        return bool(socket.getaddrinfo(host, None))
+    except (OSError, UnicodeError):
+        return False
 
 
 def dial_tls(host, port, context, seconds):
@@ -792,15 +791,13 @@ def open_url(url, headers=None, seconds=30):
     import http.client
     import urllib.request
     if url.partition("://")[0] not in ("http", "https", "file"):
-        raise MachineError("%s is no address of the kind http, https or file." % url)
+        raise MachineError("%s is not an address of the kind http, https or file." % url)
+
     class Redirects(urllib.request.HTTPRedirectHandler):
         def redirect_request(self, req, fp, code, msg, headers, newurl):
             if req.full_url.startswith("https:") and not newurl.startswith("https:"):
                 raise MachineError("%s leads to %s, which is not protected." % (url, newurl))
-            new = super().redirect_request(req, fp, code, msg, headers, newurl)
-            if new and new.host != req.host:  # which is not meant to see our token
-                new.headers.pop("Authorization", None)
-            return new
+            return super().redirect_request(req, fp, code, msg, headers, newurl)
 
     class Https(urllib.request.HTTPSHandler):
         def https_open(self, req):  # the CAs take their time to be read, so not for http
@@ -809,16 +806,6 @@ def open_url(url, headers=None, seconds=30):
     headers = dict(headers or (), **{"User-Agent": "docker_machine.py/" + __version__})
     return urllib.request.build_opener(Redirects, Https).open(
         urllib.request.Request(url, None, headers), timeout=seconds)
-
-
-def read_url(url, headers=None):
-    """The text at a URL, of 4 MB at most. Raises MachineError."""
-    import http.client
-    try:
-        with open_url(url, headers) as answer:
-            return answer.read(1 << 22).decode()
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        raise _cannot_fetch(url, error)
 
 
 def file_of_url(url):
@@ -833,13 +820,14 @@ def file_of_url(url):
 def download(url, path, checksum="", seconds=7200):
     """Fetch a URL to `path`, with progress; a cut connection is taken up again where it broke.
     `checksum` is ALGORITHM:HEX. Raises MachineError, and leaves nothing then."""
+    import time
     algorithm, wanted = parse_checksum(checksum) if checksum else ("", "")
-    part = path + ".part"
+    part, deadline, tries = path + ".part", time.monotonic() + seconds, 0
     make_folder(os.path.dirname(path) or ".")
-    if os.path.isfile(part):  # of a program that was killed
-        os.unlink(part)
     try:
-        _fetch_patiently(url, part, seconds)
+        with open_new(part) as file:
+            while tries is not None:
+                tries = _fetch(url, file, deadline, tries)
         found = file_digest(part, algorithm) if checksum else ""
         if found != wanted:
             raise MachineError(
@@ -851,21 +839,55 @@ def download(url, path, checksum="", seconds=7200):
             os.unlink(part)
 
 
-def _fetch_patiently(url, part, seconds):
+def open_new(path):
+    """A file opened for writing, empty. Raises MachineError."""
+    try:
+        return open(path, "wb")
+    except OSError as error:
+        raise cannot("write", path, error)
+
+
+def _fetch(url, file, deadline, tries):
+    """Append the rest of a URL to a file; how often that failed without a byte, None at its end."""
     import http.client
     import time
     import urllib.error
-    deadline, tries, done = time.monotonic() + seconds, 0, 0
-    while True:
+    start = file.tell()
+    try:
+        with open_url(url, {"Range": "bytes=%d-" % start} if start else {}) as answer:
+            if start and getattr(answer, "status", 206) != 206:
+                file.seek(0)
+                file.truncate()
+            _copy(answer, file, deadline)
+            return None
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        tries = 0 if file.tell() > start else tries + 1
+        final = isinstance(error, urllib.error.HTTPError) and error.code < 500
+        if final or tries > 2 or time.monotonic() > deadline or url.startswith("file:"):
+            raise _cannot_fetch(url, error)
+    time.sleep(tries)
+    return tries
+
+
+def _copy(answer, file, deadline):
+    """Write an answer to the end of a file, with progress. Raises OSError if it breaks off."""
+    import time
+    left, told = int(answer.headers.get("Content-Length") or 0), time.monotonic()
+    total = file.tell() + left
+    for block in iter(lambda: answer.read(1 << 18), b""):
         try:
-            return _fetch(url, part, done, deadline)
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            before, done = done, os.path.getsize(part) if os.path.exists(part) else 0
-            tries = 0 if done > before else tries + 1
-            final = isinstance(error, urllib.error.HTTPError) and error.code < 500
-            if final or tries > 2 or time.monotonic() > deadline or url.startswith("file:"):
-                raise _cannot_fetch(url, error)
-            time.sleep(tries)
+            file.write(block)
+            file.flush()
+        except OSError as error:
+            raise cannot("write", file.name, error)
+        if time.monotonic() > deadline:
+            raise OSError("it took too long")
+        if time.monotonic() > told + 5:
+            told = time.monotonic()
+            out.say("Downloading: %d of %s MB..." % (
+                file.tell() >> 20, total >> 20 if left else "?"))
+    if left and file.tell() < total:
+        raise OSError("the connection broke off after %d of %d bytes" % (file.tell(), total))
 
 
 def _cannot_fetch(url, error):
@@ -873,33 +895,6 @@ def _cannot_fetch(url, error):
     return MachineError("%s cannot be fetched: %s" % (
         url, getattr(reason, "strerror", "") or reason or type(error).__name__),
         "Check the address, the network and the proxy variables.")
-
-
-def _fetch(url, part, start, deadline):
-    """Append the rest of a URL, from byte `start` on, to a file."""
-    import time
-    with open_url(url, {"Range": "bytes=%d-" % start} if start else {}) as answer:
-        if getattr(answer, "status", None) != 206:
-            start = 0
-        left = int(answer.headers.get("Content-Length") or 0)
-        total, done, told = start + left, start, time.monotonic()
-        while True:
-            block = answer.read(1 << 18)
-            try:
-                with open(part, "ab" if done else "wb") as file:
-                    file.write(block)
-            except OSError as error:
-                raise cannot("write", part, error)
-            done += len(block)
-            if not block:
-                break
-            if time.monotonic() > deadline:
-                raise OSError("it took too long")
-            if time.monotonic() > told + 5:
-                told = time.monotonic()
-                out.say("Downloading: %d of %s MB..." % (done >> 20, total >> 20 if left else "?"))
-        if left and done < total:
-            raise OSError("the connection broke off after %d of %d bytes" % (done, total))
 
 
 def published_checksum(url):
@@ -1340,13 +1335,33 @@ class Flag:
     """One flag, declared once for parser, help, environment, stored config and reference.
 
     The type of `default` (False, 0, "" or []) tells the kind. `field` is the key under "Driver" in
-    config.json. A `secret` value never reaches the screen.
+    config.json. A `secret` value never reaches the screen. A value other than the default is one of
+    `choices`, or a number from `least` to `most`, or of a `form` (a regular expression of ASCII);
+    `hint` helps whoever gave another one.
     """
 
     def __init__(self, name, default, help, env="", short="", field="", secret=False,
-                 required=False):
+                 required=False, choices=(), least=None, most=None, form="", hint=""):
         self.name, self.default, self.help, self.env = name, default, help, env
         self.short, self.field, self.secret, self.required = short, field, secret, required
+        self.choices, self.least, self.most, self.form = choices, least, most, form
+        self.hint = hint
+
+    def check(self, value):
+        """Refuse a value that the flag does not take. Raises UsageError."""
+        import re
+        words = ""
+        if self.choices and value not in self.choices:
+            words = "is none of: %s." % ", ".join(filter(None, self.choices))
+        elif self.least is not None and value < self.least:
+            words = "is too small: at least %d." % self.least
+        elif self.most is not None and value > self.most:
+            words = "is too large: at most %d." % self.most
+        elif self.form and not re.fullmatch(self.form, value, re.A):
+            words = "cannot be used."
+        if words and value != self.default:
+            raise UsageError("--%s%s %s" % (
+                self.name, "" if self.secret else " " + json_text(value), words), self.hint)
 
     def convert(self, text):
         """The value that `text` on a command line stands for. Raises ValueError."""
@@ -1482,13 +1497,6 @@ def flag_help(flags):
     entries = [flag.entry() for flag in flags]
     width = min(max(len(left) for left, _ in entries) + 3, 60)
     return ["   %s\t%s" % (left.ljust(width), right) for left, right in entries]
-
-
-def one_of(flag, value, choices):
-    """Refuse a flag's value that is none of its choices. Raises UsageError."""
-    if value not in choices:
-        raise UsageError('--%s "%s" is none of: %s.' % (
-            flag, value, ", ".join(filter(None, choices))))
 
 
 # === 6. Certificates ==============================================================================
@@ -2063,6 +2071,7 @@ class Driver:
             if flag.required and not options[flag.name]:
                 raise UsageError("%s driver requires the --%s option" % (self.name, flag.name),
                                  "See: docker-machine create --driver %s --help" % self.name)
+            flag.check(options[flag.name])
             if flag.field:
                 self[flag.field] = options[flag.name]
 
@@ -2080,7 +2089,7 @@ class Driver:
     def remove(self):
         """Delete the machine there; one that is gone already counts as removed."""
 
-    def refusal(self, verb):
+    def _refusal(self, verb):
         """The error for a verb that the driver does not have."""
         hint = self.by_hand.replace("NAME", quote(self["MachineName"]))
         if verb in ("stop", "kill") and self.by_hand == Driver.by_hand:
@@ -2089,13 +2098,13 @@ class Driver:
         return MachineError("%s driver does not support %s" % (self.name, verb), hint)
 
     def start(self):
-        raise self.refusal("start")
+        raise self._refusal("start")
 
     def check_boot(self):
         """Raise MachineError if a machine that is awaited will never answer."""
 
     def stop(self):
-        raise self.refusal("stop")
+        raise self._refusal("stop")
 
     def shut_down(self, ask, seconds=180):
         """For stop(): call ask() until the machine is off, again and again, since a booting guest
@@ -2119,13 +2128,13 @@ class Driver:
             raise
 
     def kill(self):
-        raise self.refusal("kill")
+        raise self._refusal("kill")
 
     def restart(self):
-        raise self.refusal("restart")
+        raise self._refusal("restart")
 
     def pause(self):
-        raise self.refusal("pause")
+        raise self._refusal("pause")
 
     def upgrade(self):
         """Renew what the engine is part of, if that is no package of the guest but an ISO, say;
@@ -3616,10 +3625,10 @@ class NoneDriver(Driver):
     def create(self):
         pass
 
-    def refusal(self, verb):
+    def _refusal(self, verb):
         done = {"start": "started", "stop": "stopped", "kill": "killed", "restart": "restarted"}
         if verb not in done:
-            return super().refusal(verb)
+            return super()._refusal(verb)
         return MachineError("hosts without a driver cannot be " + done[verb], self.by_hand)
 
     def get_state(self):
@@ -3639,30 +3648,23 @@ class GenericDriver(Driver):
     boot_seconds = 0
     flags = (
         Flag("generic-engine-port", ENGINE_PORT, "Docker engine port", "GENERIC_ENGINE_PORT",
-             field="EnginePort"),
+             field="EnginePort", least=1, most=65535),
         Flag("generic-ip-address", "", "IP address or name of the host", "GENERIC_IP_ADDRESS",
-             field="IPAddress", required=True),
+             field="IPAddress", required=True, form=r"\[?[^-\s/@,;'\"\\][^\s/@,;'\"\\]*"),
         Flag("generic-ssh-user", "root", "SSH user, root or one with sudo", "GENERIC_SSH_USER",
-             field="SSHUser"),
+             field="SSHUser", form=r"[^-\s]\S*"),
         Flag("generic-ssh-key", "", "SSH private key; without one ssh's agent and defaults are "
              "used", "GENERIC_SSH_KEY", field="SSHKey"),
-        Flag("generic-ssh-port", 22, "SSH port", "GENERIC_SSH_PORT", field="SSHPort"),
+        Flag("generic-ssh-port", 22, "SSH port", "GENERIC_SSH_PORT", field="SSHPort",
+             least=1, most=65535),
     )
 
     def set_config_from_flags(self, options):
         super().set_config_from_flags(options)
-        address = self["IPAddress"].strip("[]")
-        if address.startswith("-") or set(address) & set(" \t\n/@,;'\"\\"):
-            raise UsageError('--generic-ip-address "%s" is not an address.' % address)
-        if "%" in address:
-            raise UsageError('--generic-ip-address "%s" holds on this link alone.' % address,
+        self["IPAddress"] = self["IPAddress"].strip("[]")
+        if "%" in self["IPAddress"]:
+            raise UsageError('--generic-ip-address "%s" holds on one link alone.' % self["IPAddress"],
                              "Give an address that docker can reach too, without a zone.")
-        if self["SSHUser"].startswith("-") or set(self["SSHUser"]) & set(" \t\n"):
-            raise UsageError('--generic-ssh-user "%s" is not a user name.' % self["SSHUser"])
-        for flag in ("generic-engine-port", "generic-ssh-port"):
-            if not 0 < options[flag] < 65536:
-                raise UsageError("--%s %d is not a port." % (flag, options[flag]))
-        self["IPAddress"] = address
         if self["SSHKey"]:
             self["SSHKey"] = os.path.abspath(os.path.expanduser(self["SSHKey"]))
 
@@ -3674,15 +3676,11 @@ class GenericDriver(Driver):
 
     def _check_name(self):
         """Refuse a name that ssh alone knows: docker could not reach the engine by it."""
-        import socket
-        try:
-            socket.getaddrinfo(self["IPAddress"], None)
-        except (OSError, UnicodeError):
-            known = self.ssh().settings().get("hostname", "")
+        if not resolves(self["IPAddress"]):
             raise MachineError(
                 '"%s" is a name of your ssh_config; docker cannot resolve it.' % self["IPAddress"],
                 "Give the address behind it, and what else it stands for: --generic-ip-address %s"
-                % known)
+                % self.ssh().settings().get("hostname", ""))
 
     def create(self):
         if not self["SSHKey"]:
@@ -4150,26 +4148,12 @@ class GuestImage:
 
 
 def release_iso(url):
-    """The ISO that a release page of GitHub's stands for: by the address that GitHub keeps for the
-    newest release; or by its API, if that is what the URL names, as with Docker Machine."""
-    host, _, path = url.partition("://")[2].partition("/")
-    parts = path.strip("/").split("/")
-    if parts[-1:] == ["latest"]:
-        parts.pop()
-    if len(parts) < 3 or parts[-1] != "releases":
-        return url
-    base = "%s://%s" % (url.partition("://")[0], "github.com" if host == "api.github.com" else host)
-    project = "/".join([base] + parts[-3:])
-    if parts[-4:-3] != ["repos"]:
-        return project + "/latest/download/boot2docker.iso"
-    token = os.environ.get("MACHINE_GITHUB_API_TOKEN")
-    said = read_url("%s://%s/%s/latest" % (url.partition("://")[0], host, "/".join(parts)),
-                    {"Authorization": "token " + token} if token else {})
-    try:
-        tag = parse_json(said)["tag_name"]
-    except (ValueError, KeyError, TypeError):
-        raise MachineError("%s tells of no release." % url)
-    return "%s/download/%s/boot2docker.iso" % (project, tag)
+    """The ISO that a page of releases on GitHub, or the address of one in its API, stands for: by
+    the address that GitHub keeps for the newest one, which needs no token."""
+    import re
+    found = re.match(r"(https?://)(?:api\.(?=github))?([^/]+)/(?:api/v3/)?(?:repos/)?"
+                     r"([^/]+/[^/]+/releases)(?:/latest)?/*$", url)
+    return "%s%s/%s/latest/download/boot2docker.iso" % found.groups() if found else url
 
 
 def image_kind(path):
@@ -4230,11 +4214,11 @@ class VirtualBoxDriver(Driver):
     _ending = False  # from the first word to a VM that it go off until its next start
     flags = (
         Flag("virtualbox-memory", 1024, "Memory of the machine, in MB", "VIRTUALBOX_MEMORY_SIZE",
-             field="Memory"),
+             field="Memory", least=512),
         Flag("virtualbox-cpu-count", 1, "Number of CPUs (-1 for as many as this computer has)",
-             "VIRTUALBOX_CPU_COUNT", field="CPU"),
+             "VIRTUALBOX_CPU_COUNT", field="CPU", least=-1, most=64),
         Flag("virtualbox-disk-size", 20000, "Size of the disk, in MB; it takes only what is used",
-             "VIRTUALBOX_DISK_SIZE", field="DiskSize"),
+             "VIRTUALBOX_DISK_SIZE", field="DiskSize", least=1000),
         Flag("virtualbox-boot2docker-url", "", "URL or path of the system: a boot2docker ISO, or a "
              "cloud image as qcow2 or raw (default: Debian's cloud image)",
              "VIRTUALBOX_BOOT2DOCKER_URL", field="Boot2DockerURL"),
@@ -4243,16 +4227,16 @@ class VirtualBoxDriver(Driver):
         Flag("virtualbox-host-dns-resolver", False, "Use the host's DNS resolver",
              "VIRTUALBOX_HOST_DNS_RESOLVER", field="HostDNSResolver"),
         Flag("virtualbox-nat-nictype", "82540EM", "Network card on the NAT side",
-             "VIRTUALBOX_NAT_NICTYPE", field="NatNicType"),
+             "VIRTUALBOX_NAT_NICTYPE", field="NatNicType", choices=VBOX_CARDS),
         Flag("virtualbox-hostonly-cidr", VBOX_CIDR, "This computer's address and mask on the "
              "host-only network", "VIRTUALBOX_HOSTONLY_CIDR", field="HostOnlyCIDR"),
         Flag("virtualbox-hostonly-nictype", "82540EM", "Network card on the host-only side",
-             "VIRTUALBOX_HOSTONLY_NIC_TYPE", field="HostOnlyNicType"),
+             "VIRTUALBOX_HOSTONLY_NIC_TYPE", field="HostOnlyNicType", choices=VBOX_CARDS),
         Flag("virtualbox-hostonly-nicpromisc", "deny", "What the host-only card sees of other "
              "VMs: deny, allow-vms or allow-all", "VIRTUALBOX_HOSTONLY_NIC_PROMISC",
-             field="HostOnlyPromiscMode"),
+             field="HostOnlyPromiscMode", choices=("deny", "allow-vms", "allow-all")),
         Flag("virtualbox-ui-type", "headless", "How it is shown: headless, gui, sdl or separate",
-             "VIRTUALBOX_UI_TYPE", field="UIType"),
+             "VIRTUALBOX_UI_TYPE", field="UIType", choices=("headless", "gui", "sdl", "separate")),
         Flag("virtualbox-hostonly-no-dhcp", False, "Set up no DHCP server on the host-only network",
              "VIRTUALBOX_HOSTONLY_NO_DHCP", field="HostOnlyNoDHCP"),
         Flag("virtualbox-no-share", False, "Do not share the home folders of this computer",
@@ -4282,17 +4266,8 @@ class VirtualBoxDriver(Driver):
 
     def set_config_from_flags(self, options):
         super().set_config_from_flags(options)
-        for flag, least in (("memory", 512), ("disk-size", 1000)):
-            if options["virtualbox-" + flag] < least:
-                raise UsageError("--virtualbox-%s %d is too little: at least %d MB are needed." % (
-                    flag, options["virtualbox-" + flag], least))
-        if not (self["CPU"] == -1 or 0 < self["CPU"] <= 64):
-            raise UsageError("--virtualbox-cpu-count %d is no number of CPUs." % self["CPU"])
-        for flag, choices in (
-                ("nat-nictype", VBOX_CARDS), ("hostonly-nictype", VBOX_CARDS),
-                ("hostonly-nicpromisc", ("deny", "allow-vms", "allow-all")),
-                ("ui-type", ("headless", "gui", "sdl", "separate"))):
-            one_of("virtualbox-" + flag, options["virtualbox-" + flag], choices)
+        if not self["CPU"]:
+            raise UsageError("--virtualbox-cpu-count 0 is not a number of CPUs.")
         if options["virtualbox-dns-proxy"] and options["virtualbox-no-dns-proxy"]:
             raise UsageError("--virtualbox-dns-proxy and --virtualbox-no-dns-proxy contradict.")
         self["DNSProxy"] = not options["virtualbox-no-dns-proxy"]
@@ -4776,6 +4751,7 @@ def vm_states(patience=60):
 DIGITALOCEAN = "https://api.digitalocean.com"
 DIGITALOCEAN_TOKENS = "https://cloud.digitalocean.com/account/api/tokens"
 DIGITALOCEAN_STATUS = "https://status.digitalocean.com"
+UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 DROPLET_STATES = {"new": STARTING, "active": RUNNING, "off": STOPPED, "archive": STOPPED}
 CLOUD_INIT_MARKS = (  # how user-data of cloud-init begins: cloudinit/handlers/__init__.py
     "#cloud-config", "#cloud-boothook", "#include", "#part-handler", "#!", "## template:")
@@ -4789,30 +4765,34 @@ class DigitalOceanDriver(Driver):
     poll_seconds = 5
     flags = (
         Flag("digitalocean-access-token", "", "Token of the API, which may be a scoped one",
-             "DIGITALOCEAN_ACCESS_TOKEN", field="AccessToken", secret=True, required=True),
+             "DIGITALOCEAN_ACCESS_TOKEN", field="AccessToken", secret=True, required=True,
+             form=r"\s*[!-~]+\s*", hint="It has blanks or letters that no token has."),
         Flag("digitalocean-ssh-user", "root", "SSH user; any other than root is made at the first "
-             "boot", "DIGITALOCEAN_SSH_USER", field="SSHUser"),
+             "boot", "DIGITALOCEAN_SSH_USER", field="SSHUser", form=r"[A-Za-z_][\w.-]*"),
         Flag("digitalocean-ssh-key-fingerprint", "", "MD5 fingerprint, or id, of a key of the "
              "account to log in with", "DIGITALOCEAN_SSH_KEY_FINGERPRINT",
-             field="SSHKeyFingerprint"),
+             field="SSHKeyFingerprint", form="(MD5:)?([0-9a-fA-F]{2}:){15}[0-9a-fA-F]{2}|[0-9]*",
+             hint="DigitalOcean knows MD5 fingerprints: ssh-keygen -l -E md5 -f KEY.pub"),
         Flag("digitalocean-ssh-key-path", "", "SSH private key; without one a key is made, or the "
              "agent's used for a fingerprint", "DIGITALOCEAN_SSH_KEY_PATH", field="SSHKey"),
         Flag("digitalocean-ssh-port", 22, "SSH port that the image listens on",
-             "DIGITALOCEAN_SSH_PORT", field="SSHPort"),
+             "DIGITALOCEAN_SSH_PORT", field="SSHPort", least=1, most=65535),
         Flag("digitalocean-image", "ubuntu-24-04-x64", "Slug or id of the image",
-             "DIGITALOCEAN_IMAGE", field="Image"),
+             "DIGITALOCEAN_IMAGE", field="Image", form=r"[\w.-]+"),
         Flag("digitalocean-region", "nyc3", "Slug of the region", "DIGITALOCEAN_REGION",
-             field="Region"),
+             field="Region", form="[a-z0-9-]*"),
         Flag("digitalocean-size", "s-1vcpu-1gb", "Slug of the size", "DIGITALOCEAN_SIZE",
-             field="Size"),
+             field="Size", form=r"[\w.-]+"),
         Flag("digitalocean-ipv6", False, "Add a public IPv6 address", "DIGITALOCEAN_IPV6",
              field="IPv6"),
         Flag("digitalocean-private-networking", False, "Accepted; every droplet is in a private "
              "network today", "DIGITALOCEAN_PRIVATE_NETWORKING", field="PrivateNetworking"),
         Flag("digitalocean-vpc-uuid", "", "UUID of the private network (default: the region's)",
-             "DIGITALOCEAN_VPC_UUID", field="VPCUUID"),
+             "DIGITALOCEAN_VPC_UUID", field="VPCUUID", form=UUID,
+             hint="List all: doctl vpcs list"),
         Flag("digitalocean-project-id", "", "UUID of the project (default: the account's)",
-             "DIGITALOCEAN_PROJECT_ID", field="ProjectID"),
+             "DIGITALOCEAN_PROJECT_ID", field="ProjectID", form=UUID,
+             hint="List all: doctl projects list"),
         Flag("digitalocean-backups", False, "Turn on backups", "DIGITALOCEAN_BACKUPS",
              field="Backups"),
         Flag("digitalocean-userdata", "", "File of user data for the first boot, in any form that "
@@ -4820,7 +4800,8 @@ class DigitalOceanDriver(Driver):
         Flag("digitalocean-monitoring", False, "Install the monitoring agent",
              "DIGITALOCEAN_MONITORING", field="Monitoring"),
         Flag("digitalocean-tags", "", "Tags, with commas between", "DIGITALOCEAN_TAGS",
-             field="Tags"),
+             field="Tags", form=r"[ ,]*([\w:-]{1,255} *(,[ ,]*|$))*",
+             hint="Tags are of letters, digits, colons, dashes and underscores."),
     )
     fields = (("DropletID", 0), ("DropletName", ""), ("SSHKeyID", 0), ("CreateTag", ""))
     _rest = _known_image = _known_key = None  # type: typing.Any
@@ -4828,27 +4809,8 @@ class DigitalOceanDriver(Driver):
     # --- before the machine is made
 
     def set_config_from_flags(self, options):
-        options = dict(options, **{"digitalocean-access-token":
-                                   options["digitalocean-access-token"].strip()})
         super().set_config_from_flags(options)
-        import re
-        uuid = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|"
-        for name, form, hint in (
-                ("access-token", "[!-~]+", "It has blanks or letters that no token has."),
-                ("ssh-user", "[A-Za-z_][\\w.-]*", ""), ("image", "[\\w.-]+", ""),
-                ("region", "[a-z0-9-]*", ""), ("size", "[\\w.-]+", ""),
-                ("vpc-uuid", uuid, "List all: doctl vpcs list"),
-                ("project-id", uuid, "List all: doctl projects list"),
-                ("ssh-key-fingerprint", "(MD5:)?([0-9a-fA-F]{2}:){15}[0-9a-fA-F]{2}|[0-9]*",
-                 "DigitalOcean knows MD5 fingerprints: ssh-keygen -l -E md5 -f KEY.pub"),
-                ("tags", "[ ,]*([\\w:-]{1,255} *(,[ ,]*|$))*",
-                 "Tags are of letters, digits, colons, dashes and underscores.")):
-            value = options["digitalocean-" + name]
-            if not re.fullmatch(form, value, re.A):
-                raise UsageError("--digitalocean-%s%s cannot be used." % (
-                    name, "" if name == "access-token" else ' "%s"' % value), hint)
-        if not 0 < self["SSHPort"] < 65536:
-            raise UsageError("--digitalocean-ssh-port %d is not a port." % self["SSHPort"])
+        self["AccessToken"] = self["AccessToken"].strip()
         for flag, key in (("ssh-key-path", "SSHKey"), ("userdata", "UserDataFile")):
             if self[key]:
                 self[key] = os.path.abspath(os.path.expanduser(self[key]))
@@ -4876,7 +4838,9 @@ class DigitalOceanDriver(Driver):
             if isinstance(answer, Exception):
                 raise answer
         self._check_image(answers[1], self._check_size(answers[0]))
-        self._has_cloud_init()
+        if self._user_file() and not self._has_cloud_init():
+            out.warn("%s begins with none of the marks by which cloud-init knows user data, such as "
+                     "#cloud-config or #!; it will not read it." % self["UserDataFile"])
         self._check_key()
 
     def _sizes(self):
@@ -5126,17 +5090,11 @@ class DigitalOceanDriver(Driver):
 
     def _has_cloud_init(self):
         """Whether the guest reads our user data: not with an image that nobody knows, or with user
-        data for Ignition. Raises MachineError for what no program knows."""
+        data for another program, such as Ignition."""
         text = self._user_file()
-        if self._image().get("distribution") in (
-                "Unknown", "Unknown OS", "CoreOS", "FreeBSD", "RancherOS") or (
-                text.startswith("{") and '"ignition"' in text):
-            return False
-        if text and not text.startswith(CLOUD_INIT_MARKS) and not is_mime(text):
-            raise MachineError("%s begins with none of the marks by which cloud-init knows user "
-                               "data." % self["UserDataFile"],
-                               "Begin it with #cloud-config, or a script with #!/bin/sh")
-        return True
+        return self._image().get("distribution") not in (
+            "Unknown", "Unknown OS", "CoreOS", "FreeBSD", "RancherOS") and (
+            not text or text.startswith(CLOUD_INIT_MARKS) or is_mime(text))
 
     def _user_data(self):
         """Our part after the user's, which wins where both say something that cannot be joined."""
@@ -6797,8 +6755,8 @@ GLOBAL_FLAGS = (
     Flag("tls-ca-key", "", "Private key to generate certificates", "MACHINE_TLS_CA_KEY"),
     Flag("tls-client-cert", "", "Client cert to use for TLS", "MACHINE_TLS_CLIENT_CERT"),
     Flag("tls-client-key", "", "Private key used in client TLS auth", "MACHINE_TLS_CLIENT_KEY"),
-    Flag("github-api-token", "", "Token for GitHub's API, which is asked only if the URL of an ISO "
-         "names it", "MACHINE_GITHUB_API_TOKEN", secret=True),
+    Flag("github-api-token", "", "Accepted for compatibility; no token is needed",
+         "MACHINE_GITHUB_API_TOKEN", secret=True),
     Flag("native-ssh", False, "Accepted for compatibility; the system's ssh is always used",
          "MACHINE_NATIVE_SSH"),
     Flag("bugsnag-api-token", "", 'Bugsnag key to send crash reports with; none are sent without, '
@@ -6988,6 +6946,7 @@ def default_driver():
         return "virtualbox"
     if find_qemu():
         return "qemu"
+    each(load_driver, ["qemu"])  # which knows its packages
     install = install_line("qemu-system-" + host_arch(), "qemu-img")
     raise MachineError(
         "No --driver is named, and neither QEMU nor VirtualBox was found on this computer.",
@@ -7809,7 +7768,7 @@ def check_programs(store):
         try:
             result = run([name, question], seconds=20)
         except MachineError as error:
-            mend = error.hint if name in PACKAGES or level == "bad" else ""
+            mend = error.hint if name in PACKAGE_NAMES or level == "bad" else ""
             yield Finding(level, name, "%s (%s)" % (error.message, use), mend)
             continue
         said = (result.stdout.strip() or result.stderr.strip()).splitlines()
@@ -8246,8 +8205,6 @@ def dispatch(argv):
     options, words = parse_flags(GLOBAL_FLAGS, argv[1:], interleaved=False)
     out.debugging, out.progress_to_stderr = wants_debug(options["debug"]), False
     hide_secrets(GLOBAL_FLAGS, options)
-    if options["github-api-token"]:
-        os.environ["MACHINE_GITHUB_API_TOKEN"] = options["github-api-token"]  # for drivers
     context = Context(argv, options)
     if options["version"]:
         out.answer(version_line())

@@ -15,6 +15,7 @@ from docker_machine import (
     ERROR,
     HOST_KEY,
     LOOPBACK,
+    PACKAGE_NAMES,
     PAUSED,
     RUNNING,
     STARTING,
@@ -38,7 +39,6 @@ from docker_machine import (
     missing_program,
     need,
     need_space,
-    one_of,
     out,
     parse_checksum,
     parse_json,
@@ -54,6 +54,18 @@ from docker_machine import (
 
 # --- Flags and driver
 
+PACKAGE_NAMES.update({
+    "qemu-system-x86_64": {
+        "": "qemu-system-x86", "dnf": "qemu-kvm", "yum": "qemu-kvm", "zypper": "qemu-x86",
+        "apk": "qemu-system-x86_64", "pacman": "qemu-system-x86", "brew": "qemu"},
+    "qemu-system-aarch64": {
+        "": "qemu-system-aarch64", "apt-get": "qemu-system-arm qemu-efi-aarch64",
+        "dnf": "qemu-kvm", "yum": "qemu-kvm", "zypper": "qemu-arm", "brew": "qemu"},
+    "qemu-img": {"": "qemu-img", "apt-get": "qemu-utils", "zypper": "qemu-tools", "brew": "qemu"},
+    "mke2fs": {"": "e2fsprogs"},
+    "newuidmap": {"": "shadow-utils", "apt-get": "uidmap", "zypper": "shadow"},
+    "mmdebstrap": {"": "mmdebstrap", "apt-get": "mmdebstrap uidmap"},
+})
 DEFAULT_IMAGE = "debian:bookworm"
 CLOUD_IMAGE = ("https://cloud.debian.org/images/cloud/bookworm/latest/"
                "debian-12-genericcloud-%s.qcow2")
@@ -75,11 +87,12 @@ class QemuDriver(Driver):
     boot_seconds = 600  # of software emulation
     by_hand = "Do it by hand: docker-machine ssh NAME"
     flags = (
-        Flag("qemu-memory", 2048, "Memory of the machine, in MB", "QEMU_MEMORY", field="Memory"),
+        Flag("qemu-memory", 2048, "Memory of the machine, in MB", "QEMU_MEMORY", field="Memory",
+             least=LEAST_MEMORY),
         Flag("qemu-cpu-count", 2, "Number of CPUs (-1 for as many as this computer has)",
-             "QEMU_CPU_COUNT", field="CPU"),
+             "QEMU_CPU_COUNT", field="CPU", least=-1, most=255),
         Flag("qemu-disk-size", 20000, "Size of the disk, in MB; it takes only what is used",
-             "QEMU_DISK_SIZE", field="DiskSize"),
+             "QEMU_DISK_SIZE", field="DiskSize", least=LEAST_DISK),
         Flag("qemu-image", "", "DISTRIBUTION:RELEASE to build from its packages, or the URL of a "
              "cloud-init image (default: debian:bookworm where mmdebstrap (or, for root, "
              "debootstrap) is, else Debian's cloud "
@@ -92,9 +105,9 @@ class QemuDriver(Driver):
              "built one (default: docker)",
              "QEMU_SSH_USER", field="SSHUser"),
         Flag("qemu-accel", "", "Accelerator: kvm, hvf, whpx, or tcg for none (default: the one "
-             "that works)", "QEMU_ACCEL", field="Accel"),
+             "that works)", "QEMU_ACCEL", field="Accel", choices=("kvm", "hvf", "whpx", "tcg")),
         Flag("qemu-arch", "", "Processor, x86_64 or aarch64 (default: this computer's)",
-             "QEMU_ARCH", field="Arch"),
+             "QEMU_ARCH", field="Arch", choices=tuple(ARCHITECTURES)),
         Flag("qemu-cpu-type", "", "QEMU's CPU model (default: host, or max under emulation)",
              "QEMU_CPU_TYPE", field="CPUType"),
         Flag("qemu-display", "none", "QEMU's display: none, gtk, cocoa, vnc=:1...", "QEMU_DISPLAY",
@@ -132,14 +145,8 @@ class QemuDriver(Driver):
         super().set_config_from_flags(options)
         self["IPAddress"] = LOOPBACK
         self["SSHKeyPath"] = os.path.join(self.folder, "id_ed25519")
-        for flag, least in (("memory", LEAST_MEMORY), ("disk-size", LEAST_DISK)):
-            if options["qemu-" + flag] < least:
-                raise UsageError("--qemu-%s %d is too little: at least %d MB are needed." % (
-                    flag, options["qemu-" + flag], least))
-        if not (self["CPU"] == -1 or 0 < self["CPU"] < 256):
-            raise UsageError("--qemu-cpu-count %d is no number of CPUs." % self["CPU"])
-        one_of("qemu-arch", self.arch(), tuple(ARCHITECTURES))
-        one_of("qemu-accel", self["Accel"], ("", "kvm", "hvf", "whpx", "tcg"))
+        if not self["CPU"]:
+            raise UsageError("--qemu-cpu-count 0 is not a number of CPUs.")
         kind, colon, device = self["Network"].partition(":")
         if self["Network"] and not (kind in ("bridge", "tap") and is_word(device)):
             raise UsageError('--qemu-network "%s" is not bridge:NAME or tap:NAME.'
@@ -156,7 +163,8 @@ class QemuDriver(Driver):
         self["Image"] = self["Image"] or self.default_image()
         if not is_url(self["Image"]):
             parse_recipe(self["Image"])
-            one_of("qemu-ssh-user", self["SSHUser"], ("", "docker", "root"))
+            if self["SSHUser"] not in ("", "docker", "root"):
+                raise UsageError('--qemu-ssh-user "%s" is none of: docker, root.' % self["SSHUser"])
         else:
             file_name(self["Image"])
         self["SSHUser"] = self["SSHUser"] or self.default_user

@@ -595,11 +595,11 @@ def test_what_ssh_says_becomes_a_sentence_and_a_hint(dm, call, key, bin_folder, 
 
 
 @pytest.mark.parametrize("words, sentence", [
-    (["--generic-ip-address", "-oProxyCommand=id"], "is not an address"),
-    (["--generic-ip-address", "a b"], "is not an address"), (["--generic-ip-address", "root@h"], "is not an address"),
+    (["--generic-ip-address", "-oProxyCommand=id"], "cannot be used"),
+    (["--generic-ip-address", "a b"], "cannot be used"), (["--generic-ip-address", "root@h"], "is not an address"),
     (["--generic-ip-address", ""], "requires the --generic-ip-address"),
-    (["--generic-ssh-user", "-l"], "is not a user name"), (["--generic-ssh-port", "0"], "is not a port"),
-    (["--generic-engine-port", "65536"], "is not a port"), (["--engine-env", "1=x"], "--engine-env"),
+    (["--generic-ssh-user", "-l"], "cannot be used"), (["--generic-ssh-port", "0"], "is too small"),
+    (["--generic-engine-port", "65536"], "is too large"), (["--engine-env", "1=x"], "--engine-env"),
     (["--engine-registry-mirror", "m"], "--engine-registry-mirror"), (["--engine-opt", "--debug"], "--engine-opt"),
     (["--engine-install-url", "ftp://x"], "--engine-install-url"), (["--swarm"], "Swarm"),
     (["--engine-install-url", "file:///not/there"], "there is no file /not/there"),
