@@ -1351,6 +1351,10 @@ class Flag:
         """Refuse a value that the flag does not take. Raises UsageError."""
         import re
         words = ""
+        for one in value if isinstance(value, list) else ():
+            self.check(one)
+        if isinstance(value, list):
+            return
         if self.choices and value not in self.choices:
             words = "is none of: %s." % ", ".join(filter(None, self.choices))
         elif self.least is not None and value < self.least:
@@ -3092,30 +3096,15 @@ def _check_version(facts, host, engine, new):
     out.warn(words)
 
 
-ENGINE_VALUES = (  # --engine-..., its key in "EngineOptions", how a value begins, or else:
-    ("opt", "ArbitraryFlags", "", ""),
-    ("env", "Env", "[A-Za-z_][A-Za-z0-9_]*=", "has not the form NAME=value."),
-    ("label", "Labels", "[^=]+=", "has not the form key=value."),
-    ("insecure-registry", "InsecureRegistry", "", ""),
-    ("registry-mirror", "RegistryMirror", "https?://", "is not an http or https URL."),
-    ("storage-driver", "StorageDriver", "", ""), ("version", "Version", "", ""),
-    ("install-url", "InstallURL", "", ""),
-)
-
-
 def check_engine_options(engine):
     """Refuse option values that would arrive damaged or keep the engine from starting.
     Raises UsageError."""
-    import re
-    for flag, key, start, words in ENGINE_VALUES:
-        values = engine.get(key) or ()
-        for value in [values] if isinstance(values, str) else values:
-            if value.encode("utf-8", "replace").decode() != value:
-                raise UsageError("--engine-%s has bytes in it that are no text: %r" % (flag, value))
-            if re.search(r"[\x00-\x08\x0b-\x1f\x7f]", value):
-                raise UsageError("--engine-%s has a control character in it: %r" % (flag, value))
-            if not re.match(start, value):
-                raise UsageError('--engine-%s "%s" %s' % (flag, value, words))
+    for key, values in engine.items():
+        for value in map(str, values if isinstance(values, list) else [values]):
+            text = value.encode("utf-8", "replace").decode() == value
+            if not text or any(char < " " and char not in "\t\n" or char == "\x7f" for char in value):
+                raise UsageError("The engine option %s has a control character in it, or bytes "
+                                 "that are not text: %r" % (key, value))
     seen = {}  # type: dict
     for label in engine["Labels"] or ():
         if seen.setdefault(label.partition("=")[0], label) != label:
@@ -3129,20 +3118,11 @@ def check_engine_options(engine):
             raise UsageError('--engine-opt "%s": %s.' % (
                 value, "docker-machine sets %s itself" % name if name in OWN_OPTIONS
                 else "an option is written name=value"))
-    _check_install_url(engine["InstallURL"], engine.get("Version"))
-
-
-def _check_install_url(url, version):
-    kind = url.partition("://")[0]
-    if url in ("package", "none") or kind in ("http", "https"):
-        return
-    if kind != "file":
-        raise UsageError('--engine-install-url "%s" is neither an http, https or file URL, nor '
-                         '"package" or "none".' % url)
-    if version:
+    kind, _, path = engine["InstallURL"].partition("://")
+    if kind == "file" and engine.get("Version"):
         raise UsageError("--engine-version cannot be used with a file:// bundle.")
-    if not os.path.isfile(url[len("file://"):]):
-        raise UsageError("--engine-install-url: there is no file %s" % url[len("file://"):])
+    if kind == "file" and not os.path.isfile(path):
+        raise UsageError("--engine-install-url: there is no file " + path)
 
 
 def engine_flags(engine, driver_name, folder):
@@ -6751,10 +6731,14 @@ GLOBAL_FLAGS = (
     Flag("debug", False, "Enable debug mode", short="D"),
     Flag("storage-path", os.path.join("~", ".docker", "machine"), "Configures storage path",
          "MACHINE_STORAGE_PATH", "s"),
-    Flag("tls-ca-cert", "", "CA to verify remotes against", "MACHINE_TLS_CA_CERT"),
-    Flag("tls-ca-key", "", "Private key to generate certificates", "MACHINE_TLS_CA_KEY"),
-    Flag("tls-client-cert", "", "Client cert to use for TLS", "MACHINE_TLS_CLIENT_CERT"),
-    Flag("tls-client-key", "", "Private key used in client TLS auth", "MACHINE_TLS_CLIENT_KEY"),
+    Flag("tls-ca-cert", "", "CA to verify remotes against", "MACHINE_TLS_CA_CERT",
+         field="CaCertPath"),
+    Flag("tls-ca-key", "", "Private key to generate certificates", "MACHINE_TLS_CA_KEY",
+         field="CaPrivateKeyPath"),
+    Flag("tls-client-cert", "", "Client cert to use for TLS", "MACHINE_TLS_CLIENT_CERT",
+         field="ClientCertPath"),
+    Flag("tls-client-key", "", "Private key used in client TLS auth", "MACHINE_TLS_CLIENT_KEY",
+         field="ClientKeyPath"),
     Flag("github-api-token", "", "Accepted for compatibility; no token is needed",
          "MACHINE_GITHUB_API_TOKEN", secret=True),
     Flag("native-ssh", False, "Accepted for compatibility; the system's ssh is always used",
@@ -6767,33 +6751,44 @@ GLOBAL_FLAGS = (
 ENGINE_FLAGS = (
     Flag("driver", "", "Driver to create machine with (default: virtualbox where it is installed, "
          "else qemu)", "MACHINE_DRIVER", "d"),
-    Flag("engine-env", [], "Specify environment variables to set in the engine"),
+    Flag("engine-env", [], "Specify environment variables to set in the engine", field="Env",
+         form=r"(?s)[A-Za-z_]\w*=.*", hint="Write it as NAME=value."),
     Flag("engine-insecure-registry", [],
-         "Specify insecure registries to allow with the created engine"),
+         "Specify insecure registries to allow with the created engine", field="InsecureRegistry"),
     Flag("engine-install-url", DEFAULT_INSTALL_URL, "Install script, file:// bundle, "
-         '"package" (the distribution\'s) or "none"', "MACHINE_DOCKER_INSTALL_URL"),
-    Flag("engine-label", [], "Specify labels for the created engine"),
+         '"package" (the distribution\'s) or "none"', "MACHINE_DOCKER_INSTALL_URL",
+         field="InstallURL", form="(?s)package|none|(https?|file)://.+",
+         hint='It is an http, https or file URL, "package" or "none".'),
+    Flag("engine-label", [], "Specify labels for the created engine", field="Labels",
+         form="(?s)[^=]+=.*", hint="Write it as key=value."),
     Flag("engine-opt", [], "Specify arbitrary flags to include with the created engine in the "
-         "form flag=value"),
+         "form flag=value", field="ArbitraryFlags"),
     Flag("engine-registry-mirror", [], "Specify registry mirrors to use",
-         "ENGINE_REGISTRY_MIRROR"),
-    Flag("engine-storage-driver", "", "Specify a storage driver to use with the engine"),
+         "ENGINE_REGISTRY_MIRROR", field="RegistryMirror", form="(?s)https?://.*",
+         hint="It is an http or https URL."),
+    Flag("engine-storage-driver", "", "Specify a storage driver to use with the engine",
+         field="StorageDriver"),
     Flag("engine-take-over", False, "Set up a host for this store although clients of another store "
          "use its engine"),
-    Flag("engine-version", "", "Engine version to install, for example 26.1"),
+    Flag("engine-version", "", "Engine version to install, for example 26.1", field="Version"),
 )
 SWARM_FLAGS = (
     Flag("swarm", False, "Configure Machine to join a Swarm cluster (not available)"),
-    Flag("swarm-addr", "", "addr to advertise for Swarm (default: detect and use the machine IP)"),
-    Flag("swarm-discovery", "", "Discovery service to use with Swarm"),
-    Flag("swarm-experimental", False, "Enable Swarm experimental features"),
-    Flag("swarm-host", "tcp://0.0.0.0:3376", "ip/socket to listen on for Swarm master"),
+    Flag("swarm-addr", "", "addr to advertise for Swarm (default: detect and use the machine IP)",
+         field="Address"),
+    Flag("swarm-discovery", "", "Discovery service to use with Swarm", field="Discovery"),
+    Flag("swarm-experimental", False, "Enable Swarm experimental features",
+         field="IsExperimental"),
+    Flag("swarm-host", "tcp://0.0.0.0:3376", "ip/socket to listen on for Swarm master",
+         field="Host"),
     Flag("swarm-image", "swarm:latest", "Specify Docker image to use for Swarm",
-         "MACHINE_SWARM_IMAGE"),
-    Flag("swarm-join-opt", [], "Define arbitrary flags for Swarm join"),
+         "MACHINE_SWARM_IMAGE", field="Image"),
+    Flag("swarm-join-opt", [], "Define arbitrary flags for Swarm join",
+         field="ArbitraryJoinFlags"),
     Flag("swarm-master", False, "Configure Machine to be a Swarm master (not available)"),
-    Flag("swarm-opt", [], "Define arbitrary flags for Swarm master"),
-    Flag("swarm-strategy", "spread", "Define a default scheduling strategy for Swarm"),
+    Flag("swarm-opt", [], "Define arbitrary flags for Swarm master", field="ArbitraryFlags"),
+    Flag("swarm-strategy", "spread", "Define a default scheduling strategy for Swarm",
+         field="Strategy"),
 )
 CREATE_FLAGS = ENGINE_FLAGS + SWARM_FLAGS + (
     Flag("tls-san", [], "Support extra SANs for TLS certs"),
@@ -7032,6 +7027,8 @@ def new_machine(context, driver_class, options, names):
     fill_host_options(machine, options, context.options)
     refuse_existing(context, names[0])
     with stage("Error setting machine configuration from flags provided: "):
+        for flag in ENGINE_FLAGS:
+            flag.check(options[flag.name])
         check_engine_options(machine.engine)
         for name in machine.auth["ServerCertSANs"]:
             check_san(name)
@@ -7047,26 +7044,14 @@ def fill_host_options(machine, options, global_options):
     if options["swarm-discovery"] and "://" not in options["swarm-discovery"]:
         raise UsageError("Error parsing swarm discovery: Swarm Discovery URL was in the wrong "
                          "format: " + options["swarm-discovery"])
-    machine.engine.update(
-        ArbitraryFlags=options["engine-opt"], Env=options["engine-env"],
-        InsecureRegistry=options["engine-insecure-registry"], Labels=options["engine-label"],
-        StorageDriver=options["engine-storage-driver"],
-        RegistryMirror=options["engine-registry-mirror"], InstallURL=options["engine-install-url"])
-    if options["engine-version"]:
-        machine.engine["Version"] = options["engine-version"]
     machine.take_over = options["engine-take-over"]
-    machine.swarm.update(
-        Address=options["swarm-addr"], Discovery=options["swarm-discovery"],
-        Host=options["swarm-host"], Image=options["swarm-image"],
-        Strategy=options["swarm-strategy"], ArbitraryFlags=options["swarm-opt"],
-        ArbitraryJoinFlags=options["swarm-join-opt"],
-        IsExperimental=options["swarm-experimental"])
     auth = machine.config["HostOptions"]["AuthOptions"]
+    for flags, settings in ((ENGINE_FLAGS, machine.engine), (SWARM_FLAGS, machine.swarm)):
+        settings.update((flag.field, options[flag.name]) for flag in flags
+                        if flag.field and (options[flag.name] or flag.field in settings))
     auth["ServerCertSANs"] = options["tls-san"]
-    for flag, key in (("tls-ca-cert", "CaCertPath"), ("tls-ca-key", "CaPrivateKeyPath"),
-                      ("tls-client-cert", "ClientCertPath"), ("tls-client-key", "ClientKeyPath")):
-        if global_options[flag]:
-            auth[key] = os.path.abspath(global_options[flag])
+    auth.update((flag.field, os.path.abspath(global_options[flag.name]))
+                for flag in GLOBAL_FLAGS if flag.field and global_options[flag.name])
 
 
 # --- queries
@@ -7313,26 +7298,21 @@ def compiled(pattern):
 
 
 def from_re2(pattern):
-    """A pattern of RE2 (github.com/google/re2/wiki/Syntax) as Python writes it. Raises KeyError for
-    an unknown class."""
+    """A pattern of RE2 (github.com/google/re2/wiki/Syntax) as Python writes it; flags hold for all
+    of it. Raises KeyError for an unknown class."""
     import re
-    pieces, closing = [], [0]  # type: list, list
+    pieces, flags = [], ""  # type: list, str
     for piece in re.findall(r"(?s)\\Q.*?(?:\\E|\Z)|\[\^?\]?(?:\[:\^?\w+:\]|\\.|[^]])*\]"
                             r"|\(\?[a-zA-Z]+\)|\\.|.", pattern):
         if piece.startswith("\\Q"):
-            piece = re.escape(piece[2:-2] if piece.endswith("\\E") else piece[2:])
+            piece = re.escape(piece[2:].replace("\\E", ""))
         elif piece.startswith("["):
             piece = piece[0] + re.sub(r"(?<!\\)\[(?!:)", r"\\[", piece[1:])
             piece = re.sub(r"\[:(\w+):\]", lambda found: CLASSES[found.group(1)], piece)
-        elif piece.startswith("(?") and piece.endswith(")"):  # holds to the end of its group
-            piece = "(?%s:" % piece[2:-1]
-            closing[-1] += 1
-        elif piece == "(":
-            closing.append(0)
-        elif piece == ")":
-            piece += ")" * (closing.pop() if closing[1:] else 0)
+        elif piece.startswith("(?") and piece.endswith(")"):
+            piece, flags = "", flags + piece
         pieces.append("\\Z" if piece == "\\z" else piece)
-    return "".join(pieces) + ")" * closing[0]
+    return flags + "".join(pieces)
 
 
 def keep_machine(name, machine, filters, quiet, masters):
@@ -8168,7 +8148,7 @@ def run_main(argv):
         return error.code
     except KeyboardInterrupt as error:
         out.error("Interrupted.")
-        return getattr(error, "code", 130)
+        return error.args[0] if error.args else 130
     except BrokenPipeError:
         abandon(sys.stdout)  # whoever read the answer has seen enough
         return 0
@@ -8226,24 +8206,23 @@ def dispatch(argv):
         raise
 
 
-class Ended(KeyboardInterrupt):
-    """A signal that ends an action as ^C does: nothing is left, and it says how to go on."""
-
-
 class Signals:
-    """While an action runs, SIGTERM and SIGHUP end it as ^C does."""
+    """While an action runs, SIGTERM and SIGHUP end it as ^C does: nothing is left, and it says how
+    to go on."""
 
     def __init__(self, command):
+        import threading
         self.before = {}  # type: dict
-        self.action = command.is_action() and not WINDOWS
+        self.names = ()  # type: tuple
+        if command.is_action() and threading.current_thread() is threading.main_thread():
+            self.names = ("SIGTERM", "SIGHUP")
 
     def __enter__(self):
-        import threading
-        if self.action and threading.current_thread() is threading.main_thread():
+        for name in self.names:
             import signal
-            self.before = {number: signal.signal(number, self.end)
-                           for number in (signal.SIGTERM, signal.SIGHUP)
-                           if signal.getsignal(number) == signal.SIG_DFL}
+            number = getattr(signal, name, None)  # Windows has no SIGHUP
+            if number and signal.getsignal(number) == signal.SIG_DFL:
+                self.before[number] = signal.signal(number, self.end)
 
     def __exit__(self, *unused):
         for number, handler in self.before.items():
@@ -8252,9 +8231,7 @@ class Signals:
 
     @staticmethod
     def end(number, frame):
-        ended = Ended()
-        ended.code = 128 + number
-        raise ended
+        raise KeyboardInterrupt(128 + number)
 
 
 def run_command(context, command, words):

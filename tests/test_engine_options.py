@@ -246,7 +246,7 @@ def test_a_name_too_long_for_linux_is_cut_at_its_first_dot(name, host):
     ({"Env": ["A-B=x"]}, "NAME=value"), ({"Env": ["Ä=x"]}, "NAME=value"),
     ({"Env": ["A\n=x"]}, "NAME=value"), ({"Env": ["A=\0"]}, "control character"),
     ({"Labels": ["a=\r"]}, "control character"), ({"StorageDriver": "\x1b"}, "control character"),
-    ({"Labels": ["a=\udcff"]}, "--engine-label"), ({"Env": ["A=\udc80"]}, "--engine-env"),
+    ({"Labels": ["a=\udcff"]}, "Labels"), ({"Env": ["A=\udc80"]}, "Env"),
     ({"RegistryMirror": ["mirror:5000"]}, "mirror:5000"),
     ({"RegistryMirror": ["ftp://mirror"]}, "http"),
     ({"ArbitraryFlags": ["--debug"]}, "without its dashes"), ({"ArbitraryFlags": ["-D"]}, "-D"),
@@ -260,8 +260,15 @@ def test_a_name_too_long_for_linux_is_cut_at_its_first_dot(name, host):
 ])
 def test_bad_options_are_refused_in_words(options, words):
     with pytest.raises(dm.UsageError) as refusal:
-        dm.check_engine_options(engine_options(**options))
-    assert words in refusal.value.message
+        check(options)
+    assert words in refusal.value.message + refusal.value.hint
+
+
+def check(options):
+    """As `create` does: each flag's own check, and that of all together."""
+    for flag in dm.ENGINE_FLAGS:
+        flag.check(options.get(flag.field, flag.default) or flag.default)
+    dm.check_engine_options(engine_options(**options))
 
 
 @pytest.mark.parametrize("options", [
@@ -272,7 +279,7 @@ def test_bad_options_are_refused_in_words(options, words):
     {"InsecureRegistry": ["10.0.0.0/8", "reg:5000"]}, {"Labels": None, "Env": None},
 ])
 def test_good_options_pass(options):
-    dm.check_engine_options(engine_options(**options))
+    check(options)
 
 
 @pytest.mark.parametrize("there, wanted, refused", [
