@@ -1133,10 +1133,10 @@ class Scratch:
     def __enter__(self):
         import tempfile
         parent = temporary_folder()  # short enough for the path of a socket
-        if len(parent) > 60 and not WINDOWS and os.access("/tmp", os.W_OK):
+        if len(parent) > 45 and not WINDOWS and os.access("/tmp", os.W_OK):
             parent = "/tmp"
-        clear_leftovers(parent, "dm-")
-        self.path = tempfile.mkdtemp(prefix="dm-", dir=parent)
+        clear_leftovers(parent, "docker-machine-scratch.")
+        self.path = tempfile.mkdtemp(prefix="docker-machine-scratch.", dir=parent)
         self.held = _hold(self.path)
         self.left.add(self.path)
         return self.path
@@ -1825,7 +1825,7 @@ class SSH:
             ("UserKnownHostsFile", _config_path(self.known_hosts)),
             ("GlobalKnownHostsFile", os.devnull),
             ("StrictHostKeyChecking", "accept-new"),
-            ("HostKeyAlias", "docker-machine." + self.name),
+            ("HostKeyAlias", "docker-machine-scratch." + self.name),
             ("CheckHostIP", "no"), ("UpdateHostKeys", "no"), ("HashKnownHosts", "no"),
             ("PasswordAuthentication", "no"), ("KbdInteractiveAuthentication", "no"),
             ("ConnectTimeout", "10"), ("ServerAliveInterval", "15"), ("ServerAliveCountMax", "4"),
@@ -1914,7 +1914,7 @@ def _config_path(path):
 
 
 def plain_alias(name):
-    """A machine's name as a Host of ssh_config: of a pattern, or of blanks, there is nothing left."""
+    """A machine's name as a Host of ssh_config, where it must not be a pattern, or two names."""
     import re
     return re.sub(r"[^\w.-]", "_", name)
 
@@ -3102,7 +3102,8 @@ def check_engine_options(engine):
     for key, values in engine.items():
         for value in map(str, values if isinstance(values, list) else [values]):
             text = value.encode("utf-8", "replace").decode() == value
-            if not text or any(char < " " and char not in "\t\n" or char == "\x7f" for char in value):
+            if not text or any(char < " " and char not in "\t\n" or char == "\x7f"
+                               for char in value):
                 raise UsageError("The engine option %s has a control character in it, or bytes "
                                  "that are not text: %r" % (key, value))
     seen = {}  # type: dict
@@ -3181,8 +3182,8 @@ def plan_daemon(facts, engine, driver_name, folder="/etc/docker"):
                 conflicts.append(_conflict("tls", file["tls"], "true"))
             left.append(("tls", None))
     if conflicts:
-        raise MachineError(" ".join(conflicts), "Remove %s from the file there, or leave %s out." % (
-            ("that key", "the option") if len(conflicts) == 1 else ("these keys", "the options")))
+        raise MachineError(" ".join(conflicts), "Remove that from the file there, or leave the "
+                           "options out.")
     changed = json.dumps(file) != before
     return left, json.dumps(file, indent=4, ensure_ascii=False) if changed else ""
 
@@ -3202,8 +3203,8 @@ def _merge(key, there, value, before):
 
 
 def _conflict(key, there, ours):
-    return ('"%s" is set in /etc/docker/daemon.json on the host (%s), and docker-machine sets it too '
-            "(%s)." % (key, json_text(there), ours))
+    return ('"%s" is set in /etc/docker/daemon.json on the host (%s), and docker-machine sets it '
+            "too (%s)." % (key, json_text(there), ours))
 
 
 SHORT_OPTIONS = {"b": "bridge", "D": "debug", "g": "data-root", "G": "group", "H": "host",
@@ -3289,8 +3290,8 @@ def _foreign(facts, host, words, mark):
         place = line[2:] if line.startswith("# /") else place
         found = place if mark in line and not line.startswith("#") else found
     return MachineError(
-        "The engine of %s is started with %s, which docker-machine cannot keep. It stands in %s." % (
-            host, words, found or place),
+        "The engine of %s is started with %s, which docker-machine cannot keep. It stands in %s."
+        % (host, words, found or place),
         "Take it out there, then: systemctl daemon-reload && systemctl restart docker")
 
 
@@ -3599,8 +3600,8 @@ class NoneDriver(Driver):
         self["IPAddress"] = options["url"].partition("://")[2].partition("/")[0].rpartition("@")[2]
         host, port = split_url(options["url"])
         if not options["url"].startswith("tcp://") or not host or not 0 < port < 65536:
-            out.warn('--url "%s" is kept as it is; env and config need one like tcp://192.0.2.7:2376.'
-                     % options["url"])
+            out.warn('--url "%s" is kept as it is; env and config need one like '
+                     "tcp://192.0.2.7:2376." % options["url"])
 
     def create(self):
         pass
@@ -3643,7 +3644,8 @@ class GenericDriver(Driver):
         super().set_config_from_flags(options)
         self["IPAddress"] = self["IPAddress"].strip("[]")
         if "%" in self["IPAddress"]:
-            raise UsageError('--generic-ip-address "%s" holds on one link alone.' % self["IPAddress"],
+            raise UsageError('--generic-ip-address "%s" holds on one link alone.'
+                             % self["IPAddress"],
                              "Give an address that docker can reach too, without a zone.")
         if self["SSHKey"]:
             self["SSHKey"] = os.path.abspath(os.path.expanduser(self["SSHKey"]))
@@ -5602,8 +5604,8 @@ class Machine:
                     or not certificate_problem(theirs, self.ca.cert)):
                 return
         raise MachineError(
-            "The engine of %s is another store's: it trusts a CA that this store does not have, and "
-            "those who use it would be locked out." % self.driver.get_ip(),
+            "The engine of %s is another store's: it trusts a CA that this store does not have, "
+            "and those who use it would be locked out." % self.driver.get_ip(),
             "If it may be taken from them: --engine-take-over")
 
     def _check_host(self, facts):
@@ -5797,8 +5799,8 @@ class Machine:
                 copy_file(source, target, mode)
 
     def client_files(self):
-        """What docker is to use: the machine's own ca.pem, cert.pem and key.pem, or, where those are
-        not the same, the files that "AuthOptions" name."""
+        """What docker is to use: the machine's own ca.pem, cert.pem and key.pem, or, where those
+        are not the same, the files that "AuthOptions" name."""
         named = [self.auth[key] for key in ("CaCertPath", "ClientCertPath", "ClientKeyPath")]
         own = [os.path.join(self.folder, name) for name in ("ca.pem", "cert.pem", "key.pem")]
         same = all(os.path.isfile(path) and read_text(path) == read_text(origin)
@@ -5901,7 +5903,7 @@ class Store:
         try:
             with os.scandir(self.machines) as entries:
                 return sorted(entry.name for entry in entries
-                              if not entry.name.startswith(".") and self._is_folder(entry))
+                              if is_plain_name(entry.name) and self._is_folder(entry))
         except FileNotFoundError:
             return []
 
@@ -6768,8 +6770,8 @@ ENGINE_FLAGS = (
          hint="It is an http or https URL."),
     Flag("engine-storage-driver", "", "Specify a storage driver to use with the engine",
          field="StorageDriver"),
-    Flag("engine-take-over", False, "Set up a host for this store although clients of another store "
-         "use its engine"),
+    Flag("engine-take-over", False, "Set up a host for this store although clients of another "
+         "store use its engine"),
     Flag("engine-version", "", "Engine version to install, for example 26.1", field="Version"),
 )
 SWARM_FLAGS = (
@@ -7130,8 +7132,8 @@ def variables(context, options, words):
     files = machine.client_files()
     folder = os.path.dirname(files[0])
     if files != [os.path.join(folder, name) for name in ("ca.pem", "cert.pem", "key.pem")]:
-        raise MachineError("docker wants ca.pem, cert.pem and key.pem in one folder, and those of %s "
-                           "are not." % machine.folder,
+        raise MachineError("docker wants ca.pem, cert.pem and key.pem in one folder, and those of "
+                           "%s are not." % machine.folder,
                            "Renew the copies: docker-machine provision " + quote(machine.name))
     values = dict(zip(DOCKER_VARIABLES, ("1", url, folder, machine.name)))
     if WINDOWS:
@@ -7283,8 +7285,8 @@ def parse_filters(texts):
 
 
 CLASSES = {"alnum": "0-9A-Za-z", "alpha": "A-Za-z", "ascii": "\\x00-\\x7f", "blank": "\\t ",
-           "cntrl": "\\x00-\\x1f\\x7f", "digit": "0-9", "graph": "!-~", "lower": "a-z", "print": " -~",
-           "punct": "!-/:-@\\[-`{-~", "space": "\\t\\n\\v\\f\\r ", "upper": "A-Z",
+           "cntrl": "\\x00-\\x1f\\x7f", "digit": "0-9", "graph": "!-~", "lower": "a-z",
+           "print": " -~", "punct": "!-/:-@\\[-`{-~", "space": "\\t\\n\\v\\f\\r ", "upper": "A-Z",
            "word": "0-9A-Za-z_", "xdigit": "0-9A-Fa-f"}
 
 
@@ -7307,8 +7309,8 @@ def from_re2(pattern):
         if piece.startswith("\\Q"):
             piece = re.escape(piece[2:].replace("\\E", ""))
         elif piece.startswith("["):
-            piece = piece[0] + re.sub(r"(?<!\\)\[(?!:)", r"\\[", piece[1:])
-            piece = re.sub(r"\[:(\w+):\]", lambda found: CLASSES[found.group(1)], piece)
+            piece = re.sub(r"\[:(\^?\w+):\]", lambda found: CLASSES[found.group(1)], piece)
+            piece = piece[0] + re.sub(r"(?<!\\)\[", r"\\[", piece[1:])
         elif piece.startswith("(?") and piece.endswith(")"):
             piece, flags = "", flags + piece
         pieces.append("\\Z" if piece == "\\z" else piece)
@@ -7517,7 +7519,8 @@ def agrees(done, flag, question="Are you sure? (y/n): "):
         pass  # nobody reads it
     line = sys.stdin.readline() if sys.stdin else ""
     if not line:
-        raise MachineError("No answer; nothing was %s." % done, "Use %s to skip the question." % flag)
+        raise MachineError("No answer; nothing was %s." % done,
+                           "Use %s to skip the question." % flag)
     agreed = len(line.split()) == 1 and line.split()[0][0] in "yY"
     if not agreed:
         out.say("Nothing was %s." % done)
@@ -7696,7 +7699,7 @@ class Place:
         elif host != "localhost":
             with stage("Error loading host: "):
                 self.machine = store.load(name)
-        if not self.machine and ":" in self.path and not os.path.isabs(self.path):
+        if not self.machine and ":" in self.path.partition("/")[0]:
             self.path = os.path.join(".", self.path)  # scp would take it for a host
 
     def login(self):
