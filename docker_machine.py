@@ -1825,7 +1825,7 @@ class SSH:
             ("UserKnownHostsFile", _config_path(self.known_hosts)),
             ("GlobalKnownHostsFile", os.devnull),
             ("StrictHostKeyChecking", "accept-new"),
-            ("HostKeyAlias", "docker-machine-scratch." + self.name),
+            ("HostKeyAlias", "docker-machine." + self.name),
             ("CheckHostIP", "no"), ("UpdateHostKeys", "no"), ("HashKnownHosts", "no"),
             ("PasswordAuthentication", "no"), ("KbdInteractiveAuthentication", "no"),
             ("ConnectTimeout", "10"), ("ServerAliveInterval", "15"), ("ServerAliveCountMax", "4"),

@@ -584,6 +584,7 @@ def test_a_port_that_answers_something_else_than_ssh_is_told(dm, call, key, hand
     ('Load key "k": error in libcrypto\nroot@h: Permission denied (publickey).', "127.0.0.1 refused the login", ""),
     ("@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed.", "shows another host key",
      "reinstalled"),
+    ("No user exists for uid 1000660000", "ssh wants this user to be in /etc/passwd", ">>/etc/passwd"),
     ("Something new", "SSH to 127.0.0.1 failed: Something new", ""),
 ])
 def test_what_ssh_says_becomes_a_sentence_and_a_hint(dm, call, key, bin_folder, said, sentence, hint):

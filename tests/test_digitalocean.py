@@ -665,6 +665,36 @@ def test_user_data_of_ones_own_is_joined_with_ours(here, text):
     assert "append" in str(config["merge_how"])  # so that the lists of the user's part stay
 
 
+@pytest.mark.parametrize("text", ["\n\n#cloud-config\npackages: [htop]\n", "\ufeff#cloud-config\npackages: [htop]\n",
+                                  " \n#!/bin/sh\ntrue\n"], ids=["blank lines", "a byte order mark", "a blank"])
+def test_what_stands_before_the_mark_of_user_data_does_no_harm(here, text):
+    here.create(userdata=here.file(text))
+    order = here.order()
+    assert "ssh_keys" not in order and ours(order["user_data"])["users"]
+    assert parts_of(order["user_data"])[0].startswith(("#cloud-config\n", "#!/bin/sh\n"))
+
+
+def test_a_cloud_config_that_is_indented_with_tabs_is_refused(here, call):
+    ended = call("create", "-d", "digitalocean", "--digitalocean-userdata=%s" % here.file(
+        "#cloud-config\nwrite_files:\n- path: /a\n\tcontent: b\n"), "web")
+    assert ended.code == 3 and "Line 4 of" in ended.err and "tab" in ended.err and here.ocean.orders == {}
+
+
+def test_user_data_without_any_mark_is_sent_with_a_warning(here, capsys):
+    here.create(userdata=here.file("key = value\n"))
+    assert "begins with none of the marks by which cloud-init knows user data" in capsys.readouterr().err
+
+
+def test_the_tag_of_a_machine_that_docker_machine_has_rewritten_is_removed_too(here, call):
+    machine = here.create()
+    assert here.ocean.tags
+    settings = machine.config["Driver"]
+    del settings["CreateTag"]  # which the original does not know
+    machine.save()
+    assert call("rm", "-y", "web").code == 0
+    assert (here.ocean.tags, here.ocean.droplets) == (set(), {})
+
+
 def test_user_data_in_parts_keeps_them(here):
     message = email.message_from_string("Content-Type: multipart/mixed; boundary=XX\nMIME-Version: 1.0\n\n--XX\n"
                                         "Content-Type: text/cloud-config\n\n#cloud-config\na: 1\n\n--XX\n"
