@@ -549,3 +549,31 @@ def test_rm_asks_about_machines_that_exist_and_says_what_is_deleted(call, add):
     assert ended.code == 1 and ended.out.startswith("About to remove web\n")
     assert "remote instance" not in ended.out
     assert call("rm", "gone", stdin="").out == ""
+
+
+def test_root_is_not_advised_to_be_root(monkeypatch):
+    driver = core.load_driver("qemu")
+    module = sys.modules[driver.__module__] if driver.__module__ in sys.modules else None
+    failure = vars(module)["_failure"](["unshare: unshare failed: Operation not permitted"], {})
+    assert "may not mount" in failure.message and "as root" not in failure.hint and "--qemu-image" in failure.hint
+
+
+# --- a boot that takes its time
+
+def test_at_the_end_of_the_time_for_a_boot_the_state_and_the_next_command_are_told(store, monkeypatch):
+    machine = store.new("web", core.GenericDriver)
+    machine.driver["IPAddress"] = "192.0.2.7"
+    store.add(machine)
+    monkeypatch.setattr(type(machine.driver), "boot_seconds", 7)
+    monkeypatch.setattr(machine.driver, "get_state", lambda: core.RUNNING)
+    limits = []
+
+    def probe(ssh, seconds, before_try):
+        limits.append(seconds)
+        raise core.SSHError("SSH did not answer within 7 s.", "Try it by hand.")
+
+    monkeypatch.setattr(core, "probe", probe)
+    with pytest.raises(core.SSHError) as caught:
+        machine._detect(machine.driver.boot_seconds)
+    assert limits == [7] and "Its state is Running." in caught.value.hint
+    assert caught.value.hint.endswith("docker-machine provision web")

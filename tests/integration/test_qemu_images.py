@@ -422,3 +422,49 @@ def test_the_readme_s_first_command_ends_in_an_answer_of_the_engine(host: HostFa
     assert "emulated in software" in str(made)  # there is no /dev/kvm in that container
     answer = str(made).rpartition("Docker is up and running!")[2]
     assert '"ServerVersion":' in answer and '"Name":"dev"' in answer, str(made)
+
+
+# --- where root is no mount point
+
+PLAIN_CHROOT = r"""set -eu
+root=$1
+shift
+for folder in usr bin lib lib32 lib64 sbin etc opt root var sys dev; do
+    if [ -L "/$folder" ]; then
+        ln -sfn "$(readlink "/$folder")" "$root/$folder"
+    elif [ -d "/$folder" ]; then
+        mkdir -p "$root/$folder"
+        mount --rbind "/$folder" "$root/$folder"
+    fi
+done
+mkdir -p "$root/proc" "$root/tmp" "$root/run"
+mount -t proc proc "$root/proc"
+chmod 1777 "$root/tmp"
+for folder in "$REPOSITORY" "$STORES"; do
+    mkdir -p "$root$folder"
+    mount --bind "$folder" "$root$folder"
+done
+exec chroot "$root" "$@"
+"""
+
+
+def test_the_first_command_of_the_readme_in_a_plain_chroot(guests: Guests, tmp_path: Path) -> None:
+    """Its root is a folder, no mount point: all mounts cannot be made private at once there."""
+    root = tmp_path.parent / f"{tmp_path.name}-root"
+    root.mkdir()
+    guests.environ.update(REPOSITORY=str(ROOT), STORES=str(tmp_path), TMPDIR="/tmp", MACHINE_DRIVER="qemu")
+
+    def inside(*words: str, code: int = 0) -> Done[str]:
+        chroot = ("unshare", "--mount", "--propagation", "private", "sh", "-c", PLAIN_CHROOT, "sh", str(root))
+        return guests.outside(*chroot, *words, code=code)
+
+    refused = inside("unshare", "--mount", "true", code=1)
+    assert "cannot change root filesystem propagation" in refused.stderr
+
+    done = inside(*guests.argv("create", "dev"))
+
+    assert "Docker is up and running!" in done.stdout, said(done)
+    assert inside(*guests.argv("status", "dev")).stdout == "Running\n"
+    inside(*guests.argv("rm", "-y", "dev"))
+    assert not [path.name for path in (root / "tmp").iterdir() if path.name.startswith("docker-machine")]
+    assert str(root) not in Path("/proc/self/mounts").read_text()
