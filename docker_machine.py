@@ -3275,7 +3275,7 @@ def adopt_options(facts, host, engine, new):
         if option in USUAL_OPTIONS or managed and name not in LASTING:
             continue
         if name in OWN_OPTIONS or name == "host" and option.startswith("host=tcp:"):
-            raise _foreign(facts, host, "--" + option, name)
+            raise _foreign(facts, host, "--" + option, value or name)
         if name not in given and not (name == "label" and str(value).partition("=")[0] in labels):
             kept.append(option)
     if kept:
@@ -3283,26 +3283,32 @@ def adopt_options(facts, host, engine, new):
         out.say("The engine of %s keeps its options: --%s" % (host, " --".join(kept)))
 
 
+def unit_lines(facts):
+    """(path, line) of docker.service, its drop-ins and the files of its variables, in the order in
+    which they count."""
+    path = "docker.service"
+    for line in (facts.get("unit", "") + "\n" + facts.get("variables", "")).splitlines():
+        if line.startswith("# /"):
+            path = line[2:]
+        elif not line.startswith("#"):
+            yield path, line
+
+
 def _foreign(facts, host, words, mark):
     """The error for a part of the engine's command line that cannot stay."""
-    place, found = "docker.service", ""
-    for line in (facts.get("unit", "") + "\n" + facts.get("variables", "")).splitlines():
-        place = line[2:] if line.startswith("# /") else place
-        found = place if mark in line and not line.startswith("#") else found
+    places = [path for path, line in unit_lines(facts) if mark in line] or ["docker.service"]
     return MachineError(
         "The engine of %s is started with %s, which docker-machine cannot keep. It stands in %s."
-        % (host, words, found or place),
+        % (host, words, places[-1]),
         "Take it out there, then: systemctl daemon-reload && systemctl restart docker")
 
 
 def check_drop_ins(facts):
     """Refuse a drop-in that would win over ours: systemd applies them in the order of their names.
     Raises MachineError."""
-    path = ""
-    for line in facts.get("unit", "").splitlines():
-        path = line[2:] if line.startswith("# /") else path
-        if line.startswith("ExecStart=") and path.endswith(".conf") and (
-                path.rpartition("/")[2] > DROPIN_PATH.rpartition("/")[2]):
+    for path, line in unit_lines(facts):
+        name = path.rpartition("/")[2]
+        if line.startswith("ExecStart=") and name.endswith(".conf") and name > "10-machine.conf":
             raise MachineError("Another drop-in overrides the engine's command line: " + path,
                                "Rename it there so that it sorts before 10-machine.conf, or take "
                                "its ExecStart out.")
