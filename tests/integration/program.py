@@ -37,7 +37,7 @@ class Program:
         self.store = folder / store
         self.temporary = folder / "tmp"
         self.temporary.mkdir(parents=True, exist_ok=True)
-        self.file = folder / "bin" / "docker-machine"
+        self.file = folder / "called" / "docker-machine"
         self.file.parent.mkdir(exist_ok=True)
         if not self.file.exists():
             self.file.symlink_to(FILE)
