@@ -3719,6 +3719,7 @@ class GenericDriver(Driver):
 
 # --- virtualbox
 
+MACOS = sys.platform == "darwin"
 VBOX_CIDR = "192.168.56.1/24"
 VBOX_ALLOWED = "192.168.56.0/21"  # where VirtualBox has no networks.conf
 NETWORKS_CONF, ROUTES = "/etc/vbox/networks.conf", "/proc/net/route"
@@ -3735,16 +3736,15 @@ VBOX_STATES = {  # of --machinereadable, and of list --long
 }
 VBOX_BUSY = ("The object is not ready", "is already locked ", "while it is locked",
              "already has a lock request pending", "was unlocked unexpectedly", "by another task")
-VBOX_BROKEN = "object functionality is limited"  # of a VM whose settings cannot be read
 # VBoxManage 7 translates what it prints, and in the locale C it prints no letter beyond ASCII.
-VBOX_LOCALE = {"LC_ALL": "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8", "LANGUAGE": ""}
+VBOX_LOCALE = {"LC_ALL": "en_US.UTF-8" if MACOS else "C.UTF-8", "LANGUAGE": ""}
 VBOX_GONE = ("VBOX_E_OBJECT_NOT_FOUND", "VBOX_E_FILE_ERROR", "Could not find file for the medium")
+VBOX_NO_VTX = "Processor supports HW virtualization: no"
 HYPER_V = ("Hyper-V owns the processor's virtualization. To switch it off, as administrator: "
            "bcdedit /set hypervisorlaunchtype off; then reboot.")
 VBOX_MODULES = (
     "Repair the installation of VirtualBox, and reboot." if WINDOWS else
-    "Allow Oracle's kernel extension: System Settings > Privacy & Security."
-    if sys.platform == "darwin" else
+    "Allow Oracle's kernel extension: System Settings > Privacy & Security." if MACOS else
     "See that VirtualBox's kernel modules are loaded: sudo /sbin/vboxconfig (Debian and Ubuntu: "
     "sudo apt-get install virtualbox-dkms)")
 VBOX_CURES = (  # words of a failed startvm -> what helps
@@ -3816,41 +3816,23 @@ def vbox_records(text, first):
     return found
 
 
-class HostOnly:
+class HostOnly(Lock):
     """VirtualBox's host-only networks, for one process at a time: `with HostOnly() as networks:`.
 
     What we made is noted in VirtualBox's own global extra data, and removed when no VM is on it
-    any more; the DHCP server that VirtualBox had for it before comes back then.
+    any more.
     """
 
     def __init__(self):
         folder = os.environ.get("VBOX_USER_HOME") or os.path.join(
             os.path.expanduser("~"), ".docker", "machine")
-        self.lock = Lock(os.path.join(folder, "docker-machine-hostonly.lock"),
+        super().__init__(os.path.join(folder, "docker-machine-hostonly.lock"),
                          "VirtualBox's host-only networks", 120)
+        self.nets = MACOS and vbox_version() >= (7, 0)  # networks in place of interfaces
 
-    def __enter__(self):
-        self.lock.__enter__()
-        return self
-
-    def __exit__(self, *unused):
-        self.lock.__exit__()
-
-    # --- what is there
-
-    @staticmethod
-    def interfaces():
-        return vbox_records(vbox("list", "hostonlyifs"), "Name")
-
-    @staticmethod
-    def networks():
-        """What macOS has in place of interfaces; None elsewhere."""
-        try:
-            return vbox_records(vbox("list", "hostonlynets"), "Name")
-        except MachineError as error:
-            if sys.platform == "darwin" and "hostonlynets" not in error.message:
-                raise
-            return None
+    def rows(self):
+        """The interfaces, or networks, that are there."""
+        return vbox_records(vbox("list", "hostonlynets" if self.nets else "hostonlyifs"), "Name")
 
     @staticmethod
     def server(network):
@@ -3858,168 +3840,116 @@ class HostOnly:
         rows = vbox_records(vbox("list", "dhcpservers"), "NetworkName")
         return next((row for row in rows if row["networkname"] == network), None)
 
-    @classmethod
-    def plan(cls, wanted, flexible=False):
-        """(CIDR, the interface or network that has it or None, whether it is a network). For the
-        default CIDR, or if `flexible`, another one where that cannot be. Changes nothing. Raises
+    def plan(self, wanted, flexible=False):
+        """(Our address with its network, the name of what has it already or ""). For the default
+        CIDR, or if `flexible`, another one where that cannot be. Changes nothing. Raises
         MachineError."""
         import ipaddress
-        nets = cls.networks()
-        there = cls.interfaces() if nets is None else nets
-        choices = [wanted]
+        rows, choices, refusals = self.rows(), [wanted], []
         if flexible or wanted == VBOX_CIDR:
             choices += ["192.168.%d.1/24" % number for number in range(56, 64)]
         owns = [ipaddress.IPv4Interface(choice) for choice in choices]
         for own in owns:
-            for row in there:
-                if cls._has(row, own, nets is not None):
-                    return str(own), row, nets is not None
-        taken = host_networks({row["name"] for row in there})
-        taken.update((row["name"], interface_of(row).network) for row in there
-                     if interface_of(row))
-        troubles = []
+            for row in rows:
+                there = interface_of(row)
+                if there == own or there and self.nets and there.network == own.network:
+                    return own, row["name"]
+        taken = networks_here(rows)
         for own in owns:
             try:
                 check_clash(own, taken)
-                if nets is None:
+                if not self.nets:
                     check_allowed(own)
-                return str(own), None, nets is not None
+                return own, ""
             except MachineError as error:
-                troubles.append(error)
-        raise troubles[0]
-
-    @classmethod
-    def _has(cls, row, own, is_network):
-        """Whether a row is what we want: by its address, or, where a restart of the computer took
-        that away, by its DHCP server."""
-        there = interface_of(row)
-        if there:
-            return there == own or is_network and there.network == own.network
-        return not is_network and server_fits(cls.server(row["vboxnetworkname"]), own)
-
-    # --- what is made
+                refusals.append(error)
+        raise refusals[0]
 
     def use(self, driver):
         """See that the driver's network is there; the words that put a VM's second card on it."""
-        self._note()
-        # Docker Machine's default network is refused today; its machines get another one.
-        cidr, row, is_network = self.plan(driver["HostOnlyCIDR"], not driver.get("UUID"))
-        if cidr != driver["HostOnlyCIDR"]:
-            driver.log("%s cannot be used on this computer; using %s." % (
-                driver["HostOnlyCIDR"], cidr))
-            driver["HostOnlyCIDR"] = cidr
-        if is_network:
-            return ["--nic2", "hostonlynet", "--host-only-net2",
-                    row["name"] if row else self._make_network(cidr)]
-        if not row:
-            row = self._make_interface(driver, cidr)
-        elif row["status"] != "Up" or not interface_of(row):
-            self._set_address(row["name"], cidr)
-        if not driver["HostOnlyNoDHCP"]:
-            self._serve(row["vboxnetworkname"], cidr)
-        return ["--nic2", "hostonly", "--hostonlyadapter2", row["name"]]
-
-    def _make_network(self, cidr):
         import ipaddress
-        own = ipaddress.ip_interface(cidr)
-        name = "docker-machine-%s" % own.network.network_address
-        note = self._note()
-        note["ours"][name] = None
-        self._write(note)
-        vbox("hostonlynet", "add", "--name", name, "--netmask", str(own.netmask), "--lower-ip",
-             str(own.ip), "--upper-ip", str(own.network[-2]), "--enable")
-        return name
-
-    def _make_interface(self, driver, cidr):
-        driver.log("Creating a new host-only adapter...")
-        note = self._note()
-        note["before"] = [row["name"] for row in self.interfaces()]
-        self._write(note)
+        ours = self._ours()
+        # Docker Machine's default network is refused today; its machines get another one.
+        own, name = self.plan(driver["HostOnlyCIDR"], not driver.get("UUID"))
+        if own != ipaddress.ip_interface(driver["HostOnlyCIDR"]):
+            driver.log("%s cannot be used on this computer; using %s." % (
+                driver["HostOnlyCIDR"], own))
+            driver["HostOnlyCIDR"] = str(own)
         try:
-            name = vbox("hostonlyif", "create", seconds=120).partition("'")[2].rpartition("'")[0]
-        except MachineError:
-            note["before"] = None
-            self._write(note)
-            raise
-        self._note([name])
-        try:
-            self._set_address(name, cidr)
+            name = name or self._make(own, ours)
+            if self.nets:
+                return ["--nic2", "hostonlynet", "--host-only-net2", name]
+            self._set_up(name, own, not driver["HostOnlyNoDHCP"])
+            return ["--nic2", "hostonly", "--hostonlyadapter2", name]
         except MachineError:
             self.drop()
             raise
-        return [row for row in self.interfaces() if row["name"] == name][0]
 
-    def _set_address(self, name, cidr):
-        import ipaddress
-        own = ipaddress.ip_interface(cidr)
-        vbox("hostonlyif", "ipconfig", name, "--ip", str(own.ip), "--netmask", str(own.netmask))
-
-    def _serve(self, network, cidr):
-        """Give an interface's network a DHCP server that fits, if its own does not."""
-        import ipaddress
-        own, row = ipaddress.ip_interface(cidr), self.server(network)
-        if server_fits(row, own):
-            return
-        out.say("Setting up the DHCP server of %s..." % network)
-        count = own.network.num_addresses
-        lower = count * 101 // 256  # as VirtualBox itself divides: .100, .101 to .254
-        if int(own.ip) - int(own.network[0]) >= lower - 1:
-            lower, upper = 2, int(own.ip) - int(own.network[0]) - 1
+    def _make(self, own, ours):
+        """Make a network, or an interface without an address; its name."""
+        out.say("Creating a new host-only network...")
+        self._note(ours, [row["name"] for row in self.rows()])
+        if self.nets:
+            name = "docker-machine-%s" % own.network.network_address
+            vbox("hostonlynet", "add", "--name", name, "--netmask", str(own.netmask), "--lower-ip",
+                 str(own.ip), "--upper-ip", str(own.network[-2]), "--enable")
         else:
-            upper = count - 2
-        self._set_server("modify" if row else "add", network, own.network[lower - 1], own.netmask,
-                         own.network[lower], own.network[upper])
+            name = vbox("hostonlyif", "create", seconds=120).partition("'")[2].rpartition("'")[0]
+        self._note(ours + [name])
+        return name
 
-    @staticmethod
-    def _set_server(verb, network, address, mask, lower, upper, switch="--enable"):
-        vbox("dhcpserver", verb, "--netname", network, "--ip", str(address), "--netmask", str(mask),
-             "--lowerip", str(lower), "--upperip", str(upper), switch)
-
-    # --- what is removed
+    def _set_up(self, name, own, dhcp):
+        """Give an interface its address, and a DHCP server, unless it has what fits."""
+        row = next(row for row in self.rows() if row["name"] == name)
+        if row["status"] != "Up" or interface_of(row) != own:
+            vbox("hostonlyif", "ipconfig", name, "--ip", str(own.ip), "--netmask", str(own.netmask))
+        network = row["vboxnetworkname"]
+        server = self.server(network)
+        if not dhcp or server_fits(server, own):
+            return
+        count, place = own.network.num_addresses, int(own.ip) - int(own.network[0])
+        lower, upper = count * 101 // 256, count - 2  # as VirtualBox divides: .100, .101 to .254
+        if place >= lower - 1:
+            lower, upper = 2, place - 1
+        vbox("dhcpserver", "modify" if server else "add", "--netname", network,
+             "--ip", str(own.network[lower - 1]), "--netmask", str(own.netmask),
+             "--lowerip", str(own.network[lower]), "--upperip", str(own.network[upper]), "--enable")
 
     def drop(self):
         """Remove the networks that we made and that no VM is on."""
-        note = self._note()
-        if note["ours"]:
-            used = vbox("list", "--long", "vms")
-            for name in [name for name in note["ours"] if "'%s'" % name not in used]:
-                self._remove(name, note["ours"].pop(name))
-            self._write(note)
+        ours = self._ours()
+        if not ours:
+            return
+        used = vbox("list", "--long", "vms")
+        kept = [name for name in ours if "'%s'" % name in used]
+        for row in self.rows():
+            name = row["name"]
+            if name not in ours or name in kept:
+                continue
+            if self.nets:
+                vbox("hostonlynet", "remove", "--name", name)
+                continue
+            if self.server(row["vboxnetworkname"]):
+                vbox("dhcpserver", "remove", "--netname", row["vboxnetworkname"])
+            vbox("hostonlyif", "remove", name, seconds=120)
+        self._note(kept)
 
-    def _remove(self, name, server):
-        if name in [row["name"] for row in self.networks() or ()]:
-            vbox("hostonlynet", "remove", "--name", name)
-        for row in self.interfaces():
-            if row["name"] == name:
-                network = row["vboxnetworkname"]
-                vbox("hostonlyif", "remove", name, seconds=120)
-                left = self.server(network)
-                if left and server:
-                    self._set_server(
-                        "modify", network, server["dhcpd ip"], server["networkmask"],
-                        server["loweripaddress"], server["upperipaddress"],
-                        "--enable" if server["enabled"] == "Yes" else "--disable")
-                elif left:
-                    vbox("dhcpserver", "remove", "--netname", network)
-
-    def _note(self, made=()):
-        """{"ours": {what we made: the DHCP server before}}, with what was `made` just now. What was
-        under way when it was killed is new since "before", and was not set up."""
+    def _ours(self):
+        """The names of what we made. What was being made when we were killed is new since "before",
+        and was not set up."""
         said = vbox("getextradata", "global", VBOX_NOTE).partition("Value: ")[2].strip()
-        note = dict({"ours": {}, "before": None}, **parse_json(said or "{}"))
-        if note["before"] is not None:
-            for row in self.interfaces():
-                if row["name"] in made or not made and (
-                        row["name"] not in note["before"] and row["status"] != "Up"):
-                    note["ours"].setdefault(row["name"], self.server(row["vboxnetworkname"]))
-            note["before"] = None
-            self._write(note)
-        return note
+        note = parse_json(said or "{}")
+        ours = list(note.get("ours", ()))
+        if note.get("before") is not None:
+            ours += [row["name"] for row in self.rows()
+                     if row["name"] not in note["before"] and row.get("status") != "Up"]
+            self._note(ours)
+        return ours
 
     @staticmethod
-    def _write(note):
-        idle = not note["ours"] and note["before"] is None
-        vbox("setextradata", "global", VBOX_NOTE, *([] if idle else [json_text(note)]))
+    def _note(ours, before=None):
+        note = json_text({"ours": ours, "before": before})
+        vbox("setextradata", "global", VBOX_NOTE, *([note] if ours or before is not None else []))
 
 
 def interface_of(row):
@@ -4033,43 +3963,39 @@ def interface_of(row):
 def server_fits(row, own):
     """Whether a DHCP server is on and serves that interface's network."""
     import ipaddress
-    if not row or row.get("enabled") != "Yes":
+    if not row or row["enabled"] != "Yes":
         return False
-    try:
-        server, lower, upper = (ipaddress.ip_address(row[key]) for key in (
-            "dhcpd ip", "loweripaddress", "upperipaddress"))
-    except (KeyError, ValueError):
-        return False
+    server, lower, upper = (ipaddress.ip_address(row[key]) for key in (
+        "dhcpd ip", "loweripaddress", "upperipaddress"))
     inside = all(address in own.network for address in (server, lower, upper))
     return inside and own.ip != server and not lower <= own.ip <= upper
 
 
-def host_networks(besides):
-    """This computer's IPv4 networks, {interface: network}, but for those named `besides`."""
+def networks_here(rows):
+    """This computer's IPv4 networks, {interface: network}, those of VirtualBox's `rows` too."""
     import ipaddress
-    import struct
     found = {}
-    for row in vbox_records(vbox("list", "bridgedifs"), "Name"):
+    for row in rows + vbox_records(vbox("list", "bridgedifs"), "Name"):
         if interface_of(row):
             found[row["name"]] = interface_of(row).network
     try:  # what is not bridged, such as a VPN (proc(5), little-endian)
         lines = read_text(ROUTES).splitlines()[1:]
     except OSError:
-        lines = []
+        return found
     for name, target, _, _, _, _, _, mask in (line.split()[:8] for line in lines):
-        address, bits = (struct.pack("<I", int(word, 16)) for word in (target, mask))
-        network = ipaddress.ip_network((address, bin(int(mask, 16)).count("1")))
-        if 0 < network.prefixlen < 32:
+        bits = bin(int(mask, 16)).count("1")
+        if 0 < bits < 32:
+            network = ipaddress.ip_network((bytes.fromhex(target)[::-1], bits))
             found.setdefault(name, network)
-    return {name: network for name, network in found.items() if name not in besides}
+    return found
 
 
 def check_clash(own, taken):
-    for name in sorted(taken):
-        if taken[name].overlaps(own.network):
+    for name, network in sorted(taken.items()):
+        if network.overlaps(own.network):
             raise MachineError(
                 "The host-only network %s clashes with %s (%s) of this computer." % (
-                    own, name, taken[name]),
+                    own, name, network),
                 "Choose another one, such as --virtualbox-hostonly-cidr 192.168.62.1/24")
 
 
@@ -4083,56 +4009,18 @@ def check_allowed(own):
     if there:
         lines = [line.split() for line in read_text(NETWORKS_CONF).splitlines()]
         allowed = [word for line in lines if line[:1] == ["*"] for word in line[1:]]
-
-    def holds(word):
+    for word in allowed:
         try:
-            return own.ip in ipaddress.IPv4Network(word, strict=False)
-        except ValueError:
-            return False  # IPv6, or no network
-
-    if not any(map(holds, allowed)):
-        raise MachineError(
-            "VirtualBox does not allow the host-only network %s, only: %s." % (
-                own.network, ", ".join(allowed) or "none"),
-            "Choose another --virtualbox-hostonly-cidr, or allow it: sudo mkdir -p /etc/vbox; echo "
-            "'* %s%s' | sudo tee -a %s" % (
-                own.network, "" if there else " " + VBOX_ALLOWED, NETWORKS_CONF))
-
-
-class GuestImage:
-    """What a VirtualBox machine boots from: an ISO that speaks boot2docker's protocol (it formats
-    the data disk and takes our key from it), or a cloud image with cloud-init."""
-
-    def __init__(self, driver, url, renew=False):
-        self.driver = driver
-        default = VBOX_IMAGE % {"aarch64": "arm64"}.get(host_arch(), "amd64")
-        try:
-            self.file = self._fetch(release_iso(url) or default, renew)
-        except MachineError as error:
-            self.file = os.path.join(driver.cache(), "boot2docker.iso")  # of Docker Machine
-            if url or not os.path.exists(self.file):
-                error.hint += ("\n" if error.hint else "") + (
-                    "An image of your own: --virtualbox-boot2docker-url file:///PATH")
-                raise
-            out.warn("%s The boot2docker.iso in the cache is used instead." % error.message)
-        self.kind, self.size = image_kind(self.file)
-        if self.kind == "iso":
-            label = iso_label(self.file)
-            if label.startswith("Boot2Docker-v"):
-                out.warn("boot2docker ended in 2020, with Docker Engine 19.03; this is %s. Leave "
-                         "--virtualbox-boot2docker-url out for a maintained system." % label)
-        elif self.size > driver["DiskSize"] << 20:
-            raise UsageError("--virtualbox-disk-size %d is less than the image's own size." % (
-                driver["DiskSize"]), "Give at least %d." % (self.size + (1 << 20) - 1 >> 20))
-
-    def _fetch(self, url, renew):
-        """The image as a file here; what comes from the network stays in the cache."""
-        if "://" in url and not url.startswith("file://"):
-            return cached_image(self.driver, url, "", image_kind, renew)
-        path = file_of_url(url)
-        if not os.path.isfile(path):
-            raise MachineError("There is no file %s." % path)
-        return path
+            if own.ip in ipaddress.IPv4Network(word, strict=False):
+                return
+        except ValueError:  # IPv6, or no network
+            pass
+    raise MachineError(
+        "VirtualBox does not allow the host-only network %s, only: %s." % (
+            own.network, ", ".join(allowed) or "none"),
+        "Choose another --virtualbox-hostonly-cidr, or allow it: sudo mkdir -p /etc/vbox; echo "
+        "'* %s%s' | sudo tee -a %s" % (
+            own.network, "" if there else " " + VBOX_ALLOWED, NETWORKS_CONF))
 
 
 def release_iso(url):
@@ -4199,7 +4087,6 @@ class VirtualBoxDriver(Driver):
     name = "virtualbox"
     default_user = "docker"
     boot_seconds = 300
-    _ending = False  # from the first word to a VM that it go off until its next start
     flags = (
         Flag("virtualbox-memory", 1024, "Memory of the machine, in MB", "VIRTUALBOX_MEMORY_SIZE",
              field="Memory", least=512),
@@ -4295,28 +4182,17 @@ class VirtualBoxDriver(Driver):
             raise MachineError("VirtualBox %d.%d.%d is too old; %d.%d is the least." % (
                 version + least),
                                "Get a newer one: https://www.virtualbox.org/wiki/Downloads")
-        if not self["NoVTXCheck"]:
-            self._check_virtualization()
+        if not self["NoVTXCheck"] and VBOX_NO_VTX in vbox("list", "hostinfo"):
+            out.warn("VirtualBox finds no hardware virtualization on this computer. See that it is "
+                     "enabled in the firmware (BIOS)%s." % (
+                         ", and that Hyper-V is off" if WINDOWS else ""))
         if '"%s" {' % self["MachineName"] in vbox("list", "vms"):
             raise MachineError("VirtualBox has a VM of the name %s already." % self["MachineName"],
                                "Choose another name, or see: VBoxManage list vms")
-        HostOnly.plan(self["HostOnlyCIDR"])
+        HostOnly().plan(self["HostOnlyCIDR"])
         if self["Boot2DockerImportVM"]:
             self._disk_to_import()
-        need_space(self.folder, 1000 if self.image().kind == "iso" else 3000)
-
-    def _check_virtualization(self):
-        if "Processor supports HW virtualization: no" not in vbox("list", "hostinfo"):
-            return
-        why = "See that it is enabled in the firmware (BIOS)."
-        try:
-            if WINDOWS and "True" in run([
-                    "powershell", "-NoProfile", "-Command",
-                    "(Get-CimInstance Win32_ComputerSystem).HypervisorPresent"]).stdout:
-                why = HYPER_V
-        except MachineError as error:
-            out.debug(error.message)
-        out.warn("VirtualBox finds no hardware virtualization on this computer. " + why)
+        need_space(self.folder, 1000 if self.image()[1] == "iso" else 3000)
 
     def _disk_to_import(self):
         """The disk of the VM that is imported. Raises MachineError."""
@@ -4331,23 +4207,58 @@ class VirtualBoxDriver(Driver):
         raise MachineError("The VM %s has no disk." % name)
 
     def image(self):
+        """(path, kind, bytes of the disk) of what the machine boots from: an ISO that speaks
+        boot2docker's protocol (it formats the data disk and takes our key from it), or a cloud
+        image with cloud-init."""
         if self._image is None:
-            self._image = GuestImage(self, self["Boot2DockerURL"] or (
+            path = self._image_file(self["Boot2DockerURL"] or (
                 BOOT2DOCKER if self["Boot2DockerImportVM"] else ""))
-            if self["Boot2DockerImportVM"] and self._image.kind != "iso":
+            kind, size = image_kind(path)
+            if kind != "iso" and self["Boot2DockerImportVM"]:
                 raise MachineError("--virtualbox-import-boot2docker-vm needs an ISO to boot from.")
+            if kind != "iso" and size > self["DiskSize"] << 20:
+                raise UsageError("--virtualbox-disk-size %d is less than the image's own size." % (
+                    self["DiskSize"]), "Give at least %d." % (size + (1 << 20) - 1 >> 20))
+            label = iso_label(path)
+            if label.startswith("Boot2Docker-v"):
+                out.warn("boot2docker ended in 2020, with Docker Engine 19.03; this is %s. Leave "
+                         "--virtualbox-boot2docker-url out for a maintained system." % label)
+            self._image = path, kind, size
         return self._image
+
+    def _image_file(self, url):
+        default = VBOX_IMAGE % {"aarch64": "arm64"}.get(host_arch(), "amd64")
+        try:
+            return self._fetch(url or default)
+        except MachineError as error:
+            cached = os.path.join(self.cache(), "boot2docker.iso")  # of Docker Machine
+            if url or not os.path.exists(cached):
+                error.hint += ("\n" if error.hint else "") + (
+                    "An image of your own: --virtualbox-boot2docker-url file:///PATH")
+                raise
+            out.warn("%s The boot2docker.iso in the cache is used instead." % error.message)
+            return cached
+
+    def _fetch(self, url, renew=False):
+        """An image as a file here; what comes from the network stays in the cache."""
+        url = release_iso(url)
+        if "://" in url and not url.startswith("file://"):
+            return cached_image(self, url, "", image_kind, renew)
+        path = file_of_url(url)
+        if not os.path.isfile(path):
+            raise MachineError("There is no file %s." % path)
+        return path
 
     # --- the machine
 
     def create(self):
         self.remove()  # what an interrupted creation left
-        image = self.image()
         import uuid
+        path, kind, size = self.image()
         self["UUID"] = self.get("UUID") or str(uuid.uuid4())
         self.save()
         self.log("Creating SSH keys...")
-        if image.kind == "iso":
+        if kind == "iso":
             new_ssh_key(self.get_ssh_key_path(), self["MachineName"])
         else:
             self.make_ssh_keys()
@@ -4355,10 +4266,13 @@ class VirtualBoxDriver(Driver):
         vbox("createvm", "--basefolder", self.folder, "--name", self["MachineName"], "--uuid",
              self["UUID"], "--register", *(["--platform-architecture", "arm"]
                                            if host_arch() == "aarch64" else []))
-        vbox("modifyvm", self.id(), *self._hardware(image.kind))
+        vbox("modifyvm", self.id(), *self._hardware(kind))
         vbox("storagectl", self.id(), "--name", "SATA", "--add", "sata", "--hostiocache", "on",
              "--portcount", "2")
-        (self._attach_iso if image.kind == "iso" else self._attach_disk)(image)
+        if kind == "iso":
+            self._attach_iso(path)
+        else:
+            self._attach_disk(path, kind, size)
         self._share()
         self.start()
 
@@ -4377,15 +4291,16 @@ class VirtualBoxDriver(Driver):
             # Cloud images log to the first serial port, and hang where there is none.
             "--uart1", "0x3F8", "4", "--uartmode1", "file", self.path("console.log"),
             "--nic1", "nat", "--nictype1", self["NatNicType"], "--cableconnected1", "on",
-            "--macaddress1", self.mac(1), "--macaddress2", self.mac(2)]
+            "--nictype2", self["HostOnlyNicType"], "--nicpromisc2", self["HostOnlyPromiscMode"],
+            "--cableconnected2", "on", "--macaddress1", self.mac(1), "--macaddress2", self.mac(2)]
 
     def mac(self, card):
         """The address of a network card, in VirtualBox's own range: 080027D14C66."""
         return "080027%06X" % (int(self["UUID"][-6:], 16) ^ card)
 
-    def _attach_iso(self, image):
+    def _attach_iso(self, path):
         import shutil
-        shutil.copyfile(image.file, self.path("boot2docker.iso"))
+        shutil.copyfile(path, self.path("boot2docker.iso"))
         self.log("Creating disk image...")
         disk = self.path("disk.vmdk")
         if self["Boot2DockerImportVM"]:
@@ -4405,18 +4320,18 @@ class VirtualBoxDriver(Driver):
             if os.path.exists(key + suffix):
                 copy_file(key + suffix, self.get_ssh_key_path() + suffix)
 
-    def _attach_disk(self, image):
-        self.log("Creating the disk from %s..." % os.path.basename(image.file))
+    def _attach_disk(self, path, kind, size):
+        self.log("Creating the disk from %s..." % os.path.basename(path))
         disk, copy = self.path("disk.vdi"), self.path("image.qcow2")
-        if image.kind == "raw":
-            vbox("convertfromraw", image.file, disk, "--format", "VDI", seconds=1800)
+        if kind == "raw":
+            vbox("convertfromraw", path, disk, "--format", "VDI", seconds=1800)
         else:  # from a copy: VirtualBox opens it for writing, and keeps it in its list
             import shutil
-            shutil.copyfile(image.file, copy)
+            shutil.copyfile(path, copy)
             vbox("clonemedium", "disk", copy, disk, "--format", "VDI", seconds=1800)
             vbox("closemedium", "disk", copy, "--delete")
         self._attach(1, "hdd", disk)
-        if self["DiskSize"] << 20 > image.size:
+        if self["DiskSize"] << 20 > size:
             vbox("modifymedium", "disk", disk, "--resize", str(self["DiskSize"]), seconds=300)
         write_atomic(self.path("seed.iso"), seed_iso(self._seed()))
         self._attach(0, "dvddrive", self.path("seed.iso"))
@@ -4469,9 +4384,10 @@ class VirtualBoxDriver(Driver):
                                "program." % self["SSHPort"], "End that, or throw the saved state "
                                "away: docker-machine kill " + self["MachineName"])
         if state == STOPPED:
-            self._join_network()  # which waits for the end of the session that the VM ran in
+            # The removal of another machine must not take the network away in between.
+            with HostOnly() as networks:
+                vbox("modifyvm", self.id(), *networks.use(self))  # waits for the end of a session
             self._settle_port()
-        self._ending = False
         self["IPAddress"] = ""
         self.log("Starting the VM...")
         try:
@@ -4493,46 +4409,30 @@ class VirtualBoxDriver(Driver):
                                         for key in ("SSHPort", "EnginePort"))
             self.save()
         rule = "ssh,tcp,%s,%d,,22" % (LOOPBACK, self["SSHPort"])
-        rules = [value for key, value in self.info().items() if key.startswith("Forwarding(")]
+        info = vm_info(self.id())
+        rules = [value for key, value in info.items() if key.startswith("Forwarding(")]
         if rule not in rules:
             if any(value.startswith("ssh,") for value in rules):
                 vbox("modifyvm", self.id(), "--natpf1", "delete", "ssh")
             vbox("modifyvm", self.id(), "--natpf1", rule)
 
-    def _join_network(self):
-        """Put the second card on the host-only network, which the removal of another machine must
-        not take away in between."""
-        with HostOnly() as networks:
-            vbox("modifyvm", self.id(), *(networks.use(self) + [
-                "--nictype2", self["HostOnlyNicType"], "--nicpromisc2",
-                self["HostOnlyPromiscMode"], "--cableconnected2", "on"]))
-
     def _find_address(self):
-        """The address on the host-only network: as the guest reports it, as VirtualBox's DHCP
-        server gave it if ssh answers there, or as the guest says by ssh; "" until there is one."""
+        """The address on the host-only network, as the guest reports it to VirtualBox, or says by
+        ssh; "" until there is one."""
         self.check_boot()
         said = vbox("guestproperty", "enumerate", self.id(), absent="")
-        for address in self._within("".join(
-                line for line in said.splitlines(True) if "/V4/IP" in line)):
+        address = self._within("".join(
+            line for line in said.splitlines(True) if "/V4/IP" in line))
+        if address:
             return address
-        info = self.info()
         try:
-            lease = vbox("dhcpserver", "findlease", "--interface",
-                         info.get("hostonlyadapter2", ""), "--mac-address",
-                         info.get("macaddress2", ""))
-            for address in self._within(lease if "acked" in lease else ""):
-                dial(address, 22, 1).close()
-                return address
-        except MachineError:
-            pass
-        try:
-            said = self.ssh().run("ip -4 -o addr show || /sbin/ifconfig", seconds=20).stdout
+            return self._within(self.ssh().run(
+                "ip -4 -o addr show || /sbin/ifconfig", seconds=20).stdout)
         except MachineError:
             return ""
-        return next(self._within(said), "")
 
     def _within(self, text):
-        """The addresses of the host-only network that a text holds."""
+        """The first address of the host-only network in a text, or ""."""
         import ipaddress
         import re
         own = ipaddress.ip_interface(self["HostOnlyCIDR"])
@@ -4543,7 +4443,8 @@ class VirtualBoxDriver(Driver):
                 continue
             edge = (own.ip, own.network[0], own.network[-1])
             if address in own.network and address not in edge:
-                yield word
+                return word
+        return ""
 
     def check_boot(self):
         if self.get_state() in (STOPPED, ERROR):
@@ -4563,7 +4464,6 @@ class VirtualBoxDriver(Driver):
 
     def _control(self, verb):
         """For what may have gone off in between."""
-        self._ending = True
         try:
             vbox("controlvm", self.id(), verb)
         except MachineError:
@@ -4590,15 +4490,15 @@ class VirtualBoxDriver(Driver):
         iso = self.path("boot2docker.iso")
         if not os.path.exists(iso):
             return False
-        image = GuestImage(self, self["Boot2DockerURL"] or BOOT2DOCKER, renew=True)
-        if image.kind != "iso":
-            raise MachineError("%s is no ISO." % image.file)
-        if file_digest(image.file, "sha256") == file_digest(iso, "sha256"):
+        newest = self._fetch(self["Boot2DockerURL"] or BOOT2DOCKER, renew=True)
+        if image_kind(newest)[0] != "iso":
+            raise MachineError("%s is no ISO." % newest)
+        if file_digest(newest, "sha256") == file_digest(iso, "sha256"):
             self.log("Its ISO is the newest one.")
             return True
         self.log("Upgrading the ISO...")
         import shutil
-        shutil.copyfile(image.file, iso + ".new")
+        shutil.copyfile(newest, iso + ".new")
         self.stop()
         os.replace(iso + ".new", iso)
         self.start()
@@ -4608,7 +4508,7 @@ class VirtualBoxDriver(Driver):
         if not find_vboxmanage() and not os.path.isdir(self.path(self["MachineName"])):
             return  # it was never made
         import shutil
-        state = self.info().get("VMState")
+        state = self._word(vm_states())
         if state == "inaccessible":  # VirtualBox would fail after it, since it finds no files
             vbox("unregistervm", self.id(), absent="")
         elif state:
@@ -4640,34 +4540,26 @@ class VirtualBoxDriver(Driver):
         """The VM's UUID; its name, if Docker Machine made it."""
         return self.get("UUID") or self["MachineName"]
 
-    def info(self):
-        """`showvminfo` of the VM; {} if VirtualBox has none of ours."""
-        info = vm_info(self.id())
-        return info if self._is_ours(info.get("CfgFile", "").replace("\\\\", "\\")) else {}
-
-    def _is_ours(self, settings):
-        """Whether a VM whose settings lie there is not just one of the same name."""
+    def _word(self, states):
+        """VirtualBox's word for the VM's state; "" if it has none of ours: a VM of the same name
+        may lie elsewhere."""
+        state, settings = states.get(self.id(), ("", ""))
         folder, lies = (os.path.normcase(os.path.realpath(path))
                         for path in (self.folder, settings))
-        return self.get("UUID") or lies.startswith(folder + os.sep)
+        return state if self.get("UUID") or lies.startswith(folder + os.sep) else ""
 
     def get_state(self):
-        if self._ending:
-            return self._listed(vm_states())
-        return self._known(self.info().get("VMState"))
+        return self._state(vm_states())
 
     def glance(self):
-        return self._listed(glance_at_vms(self.patience))
+        return self._state(glance_at_vms(self.patience))
 
-    def _listed(self, states):
-        state, settings = states.get(self.id(), (None, ""))
-        return self._known(state if self._is_ours(settings) else None)
-
-    def _known(self, state):
-        if state is None:
+    def _state(self, states):
+        word = self._word(states)
+        if not word:
             raise MachineError("VirtualBox has no VM %s." % self["MachineName"],
                                "Forget it: docker-machine rm " + quote(self["MachineName"]))
-        return VBOX_STATES.get(state, ERROR)
+        return VBOX_STATES.get(word, ERROR)
 
     def get_ip(self):
         if not self.get("IPAddress"):
@@ -4681,18 +4573,31 @@ class VirtualBoxDriver(Driver):
 
 
 def vm_info(name):
-    """`VBoxManage showvminfo --machinereadable`, {key: value}; {} for a VM that is not there."""
+    """`VBoxManage showvminfo --machinereadable`, {key: value}; {} for a VM that is not there. For
+    one that is off: it asks through the session of one that runs, and where that ended meanwhile,
+    the service of VirtualBox 7.2 crashed or hung once in some fifty times."""
     found = {}
-    try:
-        said = vbox("showvminfo", name, "--machinereadable", absent="")
-    except MachineError as error:
-        if VBOX_BROKEN not in error.message:
-            raise
-        return {"VMState": "inaccessible"}
-    for line in said.splitlines():
+    for line in vbox("showvminfo", name, "--machinereadable", absent="").splitlines():
         key, equals, value = line.partition("=")
         if equals:
             found[key.strip('"')] = value.strip('"')
+    return found
+
+
+def vm_states(patience=60):
+    """{UUID or name: (state, settings file)} of all VMs. Raises MachineError after `patience`
+    seconds."""
+    found, vm = {}, {}  # type: dict, dict
+    for line in vbox("list", "--long", "vms", seconds=patience).splitlines():
+        key, _, value = line.partition(":")
+        if key == "Name":  # a VM's, or a shared folder's further down
+            vm = {"Name": value.strip()}
+        vm.setdefault(key, value.strip())
+        if key == "UUID":
+            found.setdefault(vm[key], ("inaccessible", ""))
+        elif key == "State" and "UUID" in vm:
+            state = vm[key].partition("(since")[0].strip()
+            found[vm["UUID"]] = found[vm["Name"]] = state, vm.get("Config file", "")
     return found
 
 
@@ -4710,28 +4615,10 @@ def glance_at_vms(patience):
             except MachineError as error:
                 GLANCE["states"] = error
             GLANCE["until"] = time.monotonic() + 2
-    if isinstance(GLANCE["states"], MachineError):
-        raise GLANCE["states"]
-    return GLANCE["states"]
-
-
-def vm_states(patience=60):
-    """{UUID or name: (state, settings file)} of all VMs. Raises MachineError after `patience`
-    seconds. showvminfo takes a part of the time where there are many, but it asks through the
-    session of a VM that runs, and where that ended meanwhile, the service of VirtualBox 7.2 crashed
-    or hung once in some fifty times."""
-    found, vm = {}, {}  # type: dict, dict
-    for line in vbox("list", "--long", "vms", seconds=patience).splitlines():
-        key, _, value = line.partition(":")
-        if key == "Name":  # a VM's, or a shared folder's further down
-            vm = {"Name": value.strip()}
-        vm.setdefault(key, value.strip())
-        if key == "UUID":
-            found.setdefault(vm[key], ("inaccessible", ""))
-        elif key == "State" and "UUID" in vm:
-            state = vm[key].partition("(since")[0].strip()
-            found[vm["UUID"]] = found[vm["Name"]] = state, vm.get("Config file", "")
-    return found
+        states = GLANCE["states"]
+    if isinstance(states, MachineError):
+        raise MachineError(states.message, states.hint)  # each thread its own
+    return states
 
 
 # --- digitalocean

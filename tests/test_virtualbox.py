@@ -127,10 +127,12 @@ class Here:
         return self.box.vm(name)
 
     def lists(self):
-        """What VirtualBox and the store hold, but for certificates."""
+        """What VirtualBox and the store hold, but for certificates, and for the DHCP server that VirtualBox has from
+        the beginning: that of an interface of ours goes with it."""
         state = self.box.state()
-        held = {key: state[key] for key in ("vms", "media", "hostonlyifs", "hostonlynets", "dhcpservers", "extradata")}
-        return dict(held, store=self.store.names())
+        held = {key: state[key] for key in ("vms", "media", "hostonlyifs", "hostonlynets", "extradata")}
+        servers = [server for server in state["dhcpservers"] if server != SERVER]
+        return dict(held, dhcpservers=servers, store=self.store.names())
 
 
 @pytest.fixture
@@ -438,6 +440,12 @@ def test_missing_hardware_virtualization_is_a_warning(here, capsys, flags, warne
 
 # --- which networks VirtualBox allows
 
+def planned(cidr):
+    """(the address that a machine's network would have, the interface that has it already)"""
+    own, name = core.HostOnly().plan(cidr)
+    return str(own), name
+
+
 @pytest.mark.parametrize("conf, version, cidr, allowed", [
     (None, "7.2.22r1", "192.168.56.1/24", True), (None, "7.2.22r1", "192.168.63.1/24", True),
     (None, "7.2.22r1", "192.168.64.1/24", False), (None, "7.2.22r1", "192.168.99.1/24", False),
@@ -457,7 +465,7 @@ def test_a_network_that_virtualbox_would_refuse_is_refused_at_once(here, refused
     if conf is not None:
         Path(core.NETWORKS_CONF).write_text(conf)
     if allowed:
-        assert core.HostOnly.plan(cidr) == (cidr, None, False)
+        assert planned(cidr) == (cidr, "")
         return
     ended = refused("--virtualbox-hostonly-cidr=" + cidr, *iso_words)
     network = cidr.replace(".1/", ".0/").replace(".9/", ".0/")
@@ -471,7 +479,7 @@ def test_the_advice_to_allow_a_network_keeps_the_default_ones(here, refused, iso
     (line,) = [line for line in ended.err.splitlines() if "echo '" in line]
     Path(core.NETWORKS_CONF).write_text(line.partition("echo '")[2].partition("'")[0] + "\n")
     for cidr in ("192.168.99.1/24", "192.168.57.1/24"):
-        assert core.HostOnly.plan(cidr)[0] == cidr
+        assert planned(cidr) == (cidr, "")
 
 
 def test_windows_has_no_networks_conf(here, monkeypatch):
@@ -482,7 +490,7 @@ def test_windows_has_no_networks_conf(here, monkeypatch):
 
 def test_a_line_of_networks_conf_that_is_none_is_passed_over(here):
     Path(core.NETWORKS_CONF).write_text("* 10.0.0.0/33 192.168.56.0/21,172.16.0.0/12 192.168.56.0/21\n")
-    assert core.HostOnly.plan("192.168.56.1/24")[0] == "192.168.56.1/24"
+    assert planned("192.168.56.1/24") == ("192.168.56.1/24", "")
 
 
 # --- the life of a machine
@@ -524,7 +532,8 @@ def test_a_guest_that_never_goes_off_is_told_with_the_way_out(here, web, call, f
 
 def test_a_guest_that_goes_off_between_question_and_press_is_stopped(here, web, call):
     here.box.put("web", "poweroff")
-    here.box.rule("showvminfo", rc=0, times=3, out='UUID="x"\nVMState="running"\n')
+    out = "Name: web\nUUID: %s\nState: running (since 2026-01-01T00:00:00.000000000)\n" % web.driver["UUID"]
+    here.box.rule("list --long vms", rc=0, times=3, out=out)
     assert call("stop", "web").code == 0
     assert len(here.box.calls("controlvm * acpipowerbutton")) == 1
 
@@ -624,7 +633,7 @@ def test_rm_takes_a_machine_in_any_state(here, web, call, state):
 SERVER = {"network": ROW + "vboxnet0", "ip": "192.168.56.100", "lower": "192.168.56.101", "upper": "192.168.56.254",
           "netmask": "255.255.255.0", "enabled": True}  # which VirtualBox has from the beginning
 NOTHING = {"vms": [], "media": [], "hostonlyifs": [], "hostonlynets": [], "extradata": {}, "store": [],
-           "dhcpservers": [SERVER]}
+           "dhcpservers": []}
 
 
 def test_an_inaccessible_vm_is_an_error_and_can_be_removed(here, web, call):
@@ -716,10 +725,10 @@ def test_an_interface_that_fits_is_used_as_it_is_and_never_removed(here, call):
 
 
 @pytest.mark.parametrize("interface, server", [
-    ({"ip": "0.0.0.0", "netmask": "0.0.0.0", "up": False}, {}), ({"up": False}, {}), ({}, None),
+    ({"up": False}, {}), ({}, None),
     ({}, {"enabled": False}), ({}, {"ip": "192.168.99.6", "lower": "192.168.99.100", "upper": "192.168.99.254"}),
     ({}, {"lower": "192.168.56.1"}), ({"up": False}, None),
-], ids=["no-address", "down", "no-server", "server-off", "server-of-another-network", "server-gives-our-address",
+], ids=["down", "no-server", "server-off", "server-of-another-network", "server-gives-our-address",
         "down-without-server"])
 def test_an_interface_that_is_half_there_is_repaired(here, interface, server):
     servers = [] if server is None else [dict(SERVER, **server)]
@@ -749,13 +758,12 @@ def test_the_dhcp_server_gives_neither_our_address_nor_its_own(here, cidr, serve
 
 
 @pytest.mark.parametrize("changes", [{"enabled": False}, {"lower": "192.168.56.120", "upper": "192.168.56.130"}])
-def test_the_dhcp_server_that_virtualbox_had_comes_back(here, call, changes):
+def test_the_dhcp_server_of_an_interface_of_ours_goes_with_it(here, call, changes):
     here.box.set(dhcpservers=[dict(SERVER, **changes)])
-    before = here.lists()
     here.create(hostonly_cidr="192.168.62.1/24")
     assert network(here)[1]["vboxnet0"][0]["lower"] == "192.168.62.101"
     assert call("rm", "-y", "web").code == 0
-    assert here.lists() == before
+    assert here.lists() == NOTHING and here.box.state()["dhcpservers"] == []
 
 
 def taken(here, *networks):
@@ -854,9 +862,9 @@ def test_no_dhcp_touches_no_server(here, call):
     here.create(hostonly_no_dhcp="true")
     assert here.load().driver["IPAddress"] == "192.168.56.77"
     assert here.box.state()["dhcpservers"] == [server]
-    assert [words for words in here.box.calls("dhcpserver") if words[1] != "findlease"] == []
+    assert here.box.calls("dhcpserver") == []
     assert call("rm", "-y", "web").code == 0
-    assert here.box.state()["dhcpservers"] == [server]
+    assert network(here) == ({}, {})
 
 
 def test_an_interface_that_cannot_get_its_address_is_taken_back(here):
@@ -869,8 +877,13 @@ def test_an_interface_that_cannot_get_its_address_is_taken_back(here):
     assert here.lists() == before
 
 
-def test_macos_has_networks_instead_of_interfaces(here, call):
+@pytest.fixture
+def macos(here, monkeypatch):
+    monkeypatch.setattr(core, "MACOS", True)
     here.box.set(platform="darwin")
+
+
+def test_macos_has_networks_instead_of_interfaces(here, macos, call):
     before = here.lists()
     here.create()
     here.create("db")
@@ -884,8 +897,8 @@ def test_macos_has_networks_instead_of_interfaces(here, call):
     assert here.lists() == before
 
 
-def test_a_network_of_macos_that_somebody_made_is_used_and_stays(here, call):
-    here.box.set(platform="darwin", hostonlynets=[{
+def test_a_network_of_macos_that_somebody_made_is_used_and_stays(here, macos, call):
+    here.box.set(hostonlynets=[{
         "name": "HostNetwork", "guid": "1-2", "enabled": True, "netmask": "255.255.255.0", "lower": "192.168.56.1",
         "upper": "192.168.56.199"}])
     before = here.lists()
@@ -895,8 +908,8 @@ def test_a_network_of_macos_that_somebody_made_is_used_and_stays(here, call):
     assert here.lists() == before
 
 
-def test_macos_before_virtualbox_7_has_interfaces(here, call):
-    here.box.set(platform="darwin", version="6.1.50r161033")
+def test_macos_before_virtualbox_7_has_interfaces(here, macos, call):
+    here.box.set(version="6.1.50r161033")
     here.create()
     assert network(here)[0] == {"vboxnet0": "192.168.56.1*"}
     assert call("rm", "-y", "web").code == 0
@@ -1036,22 +1049,6 @@ def off(here, web):
     return web
 
 
-@contextlib.contextmanager
-def ssh_port_answers(monkeypatch, *hosts):
-    """Let something answer at port 22 of these hosts, and of no others."""
-    with listening(lambda connection: None) as port:
-        real = socket.create_connection
-
-        def create_connection(address, *rest):
-            if address[1] != 22:
-                return real(address, *rest)
-            if address[0] not in hosts and address[0] not in [host.encode() for host in hosts]:
-                raise ConnectionRefusedError("Connection refused")
-            return real(("127.0.0.1", port), *rest)
-        monkeypatch.setattr(socket, "create_connection", create_connection)
-        yield
-
-
 def test_the_guest_tells_its_address(here, off):
     here.box.set(guest={"lease": False, "ip_after": 2, "address": "192.168.56.200"})
     off.driver.boot_seconds = 10
@@ -1059,28 +1056,28 @@ def test_the_guest_tells_its_address(here, off):
     assert off.driver["IPAddress"] == "192.168.56.200"
 
 
-def test_a_guest_without_additions_is_found_by_its_lease(here, off, monkeypatch):
+@pytest.mark.parametrize("said", [
+    "1: lo    inet 127.0.0.1/8 scope host lo\n2: eth0    inet 10.0.2.15/24 brd 10.0.2.255 scope global eth0\n"
+    "3: eth1    inet 192.168.56.103/24 brd 192.168.56.255 scope global eth1\n",
+    "eth1      Link encap:Ethernet  HWaddr 08:00:27:D1:4C:66\n"
+    "          inet addr:192.168.56.103  Bcast:192.168.56.255  Mask:255.255.255.0\n"], ids=["ip", "ifconfig"])
+def test_a_guest_without_additions_is_asked_by_ssh(here, off, monkeypatch, said):
     here.box.set(guest={"additions": False})
-    with ssh_port_answers(monkeypatch, "192.168.56.101"):
-        off.driver.start()
-    assert off.driver["IPAddress"] == "192.168.56.101"
+    answers = ["", said]  # the second card has no address yet
+
+    def run(ssh, line, *rest, **options):
+        assert line.startswith("ip -4 -o addr show") and ssh.host == "127.0.0.1"
+        return core.Result(["ssh"], 0, answers.pop(0), "")
+    monkeypatch.setattr(core.SSH, "run", run)
+    off.driver.boot_seconds = 10
+    off.driver.start()
+    assert off.driver["IPAddress"] == "192.168.56.103"
     assert ["guestproperty", "enumerate"] == here.box.calls("guestproperty")[0][:2]
 
 
-def test_a_lease_that_nobody_answers_at_is_not_the_address(here, off, monkeypatch):
+def test_a_guest_that_answers_nowhere_has_no_address(here, off):
     here.box.set(guest={"additions": False})
-    with ssh_port_answers(monkeypatch):
-        fails_to_boot(off)
-
-
-def test_a_lease_that_ended_is_not_the_address(here, off, monkeypatch):
-    here.box.set(guest={"additions": False, "lease": False})
-    with here.box.changing() as state:
-        for lease in state["leases"].values():
-            lease[1] = 1000
-    with ssh_port_answers(monkeypatch, "192.168.56.101"):
-        fails_to_boot(off)
-    assert here.box.calls("dhcpserver findlease")
+    fails_to_boot(off)
 
 
 @pytest.mark.parametrize("address", ["10.9.9.9", "192.168.57.5", "192.168.56.1", "192.168.56.255", "169.254.1.1"])
@@ -1141,7 +1138,7 @@ def test_a_failure_that_does_not_pass_is_not_tried_again(here, off):
 
 
 def test_a_service_that_does_not_start_is_told(here, web, call):
-    here.box.fail("showvminfo", "no-service")
+    here.box.fail("list --long vms", "no-service")
     ended = call("status", "web")
     assert ended.code == 1 and "Failed to create the VirtualBox object!" in ended.err
 
