@@ -3723,16 +3723,14 @@ MACOS = sys.platform == "darwin"
 VBOX_CIDR = "192.168.56.1/24"
 VBOX_ALLOWED = "192.168.56.0/21"  # where VirtualBox has no networks.conf
 NETWORKS_CONF, ROUTES = "/etc/vbox/networks.conf", "/proc/net/route"
-VBOX_IMAGE = ("https://cloud.debian.org/images/cloud/bookworm/latest/"
-              "debian-12-generic-%s.qcow2")
+VBOX_IMAGE = "https://cloud.debian.org/images/cloud/bookworm/latest/debian-12-generic-%s.qcow2"
 VBOX_CARDS = ("82540EM", "82543GC", "82545EM", "Am79C970A", "Am79C973", "virtio")
 BOOT2DOCKER = "https://github.com/boot2docker/boot2docker/releases"
 VBOX_NOTE = "docker-machine/hostonly"  # VirtualBox's global extra data: the networks that we made
-VBOX_STATES = {  # of --machinereadable, and of list --long
-    "running": RUNNING, "livesnapshotting": RUNNING, "live snapshotting": RUNNING,
-    "paused": PAUSED, "saved": SAVED, "aborted-saved": SAVED, "poweroff": STOPPED,
-    "powered off": STOPPED, "aborted": STOPPED, "starting": STARTING, "restoring": STARTING,
-    "stopping": STOPPING, "saving": STOPPING,
+VBOX_STATES = {  # of `list --long`
+    "running": RUNNING, "live snapshotting": RUNNING, "paused": PAUSED, "saved": SAVED,
+    "aborted-saved": SAVED, "powered off": STOPPED, "aborted": STOPPED, "starting": STARTING,
+    "restoring": STARTING, "stopping": STOPPING, "saving": STOPPING,
 }
 VBOX_BUSY = ("The object is not ready", "is already locked ", "while it is locked",
              "already has a lock request pending", "was unlocked unexpectedly", "by another task")
@@ -3804,10 +3802,10 @@ def vbox_version():
     return tuple(int(number) for number in found.groups())
 
 
-def vbox_records(text, first):
+def vbox_list(*words, first="Name", seconds=60):
     """The objects of a `VBoxManage list`, as dicts; each begins with the key `first`."""
     found = []  # type: list
-    for line in text.splitlines():
+    for line in vbox("list", *words, seconds=seconds).splitlines():
         key, colon, value = line.partition(":")
         if key == first:
             found.append({})
@@ -3824,20 +3822,19 @@ class HostOnly(Lock):
     """
 
     def __init__(self):
-        folder = os.environ.get("VBOX_USER_HOME") or os.path.join(
-            os.path.expanduser("~"), ".docker", "machine")
+        folder = os.environ.get("VBOX_USER_HOME") or os.path.expanduser("~/.docker/machine")
         super().__init__(os.path.join(folder, "docker-machine-hostonly.lock"),
                          "VirtualBox's host-only networks", 120)
         self.nets = MACOS and vbox_version() >= (7, 0)  # networks in place of interfaces
 
     def rows(self):
         """The interfaces, or networks, that are there."""
-        return vbox_records(vbox("list", "hostonlynets" if self.nets else "hostonlyifs"), "Name")
+        return vbox_list("hostonlynets" if self.nets else "hostonlyifs")
 
     @staticmethod
     def server(network):
         """The DHCP server of an interface's network, or None."""
-        rows = vbox_records(vbox("list", "dhcpservers"), "NetworkName")
+        rows = vbox_list("dhcpservers", first="NetworkName")
         return next((row for row in rows if row["networkname"] == network), None)
 
     def plan(self, wanted, flexible=False):
@@ -3845,10 +3842,10 @@ class HostOnly(Lock):
         CIDR, or if `flexible`, another one where that cannot be. Changes nothing. Raises
         MachineError."""
         import ipaddress
-        rows, choices, refusals = self.rows(), [wanted], []
+        rows, refusals = self.rows(), []
+        owns = [ipaddress.ip_interface(wanted)]
         if flexible or wanted == VBOX_CIDR:
-            choices += ["192.168.%d.1/24" % number for number in range(56, 64)]
-        owns = [ipaddress.IPv4Interface(choice) for choice in choices]
+            owns += [ipaddress.ip_interface("192.168.%d.1/24" % net) for net in range(56, 64)]
         for own in owns:
             for row in rows:
                 there = interface_of(row)
@@ -3868,26 +3865,23 @@ class HostOnly(Lock):
     def use(self, driver):
         """See that the driver's network is there; the words that put a VM's second card on it."""
         import ipaddress
-        ours = self._ours()
+        self.drop()  # also what a creation left that failed or was killed
         # Docker Machine's default network is refused today; its machines get another one.
         own, name = self.plan(driver["HostOnlyCIDR"], not driver.get("UUID"))
         if own != ipaddress.ip_interface(driver["HostOnlyCIDR"]):
             driver.log("%s cannot be used on this computer; using %s." % (
                 driver["HostOnlyCIDR"], own))
             driver["HostOnlyCIDR"] = str(own)
-        try:
-            name = name or self._make(own, ours)
-            if self.nets:
-                return ["--nic2", "hostonlynet", "--host-only-net2", name]
-            self._set_up(name, own, not driver["HostOnlyNoDHCP"])
-            return ["--nic2", "hostonly", "--hostonlyadapter2", name]
-        except MachineError:
-            self.drop()
-            raise
+        name = name or self._make(own)
+        if self.nets:
+            return ["--nic2", "hostonlynet", "--host-only-net2", name]
+        self._set_up(name, own, not driver["HostOnlyNoDHCP"])
+        return ["--nic2", "hostonly", "--hostonlyadapter2", name]
 
-    def _make(self, own, ours):
+    def _make(self, own):
         """Make a network, or an interface without an address; its name."""
         out.say("Creating a new host-only network...")
+        ours = self._ours()
         self._note(ours, [row["name"] for row in self.rows()])
         if self.nets:
             name = "docker-machine-%s" % own.network.network_address
@@ -3975,7 +3969,7 @@ def networks_here(rows):
     """This computer's IPv4 networks, {interface: network}, those of VirtualBox's `rows` too."""
     import ipaddress
     found = {}
-    for row in rows + vbox_records(vbox("list", "bridgedifs"), "Name"):
+    for row in rows + vbox_list("bridgedifs"):
         if interface_of(row):
             found[row["name"]] = interface_of(row).network
     try:  # what is not bridged, such as a VPN (proc(5), little-endian)
@@ -3985,17 +3979,15 @@ def networks_here(rows):
     for name, target, _, _, _, _, _, mask in (line.split()[:8] for line in lines):
         bits = bin(int(mask, 16)).count("1")
         if 0 < bits < 32:
-            network = ipaddress.ip_network((bytes.fromhex(target)[::-1], bits))
-            found.setdefault(name, network)
+            found.setdefault(name, ipaddress.ip_network((bytes.fromhex(target)[::-1], bits)))
     return found
 
 
 def check_clash(own, taken):
-    for name, network in sorted(taken.items()):
+    for name, network in taken.items():
         if network.overlaps(own.network):
-            raise MachineError(
-                "The host-only network %s clashes with %s (%s) of this computer." % (
-                    own, name, network),
+            raise MachineError("The host-only network %s clashes with %s (%s) of this computer." % (
+                own, name, network),
                 "Choose another one, such as --virtualbox-hostonly-cidr 192.168.62.1/24")
 
 
@@ -4005,10 +3997,10 @@ def check_allowed(own):
     import ipaddress
     if WINDOWS or vbox_version() < (6, 1, 28):
         return
-    allowed, there = [VBOX_ALLOWED], os.access(NETWORKS_CONF, os.R_OK)
-    if there:
-        lines = [line.split() for line in read_text(NETWORKS_CONF).splitlines()]
-        allowed = [word for line in lines if line[:1] == ["*"] for word in line[1:]]
+    there = os.access(NETWORKS_CONF, os.R_OK)
+    text = read_text(NETWORKS_CONF) if there else "* " + VBOX_ALLOWED
+    lines = [line.split() for line in text.splitlines()]
+    allowed = [word for line in lines if line[:1] == ["*"] for word in line[1:]]
     for word in allowed:
         try:
             if own.ip in ipaddress.IPv4Network(word, strict=False):
@@ -4033,8 +4025,8 @@ def release_iso(url):
 
 
 def image_kind(path):
-    """("iso", "qcow2" or "raw", bytes of the disk). Raises MachineError for what is none of these,
-    or is not whole."""
+    """("iso", "qcow2" or "raw", bytes of the disk, an ISO's label). Raises MachineError for what is
+    none of these, or is not whole."""
     import struct
     size = os.path.getsize(path)
     with open(path, "rb") as file:
@@ -4044,23 +4036,17 @@ def image_kind(path):
         if size < whole:
             raise MachineError("%s is truncated: %d of %d bytes." % (path, size, whole),
                                "Fetch it again.")
-        return "iso", size
+        return "iso", size, head[32808:32840].decode(errors="replace").strip()
     if head[:4] == b"QFI\xfb":  # QEMU's docs/interop/qcow2.rst
         backing, size = struct.unpack_from(">Q", head, 8)[0], struct.unpack_from(">Q", head, 24)[0]
         if backing:
             raise MachineError("%s is an image that refers to another file." % path,
                                "Make it one: qemu-img convert -O qcow2 IMAGE NEW")
-        return "qcow2", size
+        return "qcow2", size, ""
     if size > 1 << 20 and head[510:512] == b"\x55\xaa":
-        return "raw", size
+        return "raw", size, ""
     raise MachineError("%s is no ISO, and no disk image in the format qcow2 or raw." % path,
                        "Check the address of the image.")
-
-
-def iso_label(path):
-    with open(path, "rb") as file:
-        file.seek(32768 + 40)
-        return file.read(32).decode(errors="replace").strip()
 
 
 def format_me(public_key):
@@ -4177,15 +4163,12 @@ class VirtualBoxDriver(Driver):
         be had must leave nothing behind."""
         need("ssh-keygen")
         version = vbox_version()
-        least = (7, 1) if host_arch() == "aarch64" else (6, 1)
-        if version < least:
-            raise MachineError("VirtualBox %d.%d.%d is too old; %d.%d is the least." % (
-                version + least),
+        if version < (6, 1):
+            raise MachineError("VirtualBox %d.%d.%d is too old; 6.1 is the least." % version,
                                "Get a newer one: https://www.virtualbox.org/wiki/Downloads")
         if not self["NoVTXCheck"] and VBOX_NO_VTX in vbox("list", "hostinfo"):
             out.warn("VirtualBox finds no hardware virtualization on this computer. See that it is "
-                     "enabled in the firmware (BIOS)%s." % (
-                         ", and that Hyper-V is off" if WINDOWS else ""))
+                     "enabled in the firmware (BIOS), and, on Windows, that Hyper-V is off.")
         if '"%s" {' % self["MachineName"] in vbox("list", "vms"):
             raise MachineError("VirtualBox has a VM of the name %s already." % self["MachineName"],
                                "Choose another name, or see: VBoxManage list vms")
@@ -4213,13 +4196,12 @@ class VirtualBoxDriver(Driver):
         if self._image is None:
             path = self._image_file(self["Boot2DockerURL"] or (
                 BOOT2DOCKER if self["Boot2DockerImportVM"] else ""))
-            kind, size = image_kind(path)
+            kind, size, label = image_kind(path)
             if kind != "iso" and self["Boot2DockerImportVM"]:
                 raise MachineError("--virtualbox-import-boot2docker-vm needs an ISO to boot from.")
             if kind != "iso" and size > self["DiskSize"] << 20:
                 raise UsageError("--virtualbox-disk-size %d is less than the image's own size." % (
                     self["DiskSize"]), "Give at least %d." % (size + (1 << 20) - 1 >> 20))
-            label = iso_label(path)
             if label.startswith("Boot2Docker-v"):
                 out.warn("boot2docker ended in 2020, with Docker Engine 19.03; this is %s. Leave "
                          "--virtualbox-boot2docker-url out for a maintained system." % label)
@@ -4257,11 +4239,6 @@ class VirtualBoxDriver(Driver):
         path, kind, size = self.image()
         self["UUID"] = self.get("UUID") or str(uuid.uuid4())
         self.save()
-        self.log("Creating SSH keys...")
-        if kind == "iso":
-            new_ssh_key(self.get_ssh_key_path(), self["MachineName"])
-        else:
-            self.make_ssh_keys()
         self.log("Creating VirtualBox VM...")
         vbox("createvm", "--basefolder", self.folder, "--name", self["MachineName"], "--uuid",
              self["UUID"], "--register", *(["--platform-architecture", "arm"]
@@ -4299,26 +4276,22 @@ class VirtualBoxDriver(Driver):
         return "080027%06X" % (int(self["UUID"][-6:], 16) ^ card)
 
     def _attach_iso(self, path):
-        import shutil
-        shutil.copyfile(path, self.path("boot2docker.iso"))
+        copy_file(path, self.path("boot2docker.iso"))
+        public_key = new_ssh_key(self.get_ssh_key_path(), self["MachineName"])
         self.log("Creating disk image...")
         disk = self.path("disk.vmdk")
         if self["Boot2DockerImportVM"]:
             vbox("clonemedium", "disk", self._disk_to_import(), disk, "--format", "VMDK",
                  seconds=1800)
-            self._import_key()
+            key = os.path.expanduser("~/.ssh/id_boot2docker")  # which that disk knows
+            for suffix in ("", ".pub"):
+                if os.path.exists(key + suffix):
+                    copy_file(key + suffix, self.get_ssh_key_path() + suffix)
         else:
             vbox("convertfromraw", "stdin", disk, str(self["DiskSize"] << 20), "--format", "VMDK",
-                 stdin=format_me(read_text(self.get_ssh_key_path() + ".pub").strip()), seconds=300)
+                 stdin=format_me(public_key), seconds=300)
         self._attach(0, "dvddrive", self.path("boot2docker.iso"))
         self._attach(1, "hdd", disk)
-
-    def _import_key(self):
-        """The imported disk knows boot2docker's own key."""
-        key = os.path.expanduser("~/.ssh/id_boot2docker")
-        for suffix in ("", ".pub"):
-            if os.path.exists(key + suffix):
-                copy_file(key + suffix, self.get_ssh_key_path() + suffix)
 
     def _attach_disk(self, path, kind, size):
         self.log("Creating the disk from %s..." % os.path.basename(path))
@@ -4333,6 +4306,7 @@ class VirtualBoxDriver(Driver):
         self._attach(1, "hdd", disk)
         if self["DiskSize"] << 20 > size:
             vbox("modifymedium", "disk", disk, "--resize", str(self["DiskSize"]), seconds=300)
+        self.make_ssh_keys()
         write_atomic(self.path("seed.iso"), seed_iso(self._seed()))
         self._attach(0, "dvddrive", self.path("seed.iso"))
 
@@ -4376,8 +4350,7 @@ class VirtualBoxDriver(Driver):
         state = self.get_state()
         if state == PAUSED:
             vbox("controlvm", self.id(), "resume")
-            return
-        if state == RUNNING:
+        if state in (PAUSED, RUNNING):
             return
         if state == SAVED and port_trouble(self["SSHPort"]):
             raise MachineError("Port %d, which is SSH's of this saved machine, is taken by another "
@@ -4420,9 +4393,7 @@ class VirtualBoxDriver(Driver):
         """The address on the host-only network, as the guest reports it to VirtualBox, or says by
         ssh; "" until there is one."""
         self.check_boot()
-        said = vbox("guestproperty", "enumerate", self.id(), absent="")
-        address = self._within("".join(
-            line for line in said.splitlines(True) if "/V4/IP" in line))
+        address = self._within(vbox("guestproperty", "enumerate", self.id(), absent=""))
         if address:
             return address
         try:
@@ -4497,10 +4468,8 @@ class VirtualBoxDriver(Driver):
             self.log("Its ISO is the newest one.")
             return True
         self.log("Upgrading the ISO...")
-        import shutil
-        shutil.copyfile(newest, iso + ".new")
         self.stop()
-        os.replace(iso + ".new", iso)
+        copy_file(newest, iso)
         self.start()
         return True
 
@@ -4587,17 +4556,11 @@ def vm_info(name):
 def vm_states(patience=60):
     """{UUID or name: (state, settings file)} of all VMs. Raises MachineError after `patience`
     seconds."""
-    found, vm = {}, {}  # type: dict, dict
-    for line in vbox("list", "--long", "vms", seconds=patience).splitlines():
-        key, _, value = line.partition(":")
-        if key == "Name":  # a VM's, or a shared folder's further down
-            vm = {"Name": value.strip()}
-        vm.setdefault(key, value.strip())
-        if key == "UUID":
-            found.setdefault(vm[key], ("inaccessible", ""))
-        elif key == "State" and "UUID" in vm:
-            state = vm[key].partition("(since")[0].strip()
-            found[vm["UUID"]] = found[vm["Name"]] = state, vm.get("Config file", "")
+    found = {}
+    for row in vbox_list("--long", "vms", seconds=patience):
+        if "uuid" in row:  # not the name of a shared folder further down
+            state = row.get("state", "inaccessible").partition("(since")[0].strip()
+            found[row["uuid"]] = found[row["name"]] = state, row.get("config file", "")
     return found
 
 
@@ -4610,14 +4573,11 @@ def glance_at_vms(patience):
     import time
     with GLANCE.setdefault("lock", threading.Lock()):
         if GLANCE.get("until", 0) < time.monotonic():
-            try:
-                GLANCE["states"] = vm_states(patience)
-            except MachineError as error:
-                GLANCE["states"] = error
+            GLANCE["states"] = _outcome(vm_states, patience)
             GLANCE["until"] = time.monotonic() + 2
         states = GLANCE["states"]
-    if isinstance(states, MachineError):
-        raise MachineError(states.message, states.hint)  # each thread its own
+    if isinstance(states, Exception):
+        raise MachineError(str(states), getattr(states, "hint", ""))  # for each thread its own
     return states
 
 

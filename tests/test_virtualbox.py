@@ -1,6 +1,5 @@
 """The VirtualBox driver against the stand-in for VBoxManage: what it asks VirtualBox for, and what it leaves there."""
 
-import contextlib
 import http.server
 import io
 import json
@@ -17,7 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import HANG, ROOT, listening
+from conftest import HANG, ROOT
 from vbox import service
 from vbox.failures import FAILURES
 
@@ -633,7 +632,7 @@ def test_rm_takes_a_machine_in_any_state(here, web, call, state):
 SERVER = {"network": ROW + "vboxnet0", "ip": "192.168.56.100", "lower": "192.168.56.101", "upper": "192.168.56.254",
           "netmask": "255.255.255.0", "enabled": True}  # which VirtualBox has from the beginning
 NOTHING = {"vms": [], "media": [], "hostonlyifs": [], "hostonlynets": [], "extradata": {}, "store": [],
-           "dhcpservers": []}
+           "dhcpservers": []}  # type: dict
 
 
 def test_an_inaccessible_vm_is_an_error_and_can_be_removed(here, web, call):
@@ -867,13 +866,17 @@ def test_no_dhcp_touches_no_server(here, call):
     assert network(here) == ({}, {})
 
 
-def test_an_interface_that_cannot_get_its_address_is_taken_back(here):
+def test_an_interface_that_cannot_get_its_address_is_taken_back_by_the_next_call(here):
     here.box.fail("hostonlyif ipconfig", "VBoxManage: error: Code E_ACCESSDENIED (0x80070005) - Access denied "
                   '(extended info not available)\nVBoxManage: error: Context: "EnableStaticIPConfig()" at line 242\n')
     before = here.lists()
     with pytest.raises(core.MachineError) as failure:
         use(here)
     assert "VBoxManage hostonlyif failed: Code E_ACCESSDENIED (0x80070005) - Access denied" in failure.value.message
+    with pytest.raises(core.MachineError):
+        use(here)
+    assert list(network(here)[0]) == ["vboxnet0"]  # not one more for each try
+    here.machine().driver.remove()
     assert here.lists() == before
 
 

@@ -71,6 +71,8 @@ class Machines(Program):
 @pytest.fixture
 def machines(virtualbox: VirtualBox, tmp_path: Path) -> Iterator[Machines]:
     made = Machines(tmp_path, virtualbox)
+    # VirtualBox has this server from the beginning; it would go with the first interface of ours.
+    virtualbox("dhcpserver", "remove", "--network", "HostInterfaceNetworking-vboxnet0", code=None)
     yield made
     for name in made.names():
         made("rm", "-f", name, code=None)
