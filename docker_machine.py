@@ -2463,7 +2463,7 @@ lines() { # NAME: stdin as a fact of several lines
 }
 show() { # FILE NAME: its lines, if it is there, as a fact
     # A restart that was killed has left the true file under another name.
-    as_root "f=\"$1\"; [ ! -e \"\$f.spared\" ] || f=\$f.spared
+    as_root "f=\"$1\"; [ ! -e \"\$f.spared\" ] || { f=\$f.spared; [ -s \"\$f\" ] || exit 0; }
         [ ! -e \"\$f\" ] || { echo; cat \"\$f\"; }" 2>/dev/null | lines "$2"
 }
 show_engine() { # how docker.service starts it: the words, or else what they are made of

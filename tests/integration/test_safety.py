@@ -253,7 +253,6 @@ def test_an_option_that_kills_the_engine_is_taken_back(machine: Host, program: P
 
 DROP_INS = {
     "ExecStartPre=/bin/false": "status=1/FAILURE",
-    "ExecStart=\nExecStart=/usr/sbin/dockerd -H fd://": "/docker.service.d/99-site.conf",
     "User=nobody-at-all": "status=217/USER",
 }
 
@@ -262,7 +261,6 @@ DROP_INS = {
 def test_a_drop_in_that_breaks_the_engine_is_told(
     machine: Host, program: Program, line: str
 ) -> None:
-    pid = machine.engine_pid()
     drop_in = "/etc/systemd/system/docker.service.d/99-site.conf"
     machine.write(drop_in, f"[Service]\n{line}\n")
     started = time.monotonic()
@@ -271,9 +269,6 @@ def test_a_drop_in_that_breaks_the_engine_is_told(
 
     assert time.monotonic() - started < SOON
     assert DROP_INS[line] in done.stderr
-    if "99-site" in DROP_INS[line]:
-        assert machine.engine_pid() == pid
-        assert machine.run("ls /etc/systemd/system/docker.service.d") == "99-site.conf"
     machine.run(f"rm {drop_in} && systemctl daemon-reload")
     program("provision", "web")
     assert program.info()["Name"] == "web"
