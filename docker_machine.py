@@ -2466,12 +2466,23 @@ show() { # FILE NAME: its lines, if it is there, as a fact
     as_root "f=\"$1\"; [ ! -e \"\$f.spared\" ] || { f=\$f.spared; [ -s \"\$f\" ] || exit 0; }
         [ ! -e \"\$f\" ] || { echo; cat \"\$f\"; }" 2>/dev/null | lines "$2"
 }
+unit_files() { # what systemd reads for docker.service, now or after its next daemon-reload
+    for folder in /etc /run /usr/local/lib /usr/lib /lib; do
+        file=$ROOT$folder/systemd/system/docker.service
+        [ ! -e "$file" ] || { echo "# $folder/systemd/system/docker.service"; cat "$file"; break; }
+    done
+    for file in "$ROOT"/etc/systemd/system/docker.service.d/*.conf \
+        "$ROOT"/run/systemd/system/docker.service.d/*.conf \
+        "$ROOT"/usr/lib/systemd/system/docker.service.d/*.conf; do
+        [ ! -e "$file" ] || { echo; echo "# ${file#"$ROOT"}"; cat "$file"; }
+    done
+}
 show_engine() { # how docker.service starts it: the words, or else what they are made of
     pid=$(systemctl show -p MainPID docker.service)
     tr '\0' '\n' <"$ROOT/proc/${pid#*=}/cmdline" | lines argv
-    systemctl cat docker.service | lines unit
-    systemctl show -p EnvironmentFiles docker.service | sed -n 's/^EnvironmentFiles=//p' |
-        while read -r file _; do { echo "# $file"; cat "$ROOT$file"; } | lines variables; done
+    unit_files | lines unit
+    unit_files | sed -n 's/^EnvironmentFile=-*//p' |
+        while read -r file; do { echo "# $file"; cat "$ROOT$file"; } | lines variables; done
     [ ! -e "$ROOT@DROPIN_PATH@" ] || show "$ROOT/etc/docker/ca.pem" ca
 }
 find_elevation() {
@@ -3223,9 +3234,8 @@ def engine_words(facts):
     import re
     import shlex
     variables, command = {}, ""
-    lines = facts.get("unit", "").replace("\\\n", " ").splitlines()
     try:
-        for line in lines + facts.get("variables", "").splitlines():
+        for _, line in unit_lines(facts):
             key, _, value = line.strip().partition("=")
             if key == "ExecStart":
                 command = value.lstrip("-@:+!")
@@ -3240,6 +3250,25 @@ def engine_words(facts):
     except ValueError as error:  # a quote without an end
         raise MachineError("docker.service on the host cannot be understood: %s." % error,
                            "Look at it there: systemctl cat docker.service")
+
+
+def unit_lines(facts):
+    """(path, line) of docker.service, its drop-ins and the files of its variables, in the order in
+    which systemd applies them: drop-ins by name, and of two of one name the first folder's."""
+    files = {}  # type: dict
+    lines = ["# "]  # type: list
+    for line in facts.get("unit", "").replace("\\\n", " ").splitlines():
+        if line.startswith("# /"):
+            lines = files.setdefault(line.rpartition("/")[2], [line[2:]])
+            lines = lines if len(lines) == 1 else []
+        lines.append(line)
+    for name in sorted(files, key=lambda name: (name != "docker.service", name)):
+        for line in files[name][1:]:
+            yield files[name][0], line
+    path = ""
+    for line in facts.get("variables", "").splitlines():
+        path = line[2:] if line.startswith("# /") else path
+        yield path, line
 
 
 def options_of(words):
@@ -3284,20 +3313,10 @@ def adopt_options(facts, host, engine, new):
         out.say("The engine of %s keeps its options: --%s" % (host, " --".join(kept)))
 
 
-def unit_lines(facts):
-    """(path, line) of docker.service, its drop-ins and the files of its variables, in the order in
-    which they count."""
-    path = "docker.service"
-    for line in (facts.get("unit", "") + "\n" + facts.get("variables", "")).splitlines():
-        if line.startswith("# /"):
-            path = line[2:]
-        elif not line.startswith("#"):
-            yield path, line
-
-
 def _foreign(facts, host, words, mark):
     """The error for a part of the engine's command line that cannot stay."""
-    places = [path for path, line in unit_lines(facts) if mark in line] or ["docker.service"]
+    places = [path for path, line in unit_lines(facts) if mark in line and line[:1] != "#"]
+    places = places or ["docker.service"]
     return MachineError(
         "The engine of %s is started with %s, which docker-machine cannot keep. It stands in %s."
         % (host, words, places[-1]),
@@ -6625,7 +6644,7 @@ ENGINE_FLAGS = (
     Flag("engine-storage-driver", "", "Specify a storage driver to use with the engine",
          field="StorageDriver"),
     Flag("engine-take-over", False, "Set up a host for this store although clients of another "
-         "store use its engine"),
+         "store use its engine", "MACHINE_ENGINE_TAKE_OVER"),
     Flag("engine-version", "", "Engine version to install, for example 26.1", field="Version"),
 )
 SWARM_FLAGS = (

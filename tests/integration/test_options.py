@@ -41,6 +41,13 @@ def shared_host(bed: Testbed) -> Iterator[Host]:
 
 
 @pytest.fixture
+def program(program: Program) -> Program:
+    """Each test has a store of its own, and takes the host over from the one before."""
+    program.environ["MACHINE_ENGINE_TAKE_OVER"] = "true"
+    return program
+
+
+@pytest.fixture
 def machine(shared_host: Host) -> Host:
     """A host with an engine that other tests may have configured."""
     shared_host.run(f"rm -f {DAEMON_JSON}*")

@@ -310,6 +310,7 @@ def test_a_store_that_fills_up_on_the_way(host: HostFactory, tmp_path: Path) -> 
     machine = host("engine")
     for files in (3, 8, 13, 18):
         program = Program(tmp_path / str(files))
+        program.environ["MACHINE_ENGINE_TAKE_OVER"] = "true"  # a store each, one host
         with mounted(program.store, f"size=1m,nr_inodes={files}"):
             done = program.create(machine, code=1)
             assert "No space left on device" in words_of(done)

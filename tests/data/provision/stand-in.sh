@@ -73,20 +73,6 @@ show_unit() { # UNIT PROPERTIES: in systemd's order, not in that of the question
     case $2 in *LoadState*) printf 'LoadState=%s\n' "$load" ;; esac
     case $2 in *FragmentPath*) printf 'FragmentPath=%s\n' "$path" ;; esac
     case $2 in *MainPID*) content main-pid 0; printf 'MainPID=%s\n' "$content" ;; esac
-    case $2 in *EnvironmentFiles*)
-        cat_unit "$1" | sed -n 's/^EnvironmentFile=-\(.*\)/EnvironmentFiles=\1 (ignore_errors=yes)/p' ;;
-    esac
-}
-
-cat_unit() { # UNIT: its file and its drop-ins, each under its path, in the order in which they count
-    read_unit "$1"
-    [ -n "$path" ] || exit 1
-    for part in "$FAKE_ROOT$path" "$FAKE_ROOT/etc/systemd/system/$1.d"/*.conf; do
-        [ -e "$part" ] || continue
-        printf '# %s\n' "${part#"$FAKE_ROOT"}"
-        cat "$part"
-        echo
-    done
 }
 
 start_engine() {
@@ -121,7 +107,6 @@ systemctl() {
     case $verb in
         daemon-reload) load_units ;;
         show) show_unit "$unit" "$properties" ;;
-        cat) cat_unit "$unit" ;;
         status) printf '%s\n' "x docker.service" "   Active: failed (Result: exit-code)" ;;
         is-active)
             answer=active
