@@ -3041,8 +3041,9 @@ def check_host(facts, host, engine, new=True):
                            "Remove it there: sudo snap remove docker")
     _check_source(row, facts, host, engine)
     _check_version(facts, host, engine, new)
-    check_drop_ins(facts)
-    adopt_options(facts, host, engine, new)
+    if row.style == "systemd":
+        check_drop_ins(facts)
+        adopt_options(facts, host, engine, new)
     plan_daemon(facts, engine, "driver", row.folder)
     skew = int(facts["skew"])
     if abs(skew) > 300:

@@ -325,6 +325,13 @@ def test_a_unit_that_starts_something_else_is_refused_with_its_place(make):
         adopted(guest)
 
 
+def test_boot2docker_has_its_options_from_the_profile_that_we_write(make):
+    guest = make("boot2docker", engine="static")
+    guest.write("/run/systemd/system/x", "")
+    guest.write("/etc/systemd/system/docker.service", "[Service]\nExecStart=/usr/local/bin/dockerd -H tcp://0.0.0.0:2376\n")
+    assert adopted(guest) == []
+
+
 # --- what a login shell prints
 
 @pytest.mark.parametrize("noise", ["printf Welcome", "echo 'clock: 12:30'", "echo 'init: x'; echo 'kernel:none'",
