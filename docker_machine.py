@@ -561,12 +561,12 @@ class RestError(MachineError):
 
     `status`: HTTP's code, 0 if nothing came; `words`: what the server said; `unsent`: the request
     never left; `unsure`: it may have been carried out all the same; `doubt`: an earlier try may;
-    `final`: no other try can end better; `tries`: how often it was made; `pause`: seconds that the
-    server wants us to wait.
+    `later`: nothing was done that may be done later; `tries`: how often it was made; `pause`:
+    seconds that the server wants us to wait.
     """
 
     status, words, tries, pause = 0, "", 1, None
-    unsent = unsure = doubt = final = False
+    unsent = unsure = doubt = later = False
 
     @property
     def refused(self):
@@ -590,16 +590,16 @@ class Rest:
                                "Credentials are not sent in the clear.")
         self.name, self.url, self.headers = name, url.rstrip("/"), headers or {}
         self.seconds, self.patience = seconds, patience
-        self.met = False  # whether it ever answered
         self.context = trusting_context() if url[:5].lower() == "https" else None
 
-    def call(self, method, path, body=None, query=None, key="", repeat=None, made=None):
+    def call(self, method, path, body=None, query=None, key="", repeat=None, made=None, busy=""):
         """The parsed JSON of an answer, or what it holds under `key`; {} if it may be empty and is.
         Raises RestError.
 
-        429 is always tried again, when the server says; what may have been carried out already,
-        only if `repeat` (by default for GET, PUT and DELETE). made() is asked first then: what a
-        lost answer was about, if that is there now, or None.
+        429 is always tried again, when the server says, and so is a refusal that has the word
+        `busy`; what may have been carried out already, only if `repeat` (by default for GET, PUT
+        and DELETE). made() is asked first then: what a lost answer was about, if that is there
+        now, or None.
         """
         import time
         deadline, tries, doubt = time.monotonic() + self.patience, 0, False
@@ -611,6 +611,7 @@ class Rest:
                 tries += 1
                 error.tries, error.doubt = tries, doubt
                 doubt = doubt or error.unsure
+                error.later = error.later or bool(busy) and busy in error.words
                 try:
                     there = made() if made and error.unsure else None
                 except RestError as failure:
@@ -618,23 +619,19 @@ class Rest:
                     raise
                 if there is not None:
                     return there
-                pause = self._pause(error, repeat or made)
-                if pause is None or time.monotonic() + pause > deadline:
-                    if pause and error.pause:
-                        error.hint = "It takes requests again in %d min." % ((pause + 59) // 60)
+                pause = self._pause(error)
+                if not (error.later or error.unsure and (repeat or made)) or (
+                        time.monotonic() + pause > deadline):
                     raise
                 if tries % 3 == 0 or error.pause and pause > 5:
                     out.warn("%s. Trying again in %d s..." % (error.message, pause + 1))
             time.sleep(pause)
 
-    def _pause(self, error, repeat):
+    def _pause(self, error):
         """Seconds until the next try, with jitter, so that many machines do not come back
-        together; None if there is to be none."""
-        if error.final or error.status != 429 and not error.unsent and not (
-                error.unsure and repeat):
-            return None
-        if error.status < 429 and error.tries > (2 if error.unsent and not self.met else 5):
-            return None
+        together; endless where there is to be none."""
+        if error.status < 400 and error.tries > (3 if error.unsent else 5):
+            return float("inf")
         usual = .5 * 2 ** min(error.tries, 5) * (.5 + os.urandom(1)[0] / 512)
         return usual if error.pause is None else max(error.pause, 0) + usual / 4
 
@@ -649,18 +646,18 @@ class Rest:
                          seconds=self.seconds)
         trouble = answer if isinstance(answer, Exception) else None
         status, headers, said = (0, {}, b"") if trouble else answer
-        self.met = self.met or bool(status)
         out.debug("%s %s: %s after %.2f s" % (method, url, trouble or status,
                                               time.monotonic() - start))
-        if trouble is None and 200 <= status < 300:
+        if 200 <= status < 300:
             try:
                 value = parse_json(said.decode()) if said or method == "GET" and status != 204 \
                     else {}
-                if not isinstance(value[key] if key else value, (dict, list)):
-                    raise TypeError
-                return value[key] if key else value
+                value = value[key] if key else value
+                if isinstance(value, (dict, list)):
+                    return value
             except (ValueError, KeyError, TypeError, RecursionError):
-                trouble = MachineError("the answer is not the JSON that was expected")
+                pass
+            trouble = MachineError("the answer is not the JSON that was expected")
         raise self._error("%s %s" % (method, path), status, trouble, said, headers)
 
     def _exchange(self, method, url, body, deadline):
@@ -689,7 +686,7 @@ class Rest:
         with opener.open(request, timeout=self.seconds / 2) as answer:  # it may have two addresses
             said = answer.read(1 << 24)
             whole = answer.headers.get("Content-Length", "")
-            if whole.isdigit() and len(said) < min(int(whole), 1 << 24) or not (
+            if len(said) < int(whole or 0) or not (
                     said or whole or answer.status == 204 or answer.chunked):
                 raise OSError("the answer broke off after %d bytes" % len(said))
             return answer.status, answer.headers, said
@@ -698,31 +695,31 @@ class Rest:
         import socket
         reason = getattr(trouble, "reason", None)  # URLError is an OSError
         trouble = reason if isinstance(reason, Exception) else trouble
-        untrusted = type(trouble).__name__ in ("SSLCertVerificationError", "CertificateError") \
-            or "CERTIFICATE_VERIFY" in str(trouble)
-        words, hint = plain_words(getattr(trouble, "strerror", "") or str(trouble)
-                                  or type(trouble).__name__).rstrip("."), ""
-        if untrusted and "certificate" not in words.lower():  # Python 3.6
-            words = "its certificate is not valid: " + words
+        untrusted = "certificate" in repr(trouble).lower()
         if trouble is None:
             words = error_words(said) or "no word of explanation"
         elif isinstance(trouble, socket.timeout):
             words = "There was no answer within %g s" % (self.seconds / 2)
-        elif untrusted:
+        else:
+            words = plain_words(getattr(trouble, "strerror", "") or str(trouble)
+                                or type(trouble).__name__).rstrip(".")
+        hint = "" if status else "Check the network and the proxy variables."
+        if untrusted:
+            words = "its certificate is not valid: " + words
             hint = ("If a proxy of your network signs in its place, name that one's CA: export "
                     "SSL_CERT_FILE=/path/to/ca.pem\nWith python.org's Python on macOS, run its "
                     "Install Certificates.command once.")
-        elif not status:
-            hint = "Check the network and the proxy variables."
         error = RestError("%s: %s (%s%s)" % (
             self.name, words, "%d to " % status if status else "", request), hint)
         error.status, error.words = status, words
         error.pause = asked_pause(status, headers)
+        if error.pause and error.pause > 0:
+            error.hint = "It takes requests again in %d s." % error.pause
         error.unsent = not status and (
             untrusted or isinstance(trouble, (socket.gaierror, ConnectionRefusedError))
             or any(mark in words for mark in ("unreachable", "No route", "too late to send",
                                               "Tunnel connection failed")))
-        error.final = untrusted
+        error.later = status == 429 or error.unsent and not untrusted
         error.unsure = not error.unsent and (status >= 500 or trouble is not None)
         return error
 
@@ -737,10 +734,10 @@ class Rest:
             if not isinstance(rows, list):
                 raise RestError("%s: the list of %s is none (GET %s)" % (self.name, key, path))
             items += rows
-            url = following(answer)
-            if not url:
+            more = urllib.parse.parse_qsl(urllib.parse.urlsplit(following(answer) or "").query)
+            if not more:
                 break
-            query = dict(query, **dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(url).query)))
+            query = dict(query, **dict(more))
         return items
 
 
@@ -766,29 +763,27 @@ def error_words(said):
 
 
 def asked_pause(status, headers):
-    """The seconds that an answer asks for: retry-after (RFC 9110: seconds or a date) of 429 or 503,
-    or until ratelimit-reset (DigitalOcean: seconds since 1970) of 429; None without either."""
+    """The seconds that an answer asks for: retry-after (RFC 9110: seconds or a date), or until
+    ratelimit-reset (DigitalOcean: seconds since 1970) of 429; None without either."""
     import email.utils
     import time
-
-    def seconds(date):
-        return email.utils.parsedate_to_datetime(date).timestamp()
-
-    after = headers.get("retry-after") if status in (429, 503) else None
-    reset = headers.get("ratelimit-reset") if status == 429 else None
+    after = headers.get("retry-after", "")
     try:
-        if after and after.strip().isdigit():
+        if after.strip().isdigit():
             return int(after)
-        now = seconds(headers["date"]) if headers.get("date") else time.time()  # by its clock
-        return seconds(after) - now if after else int(reset) - now if reset else None
-    except (TypeError, ValueError):
+        if after:
+            return email.utils.parsedate_to_datetime(after).timestamp() - time.time()
+        return int(headers["ratelimit-reset"]) - time.time() if status == 429 else None
+    except (KeyError, TypeError, ValueError):
         return None
 
 
-def open_url(url, headers=None, seconds=30):
-    """An http, https or file URL, opened. Raises MachineError if https would become http on the
-    way, OSError, ValueError or HTTPException."""
+def read_url(url, deadline, start=0):
+    """Yield what an http, https or file URL holds from byte `start` on, or from its beginning if
+    the server does not know how: rows of (position, total size if that is known, bytes). Raises
+    RestError, or MachineError if https would become http on the way."""
     import http.client
+    import time
     import urllib.request
     if url.partition("://")[0] not in ("http", "https", "file"):
         raise MachineError("%s is not an address of the kind http, https or file." % url)
@@ -799,13 +794,30 @@ def open_url(url, headers=None, seconds=30):
                 raise MachineError("%s leads to %s, which is not protected." % (url, newurl))
             return super().redirect_request(req, fp, code, msg, headers, newurl)
 
-    class Https(urllib.request.HTTPSHandler):
-        def https_open(self, req):  # the CAs take their time to be read, so not for http
-            return self.do_open(http.client.HTTPSConnection, req, context=trusting_context())
-
-    headers = dict(headers or (), **{"User-Agent": "docker_machine.py/" + __version__})
-    return urllib.request.build_opener(Redirects, Https).open(
-        urllib.request.Request(url, None, headers), timeout=seconds)
+    headers = {"User-Agent": "docker_machine.py/" + __version__}
+    if start:
+        headers["Range"] = "bytes=%d-" % start
+    opener = urllib.request.build_opener(
+        Redirects, urllib.request.HTTPSHandler(context=trusting_context()))
+    try:
+        with opener.open(urllib.request.Request(url, None, headers), timeout=30) as answer:
+            at = start if answer.code == 206 else 0
+            total = at + int(answer.headers.get("Content-Length") or 0)
+            yield at, total, b""
+            for block in iter(lambda: answer.read(1 << 18), b""):
+                if time.monotonic() > deadline:
+                    raise OSError("it took too long")
+                yield at, total, block
+                at += len(block)
+            if at < total:
+                raise OSError("the connection broke off after %d of %d bytes" % (at, total))
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
+        failure = RestError("%s cannot be fetched: %s" % (
+            url, getattr(reason, "strerror", "") or reason),
+            "Check the address, the network and the proxy variables.")
+        failure.status = getattr(error, "code", 0)
+        raise failure
 
 
 def file_of_url(url):
@@ -822,111 +834,77 @@ def download(url, path, checksum="", seconds=7200):
     `checksum` is ALGORITHM:HEX. Raises MachineError, and leaves nothing then."""
     import time
     algorithm, wanted = parse_checksum(checksum) if checksum else ("", "")
-    part, deadline, tries = path + ".part", time.monotonic() + seconds, 0
+    part = path + ".part"
     make_folder(os.path.dirname(path) or ".")
     try:
-        with open_new(part) as file:
-            while tries is not None:
-                tries = _fetch(url, file, deadline, tries)
+        with open(part, "wb") as file:
+            _fetch(url, file, time.monotonic() + seconds)
         found = file_digest(part, algorithm) if checksum else ""
         if found != wanted:
             raise MachineError(
                 "%s has the checksum %s instead of %s; it was not kept." % (url, found, wanted),
                 "Try again; if it stays so, the file or the list of checksums is bad.")
         os.replace(part, path)
+    except OSError as error:
+        raise cannot("write", part, error)
     finally:
         if os.path.isfile(part):
             os.unlink(part)
 
 
-def open_new(path):
-    """A file opened for writing, empty. Raises MachineError."""
-    try:
-        return open(path, "wb")
-    except OSError as error:
-        raise cannot("write", path, error)
-
-
-def _fetch(url, file, deadline, tries):
-    """Append the rest of a URL to a file; how often that failed without a byte, None at its end."""
-    import http.client
+def _fetch(url, file, deadline):
+    """Write what a URL holds to a file; given up after three tries without a new byte."""
     import time
-    import urllib.error
-    start = file.tell()
-    try:
-        with open_url(url, {"Range": "bytes=%d-" % start} if start else {}) as answer:
-            if start and getattr(answer, "status", 206) != 206:
-                file.seek(0)
-                file.truncate()
-            _copy(answer, file, deadline)
-            return None
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        tries = 0 if file.tell() > start else tries + 1
-        final = isinstance(error, urllib.error.HTTPError) and error.code < 500
-        if final or tries > 2 or time.monotonic() > deadline or url.startswith("file:"):
-            raise _cannot_fetch(url, error)
-    time.sleep(tries)
-    return tries
-
-
-def _copy(answer, file, deadline):
-    """Write an answer to the end of a file, with progress. Raises OSError if it breaks off."""
-    import time
-    left, told = int(answer.headers.get("Content-Length") or 0), time.monotonic()
-    total = file.tell() + left
-    for block in iter(lambda: answer.read(1 << 18), b""):
+    tries, told = 0, time.monotonic()
+    while True:
+        start = file.tell()
         try:
-            file.write(block)
-            file.flush()
-        except OSError as error:
-            raise cannot("write", file.name, error)
-        if time.monotonic() > deadline:
-            raise OSError("it took too long")
-        if time.monotonic() > told + 5:
-            told = time.monotonic()
-            out.say("Downloading: %d of %s MB..." % (
-                file.tell() >> 20, total >> 20 if left else "?"))
-    if left and file.tell() < total:
-        raise OSError("the connection broke off after %d of %d bytes" % (file.tell(), total))
-
-
-def _cannot_fetch(url, error):
-    reason = getattr(error, "reason", None) or error
-    return MachineError("%s cannot be fetched: %s" % (
-        url, getattr(reason, "strerror", "") or reason or type(error).__name__),
-        "Check the address, the network and the proxy variables.")
+            for position, total, block in read_url(url, deadline, start):
+                if position < file.tell():  # it begins anew
+                    file.seek(position)
+                    file.truncate()
+                file.write(block)
+                if time.monotonic() > told + 5:
+                    told = time.monotonic()
+                    out.say("Downloading: %d of %s MB..." % (
+                        file.tell() >> 20, total >> 20 or "?"))
+            return
+        except RestError as error:
+            tries = 0 if file.tell() > start else tries + 1
+            if 400 <= error.status < 500 or tries > 2 or time.monotonic() > deadline \
+                    or url.startswith("file:"):
+                raise
+        time.sleep(tries)
 
 
 def published_checksum(url):
     """The checksum of a URL's file in its publisher's list beside it, as ALGORITHM:HEX; "" if
     there is no list. In the format of coreutils, as Debian's and Ubuntu's clouds have it."""
-    import http.client
-    import urllib.error
+    import re
+    import time
     folder, _, name = url.rpartition("/")
     for file in ("SHA512SUMS", "SHA256SUMS", name + ".sha512", name + ".sha256"):
         try:
-            with open_url(folder + "/" + file) as answer:
-                text = answer.read(1 << 20).decode(errors="replace")
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            if url.startswith("file:") or isinstance(error, urllib.error.HTTPError) \
-                    and error.code in (403, 404, 410):
+            rows = list(read_url(folder + "/" + file, time.monotonic() + 60))
+        except RestError as error:
+            if url.startswith("file:") or error.status in (403, 404, 410):
                 continue
-            raise _cannot_fetch(folder + "/" + file, error)
-        for words in map(str.split, text.splitlines()):
-            algorithm = {64: "sha256", 128: "sha512"}.get(len(words[0])) if words else None
-            if algorithm and len(words) == 2 and words[1].lstrip("*") == name:
-                return algorithm + ":" + words[0].lower()
+            raise
+        text = b"".join(block for _, _, block in rows).decode(errors="replace")
+        found = re.search(r"^([0-9a-fA-F]{64}|[0-9a-fA-F]{128})[ \t]+\*?%s\s*$" % re.escape(name),
+                          text, re.M)
+        if found:
+            return "sha%d:%s" % (4 * len(found.group(1)), found.group(1).lower())
     return ""
 
 
 def parse_checksum(text):
     """(algorithm, hex digits) of sha256:HEX or sha512:HEX. Raises UsageError."""
-    algorithm, _, digits = text.lower().partition(":")
-    length = {"sha256": 64, "sha512": 128}.get(algorithm)
-    if len(digits) != length or set(digits) - set("0123456789abcdef"):
+    import re
+    if not re.match(r"(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})\Z", text.lower()):
         raise UsageError('"%s" is no checksum.' % text, "Write it as sha256:HEX or sha512:HEX, "
                          "with 64 or 128 digits.")
-    return algorithm, digits
+    return tuple(text.lower().split(":"))
 
 
 def file_digest(path, algorithm):
