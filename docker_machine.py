@@ -4720,6 +4720,11 @@ DIGITALOCEAN_TOKENS = "https://cloud.digitalocean.com/account/api/tokens"
 DIGITALOCEAN_STATUS = "https://status.digitalocean.com"
 UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 DROPLET_STATES = {"new": STARTING, "active": RUNNING, "off": STOPPED, "archive": STOPPED}
+DIGITALOCEAN_NAMES = {  # of what a flag names: the field, the path, and the command that lists all
+    "image": ("Image", "/v2/images/", "compute image list-distribution --public"),
+    "project": ("ProjectID", "/v2/projects/", "projects list"),
+    "ssh_key": ("SSHKeyFingerprint", "/v2/account/keys/", "compute ssh-key list"),
+}
 CLOUD_INIT_MARKS = (  # how user-data of cloud-init begins: cloudinit/handlers/__init__.py
     "#cloud-config", "#cloud-boothook", "#include", "#part-handler", "#!", "## template:")
 
@@ -4771,7 +4776,11 @@ class DigitalOceanDriver(Driver):
              hint="Tags are of letters, digits, colons, dashes and underscores."),
     )
     fields = (("DropletID", 0), ("DropletName", ""), ("SSHKeyID", 0), ("CreateTag", ""))
-    _rest = _known_image = _known_key = None  # type: typing.Any
+
+    def __init__(self, config, folder):
+        super().__init__(config, folder)
+        self._rest = None  # type: typing.Any
+        self._found = {}  # type: dict  # what _named() was told
 
     # --- before the machine is made
 
@@ -4790,72 +4799,57 @@ class DigitalOceanDriver(Driver):
         """Two questions to the API, and one more for a key or a project that is named."""
         need("ssh-keygen")
         if self["SSHKey"]:
-            check_key_file(self["SSHKey"])
-            if not self["SSHKeyFingerprint"] and not public_half(self["SSHKey"]):
-                raise MachineError("The key %s has a passphrase." % self["SSHKey"],
-                                   "Put its public half beside it, as %s.pub." % self["SSHKey"])
-        self._user_file()
-        questions = [self._sizes, self._image]
-        if self["SSHKeyFingerprint"]:
-            questions.append(self._account_key)
-        elif self["ProjectID"]:
-            questions.append(self._project)
-        answers = each(lambda question: question(), questions)
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
-        self._check_image(answers[1], self._check_size(answers[0]))
+            self._check_key()
         if self._user_file() and not self._has_cloud_init():
             out.warn("%s begins with none of the marks by which cloud-init knows user data, such as "
                      "#cloud-config or #!; it will not read it." % self["UserDataFile"])
-        self._check_key()
+        self._check_image(self._check_size())
+        if self["SSHKeyFingerprint"]:
+            self._named("ssh_key")
+        elif self["ProjectID"]:
+            self._named("project")
 
-    def _sizes(self):
-        return self._list("sizes:read, and regions:read", "/v2/sizes", "sizes")
+    def _check_key(self):
+        """Refuse a key file that cannot be used, or is not the named key. Raises MachineError."""
+        path, named = self["SSHKey"], self["SSHKeyFingerprint"]
+        check_key_file(path)
+        ours = public_half(path)
+        if not ours and not named:
+            raise MachineError("The key %s has a passphrase." % path,
+                               "Put its public half beside it, as %s.pub." % path)
+        if ours and named and ours.split()[:2] != self.public_key().split()[:2]:
+            raise MachineError("%s is not the private half of the account's key %s." % (
+                path, named), "Its fingerprint: ssh-keygen -l -E md5 -f " + quote(path))
 
-    def _check_size(self, sizes):
+    def _check_size(self):
         """The size, which must be there in the region. Raises MachineError."""
         region, slug = self["Region"], self["Size"]
+        sizes = [size for size in self._list("sizes:read, and regions:read", "/v2/sizes", "sizes")
+                 if size["available"] and size["regions"]]
+        sizes.sort(key=lambda size: size["price_monthly"])
         regions = sorted({name for size in sizes for name in size["regions"]})
-        if not any(self._is_in(name) for name in regions):
-            raise self._unknown("region", region, regions, "region list")
-        known = sorted(sizes, key=lambda size: size["price_monthly"])
-        there = [size for size in known if size["available"]
-                 and any(self._is_in(name) for name in size["regions"])]
-        names = [size["slug"] for size in there]
-        size = next((size for size in known if size["slug"] == slug), None)
+        if not self._ours(regions):
+            raise self._unknown("region", region, regions, "compute region list")
+        size = next((size for size in sizes if size["slug"] == slug), None)
+        near = [size["slug"] for size in sizes if self._ours(size["regions"])]
         if size is None:
-            raise self._unknown("size", slug, names, "size list")
-        if slug not in names:
-            where = ", ".join(size["regions"] if size["available"] else ())
+            raise self._unknown("size", slug, near, "compute size list")
+        if slug not in near:
             raise MachineError(
                 'The size "%s" is not to be had in the region "%s".' % (slug, region),
-                (where and "It is in: %s. " % where) + "Near it: %s." % nearest_ones(slug, names))
+                "It is in: %s. Near it: %s." % (
+                    ", ".join(size["regions"]), nearest_ones(slug, near)))
         return size
 
-    def _is_in(self, region):
-        """Whether a region is meant by ours, which may be the start of several (nyc) or empty."""
-        return self["Region"] in ("", region, region.rstrip("0123456789"))
+    def _ours(self, regions):
+        """Those that our region means, which may be the start of several (nyc) or empty."""
+        return {name for name in regions
+                if self["Region"] in ("", name, name.rstrip("0123456789"))}
 
-    def _image(self):
-        """The image as the API describes it. Raises MachineError."""
-        if self._known_image is None:
-            try:
-                self._known_image = self._call("image:read", "GET", "/v2/images/" + self["Image"],
-                                               key="image")
-            except RestError as error:
-                if error.status != 404:
-                    raise
-                images = self._list("image:read", "/v2/images", "images", type="distribution")
-                raise self._unknown("image", self["Image"], sorted(
-                    filter(None, (image.get("slug") for image in images)), reverse=True),
-                    "image list-distribution --public")
-        return self._known_image
-
-    def _check_image(self, image, size):
-        regions = image.get("regions") or []
-        if regions and not any(self._is_in(region) for region in regions
-                               if region in size["regions"]):
+    def _check_image(self, size):
+        image = self._named("image")
+        regions = image.get("regions") or size["regions"]
+        if not self._ours(regions) & set(size["regions"]):
             raise MachineError('The image "%s" is not to be had in the region "%s".' % (
                 self["Image"], self["Region"]), "It is in: %s." % ", ".join(regions))
         if (image.get("min_disk_size") or 0) > size["disk"]:
@@ -4863,40 +4857,25 @@ class DigitalOceanDriver(Driver):
                 self["Image"], image["min_disk_size"], size["slug"], size["disk"]),
                 "Take a larger --digitalocean-size.")
 
-    def _project(self):
-        return self._get("project:read", "/v2/projects/" + self["ProjectID"], "project",
-                         "The account has no project %s." % self["ProjectID"], "projects")
+    def _named(self, kind):
+        """What the API has under the name that a flag gave; asked for once. Raises MachineError."""
+        field, path, command = DIGITALOCEAN_NAMES[kind]
+        if kind not in self._found:
+            found = self._call(kind + ":read", "GET", path + self[field], key=kind, none=404)
+            if found is None:
+                known = []
+                if kind == "image":
+                    images = self._list("image:read", "/v2/images", "images", type="distribution")
+                    known = sorted(filter(None, (image.get("slug") for image in images)))[::-1]
+                raise self._unknown(kind.replace("ssh_", "SSH "), self[field], known, command)
+            self._found[kind] = found
+        return self._found[kind]
 
-    def _account_key(self):
-        """The account's key that the user named. Raises MachineError."""
-        if self._known_key is None:
-            named = self["SSHKeyFingerprint"]
-            self._known_key = self._get("ssh_key:read", "/v2/account/keys/" + named, "ssh_key",
-                                        "The account has no SSH key %s." % named,
-                                        "compute ssh-key")
-        return self._known_key
-
-    def _get(self, scope, path, key, absent, known):
-        """What the API has at a path. Raises MachineError(`absent`) if there is nothing."""
-        try:
-            return self._call(scope, "GET", path, key=key)
-        except RestError as error:
-            if error.status != 404:
-                raise
-            raise MachineError(absent, "List all: doctl %s list" % known)
-
-    def _check_key(self):
-        """Refuse a key file that is not the named key. Raises MachineError."""
-        ours = self["SSHKey"] and self["SSHKeyFingerprint"] and public_half(self["SSHKey"])
-        if ours and ours.split()[:2] != self._account_key()["public_key"].split()[:2]:
-            raise MachineError("%s is not the private half of the account's key %s." % (
-                self["SSHKey"], self["SSHKeyFingerprint"]),
-                "Its fingerprint: ssh-keygen -l -E md5 -f " + quote(self["SSHKey"]))
-
-    def _unknown(self, kind, slug, known, words):
-        """The error for a slug that is not there."""
-        return MachineError('DigitalOcean has no %s "%s".' % (kind, slug), "Near it: %s. List all: "
-                            "doctl compute %s" % (nearest_ones(slug, known), words))
+    def _unknown(self, kind, name, known, command):
+        """The error for what is not there."""
+        near = "Near it: %s. " % nearest_ones(name, known) if known else ""
+        return MachineError('DigitalOcean has no %s "%s".' % (kind, name),
+                            near + "List all: doctl " + command)
 
     # --- the machine
 
@@ -4913,10 +4892,7 @@ class DigitalOceanDriver(Driver):
         self._await_droplet()
         if self["ProjectID"]:
             self._assign()
-        try:
-            self._forget_key()
-        except RestError as error:  # rm tries again
-            out.warn("%s. %s" % (error.message, error.hint))
+        self._forget_key()
 
     def _assign(self):
         """Put the droplet into the project. Raises MachineError."""
@@ -4945,17 +4921,15 @@ class DigitalOceanDriver(Driver):
         self.save()
 
     def public_key(self):
-        return self._account_key()["public_key"].strip() if self["SSHKeyFingerprint"] \
+        return self._named("ssh_key")["public_key"].strip() if self["SSHKeyFingerprint"] \
             else super().public_key()
 
     def _create_droplet(self):
         """The droplet as the API gives it. Raises PreCreateError if it is refused."""
-        scopes = "droplet:create, image:read, tag:create" + (
-            ", vpc:read" if self["VPCUUID"] else "")
         try:
-            order = self._order(self._account_keys())
-            return self._call(scopes + (", ssh_key:read" if "ssh_keys" in order else ""), "POST",
-                              "/v2/droplets", order, key="droplet", made=self._find)
+            return self._call("droplet:create, image:read and tag:create (for a VPC vpc:read, for "
+                              "a key ssh_key:read)", "POST", "/v2/droplets",
+                              self._order(self._account_keys()), key="droplet", made=self._find)
         except RestError as error:
             if not error.refused:
                 raise
@@ -4983,12 +4957,10 @@ class DigitalOceanDriver(Driver):
     def _find(self):
         """Our droplet, by its id, or by its tag; that may take a moment to be in the list. None if
         there is none."""
-        if self["DropletID"]:
-            try:
-                return self._droplet()
-            except NoDroplet:
-                self["DropletID"] = 0
-        return wait_for(self._tagged, 3, "", pause=1) if self["CreateTag"] else None
+        droplet = self._droplet() if self["DropletID"] else None
+        if droplet or not self["CreateTag"]:
+            return droplet
+        return wait_for(self._tagged, 3, "", pause=1)
 
     def _tagged(self):
         return next((droplet for droplet in self._list(
@@ -4997,23 +4969,19 @@ class DigitalOceanDriver(Driver):
 
     def _await_droplet(self):
         """Wait until it is up and has an address; one that fails is removed."""
-        polls, active = [0], [0]
+        states = []  # at each look
 
         def up():
-            polls[0] += 1
-            try:
-                droplet = self._droplet()
-            except NoDroplet:  # not yet, or not any more
-                if polls[0] < 8:
-                    return False
+            droplet = self._droplet() or {"status": "", "networks": {}}  # or not in the list yet
+            states.append(droplet["status"])
+            if not droplet["status"] and len(states) > 7:
                 raise MachineError("The droplet %d vanished while it was created."
                                    % self["DropletID"], "See " + DIGITALOCEAN_STATUS)
-            if polls[0] % 4 == 0 and droplet["status"] == "new":
+            if droplet["status"] == "new" and len(states) % 4 == 0:
                 self._check_creation()
-            active[0] += droplet["status"] == "active"
             # A public address may come later than the private one.
-            self["IPAddress"] = address_of(droplet["networks"], private=active[0] > 4)
-            return active[0] and self["IPAddress"]
+            self["IPAddress"] = address_of(droplet["networks"], states.count("active") > 4)
+            return droplet["status"] == "active" and self["IPAddress"]
 
         self.log("Waiting for the droplet to become active...")
         wait_for(up, 900, "The droplet %d did not become active within 900 s." % self["DropletID"],
@@ -5023,8 +4991,7 @@ class DigitalOceanDriver(Driver):
     def _check_creation(self):
         """Tell how far the creation is. Raises MachineError, and removes the droplet, if it
         failed."""
-        for action in self._list("droplet:read", "/v2/droplets/%d/actions" % self["DropletID"],
-                                 "actions"):
+        for action in self._list("droplet:read", self._path() + "/actions", "actions"):
             if action["type"] == "create":
                 self.log("The droplet's creation is %s..." % action["status"])
                 if action["status"] == "errored":
@@ -5045,11 +5012,6 @@ class DigitalOceanDriver(Driver):
             size = len(mime_part(text).as_string())
         except (OSError, UnicodeError) as error:
             raise MachineError("%s cannot be read as text: %s" % (self["UserDataFile"], error))
-        if text.startswith("#cloud-config"):
-            for number, line in enumerate(text.splitlines(), 1):
-                if "\t" in line[:len(line) - len(line.lstrip())] and line.strip():
-                    raise MachineError("Line %d of %s is indented with a tab, which YAML forbids." % (
-                        number, self["UserDataFile"]), "Indent it with blanks.")
         if size > 61000:
             raise MachineError("%s is too large: DigitalOcean takes 64 KiB of user data, ours "
                                "included." % self["UserDataFile"])
@@ -5059,7 +5021,7 @@ class DigitalOceanDriver(Driver):
         """Whether the guest reads our user data: not with an image that nobody knows, or with user
         data for another program, such as Ignition."""
         text = self._user_file()
-        return self._image().get("distribution") not in (
+        return self._named("image").get("distribution") not in (
             "Unknown", "Unknown OS", "CoreOS", "FreeBSD", "RancherOS") and (
             not text or text.startswith(CLOUD_INIT_MARKS) or is_mime(text))
 
@@ -5084,27 +5046,24 @@ class DigitalOceanDriver(Driver):
         one, and guests that read no user data. SSHKeyID is its id until `_forget_key()`, -1 while
         that is unknown."""
         if self["SSHKeyFingerprint"]:
-            return [self._account_key()["id"]]
-        if self._has_cloud_init() and self._image().get("type") != "custom":
+            return [self._named("ssh_key")["id"]]
+        if self._has_cloud_init() and self._named("image").get("type") != "custom":
             return []
         self.log("Uploading the SSH key for the time of the creation...")
         self["SSHKeyID"] = -1
         self.save()
+        name, public = self["CreateTag"], self.public_key()
         try:
-            key = self._call(
-                "ssh_key:create", "POST", "/v2/account/keys", {
-                    "name": self["CreateTag"], "public_key": self.public_key()},
-                key="ssh_key", made=lambda: self._key_of("name", self["CreateTag"]))
+            key = self._call("ssh_key:create", "POST", "/v2/account/keys",
+                             {"name": name, "public_key": public}, key="ssh_key",
+                             made=lambda: self._key_of("name", name))
         except RestError as error:
-            if error.refused:
-                self["SSHKeyID"] = 0
             # 422 is also the answer for one that is there: the user's own, which stays.
-            key = self._key_of("public_key", self.public_key()) if error.status == 422 else None
+            key = self._key_of("public_key", public) if error.status == 422 else None
             if key is None:
                 raise
-        if key["name"] == self["CreateTag"]:
-            self["SSHKeyID"] = key["id"]
-            self.save()
+        self["SSHKeyID"] = key["id"] if key["name"] == name else 0
+        self.save()
         return [key["id"]]
 
     def _key_of(self, field, value):
@@ -5113,98 +5072,67 @@ class DigitalOceanDriver(Driver):
                      if key[field].split()[:2] == value.split()[:2]), None)
 
     def _forget_key(self):
-        """Remove the key that was uploaded for this machine, by us or by Docker Machine."""
+        """Remove the key that was uploaded for this machine, by us or by Docker Machine. A token
+        that may not is told, and rm tries again."""
         if self["SSHKeyFingerprint"] or not self["SSHKeyID"]:
             return
         number = self["SSHKeyID"]
-        if number < 0:
-            found = self._key_of("name", self["CreateTag"])
-            number = found["id"] if found else 0
-        if number:
+        try:
+            if number < 0:
+                key = self._key_of("name", self["CreateTag"])
+                number = key["id"] if key else 0
             self._delete("ssh_key:delete", "/v2/account/keys/%d" % number)
-        self["SSHKeyID"] = 0
+            self["SSHKeyID"] = 0
+        except RestError as error:
+            if error.status != 403:
+                raise
+            out.warn("%s. %s" % (error.message, error.hint))
 
     # --- on and off
 
     def remove(self):
-        droplet = {"id": self["DropletID"]} if self["DropletID"] and self["CreateTag"] \
-            else self._find()
-        if droplet and not self["CreateTag"]:  # Docker Machine may have rewritten the entry
-            self["CreateTag"] = next((tag for tag in droplet.get("tags") or ()
-                                      if tag.startswith("docker-machine-") and len(tag) == 31), "")
-        if droplet:
-            self._delete("droplet:delete", "/v2/droplets/%d" % droplet["id"])
-        try:
-            if self["CreateTag"]:  # another one, of a request whose answer was lost
-                self._delete("droplet:delete, and tag:read", "/v2/droplets",
-                             tag_name=self["CreateTag"])
-                self._delete("tag:delete", "/v2/tags/" + self["CreateTag"])
-            self._forget_key()
-        except RestError as error:
-            if error.status != 403 or not droplet:
-                raise
-            out.warn("%s. %s" % (error.message, error.hint))
+        if not self["DropletID"]:
+            self["DropletID"] = (self._find() or {"id": 0})["id"]
+        if self["DropletID"]:
+            self._delete("droplet:delete", self._path())
+        if self["CreateTag"]:  # another one, of a request whose answer was lost
+            self._delete("droplet:delete, and tag:read", "/v2/droplets",
+                         tag_name=self["CreateTag"])
+            self._delete("tag:delete", "/v2/tags/" + self["CreateTag"])
+        self._forget_key()
         self["DropletID"], self["CreateTag"], self["IPAddress"] = 0, "", ""
 
     def _delete(self, scope, path, **query):
         """Delete what may be gone already, and may be busy for a while."""
-        try:
-            self._patiently(lambda: self._call(scope, "DELETE", path, query=query))
-        except RestError as error:
-            if error.status != 404:
-                raise
-
-    def _patiently(self, ask):
-        """ask(), again and again while another action of the droplet is pending."""
-        def attempt():
-            try:
-                return [ask()]
-            except RestError as error:
-                if error.status != 422 or "pending" not in error.words:
-                    raise
-
-        return wait_for(attempt, 120, "DigitalOcean does not end what it does with the droplet %d."
-                        % self["DropletID"], self.poll_seconds, 1)[0]
+        self._call(scope, "DELETE", path, query=query, none=404, busy="pending")
 
     def _act(self, kind, state):
         """Do something with the droplet, and wait for its end. Raises MachineError if it fails,
         unless the state that it leads to is there all the same."""
+        def ended():
+            status = self._call("droplet:read", "GET", path, key="action")["status"]
+            return "" if status == "in-progress" else status
+
         try:
-            self._await(self._patiently(lambda: self._begin(kind)))
+            path = self._path() + "/actions/%d" % self._begin(kind, busy="pending")["id"]
+            if wait_for(ended, 300, "DigitalOcean did not finish %s within 300 s." % kind,
+                        self.poll_seconds, 0.5) == "errored":
+                raise MachineError("DigitalOcean failed to do %s with the droplet %d." % (
+                    kind, self["DropletID"]), "Try again; see also " + DIGITALOCEAN_STATUS)
         except MachineError:
             if not state or self.get_state() != state:
                 raise
 
-    def _begin(self, kind):
-        return self._call("droplet:update", "POST", "/v2/droplets/%d/actions" % self["DropletID"],
-                          {"type": kind}, key="action", repeat=True)
-
-    def _await(self, action):
-        path = "/v2/droplets/%d/actions/%d" % (self["DropletID"], action["id"])
-
-        def ended():
-            if action["status"] == "in-progress":
-                action.update(self._call("droplet:read", "GET", path, key="action"))
-            return action["status"] != "in-progress"
-
-        wait_for(ended, 300, "DigitalOcean did not finish %s within 300 s." % action["type"],
-                 self.poll_seconds, 0.5)
-        if action["status"] == "errored":
-            raise MachineError("DigitalOcean failed to do %s with the droplet %d." % (
-                action["type"], self["DropletID"]), "Try again; see also " + DIGITALOCEAN_STATUS)
+    def _begin(self, kind, **more):
+        return self._call("droplet:update", "POST", self._path() + "/actions", {"type": kind},
+                          key="action", repeat=True, **more)
 
     def start(self):
         self._act("power_on", RUNNING)
 
     def stop(self):
-        self.shut_down(self._ask_to_shut_down)
-
-    def _ask_to_shut_down(self):
-        try:
-            self._begin("shutdown")
-        except RestError as error:  # 422: it is asked already, or off
-            if error.status != 422:
-                raise
+        # 422: it is asked already, or off.
+        self.shut_down(lambda: self._begin("shutdown", none=422))
 
     def kill(self):
         self._act("power_off", STOPPED)
@@ -5217,27 +5145,28 @@ class DigitalOceanDriver(Driver):
 
     # --- what and where it is
 
+    def _path(self):
+        return "/v2/droplets/%d" % self["DropletID"]
+
     def _droplet(self):
-        try:
-            return self._call("droplet:read", "GET", "/v2/droplets/%d" % self["DropletID"],
-                              key="droplet")
-        except RestError as error:
-            if error.status != 404:
-                raise
-            raise NoDroplet("DigitalOcean has no droplet %d." % self["DropletID"],
-                            "Forget it: docker-machine rm " + quote(self["MachineName"]))
+        """What the API tells of it; None if it is gone, or was never made."""
+        return self._call("droplet:read", "GET", self._path(), key="droplet", none=404)
 
     def get_state(self):
-        return DROPLET_STATES.get(self._droplet()["status"], ERROR)
+        droplet = self._droplet()
+        if droplet is None:
+            raise MachineError("DigitalOcean has no droplet %d." % self["DropletID"],
+                               "Forget it: docker-machine rm " + quote(self["MachineName"]))
+        return DROPLET_STATES.get(droplet["status"], ERROR)
 
     def get_ssh_key_path(self):
         """"" leaves it to ssh, as for a named key without a file."""
         return self["SSHKeyPath"] or (
             "" if self["SSHKeyFingerprint"] else super().get_ssh_key_path())
 
-    def _call(self, scope, method, path, body=None, query=None, pages="", **more):
-        """Ask the API; `scope` is what the token must be allowed, `pages` the key of a list. Raises
-        RestError."""
+    def _call(self, scope, method, path, body=None, query=None, pages="", none=-1, **more):
+        """Ask the API; `scope` is what the token must be allowed, `pages` the key of a list, `none`
+        the status that stands for None. Raises RestError."""
         if self._rest is None:
             token = self["AccessToken"]
             if len(token) > 5:
@@ -5252,6 +5181,8 @@ class DigitalOceanDriver(Driver):
                     (answer.get("links") or {}).get("pages") or {}).get("next"))
             return self._rest.call(method, path, body, query, **more)
         except RestError as error:
+            if error.status == none:
+                return None
             if error.status == 401 and not error.hint:
                 error.message = "DigitalOcean refuses the access token: " + error.words
                 error.hint = "Make a new one: " + DIGITALOCEAN_TOKENS
@@ -5283,10 +5214,6 @@ def mime_part(user_data):
     import email.mime.text
     return email.message_from_string(user_data) if is_mime(user_data) \
         else email.mime.text.MIMEText(user_data)
-
-
-class NoDroplet(MachineError):
-    """The droplet is gone, or was never made."""
 
 
 def address_of(networks, private):
