@@ -623,7 +623,7 @@ class Rest:
                 if not (error.later or error.unsure and (repeat or made)) or (
                         time.monotonic() + pause > deadline):
                     raise
-                if tries % 3 == 0 or error.pause and pause > 5:
+                if pause > 5:
                     out.warn("%s. Trying again in %d s..." % (error.message, pause + 1))
             time.sleep(pause)
 
@@ -4823,22 +4823,16 @@ class DigitalOceanDriver(Driver):
 
     def _check_size(self):
         """The size, which must be there in the region. Raises MachineError."""
-        region, slug = self["Region"], self["Size"]
         sizes = [size for size in self._list("sizes:read, and regions:read", "/v2/sizes", "sizes")
                  if size["available"] and size["regions"]]
         sizes.sort(key=lambda size: size["price_monthly"])
         regions = sorted({name for size in sizes for name in size["regions"]})
         if not self._ours(regions):
-            raise self._unknown("region", region, regions, "compute region list")
-        size = next((size for size in sizes if size["slug"] == slug), None)
+            raise self._unknown("region", self["Region"], "compute region list", regions)
         near = [size["slug"] for size in sizes if self._ours(size["regions"])]
-        if size is None:
-            raise self._unknown("size", slug, near, "compute size list")
-        if slug not in near:
-            raise MachineError(
-                'The size "%s" is not to be had in the region "%s".' % (slug, region),
-                "It is in: %s. Near it: %s." % (
-                    ", ".join(size["regions"]), nearest_ones(slug, near)))
+        size = next((size for size in sizes if size["slug"] == self["Size"]), {"regions": []})
+        if self["Size"] not in near:
+            raise self._unknown("size", self["Size"], "compute size list", near, size["regions"])
         return size
 
     def _ours(self, regions):
@@ -4850,8 +4844,7 @@ class DigitalOceanDriver(Driver):
         image = self._named("image")
         regions = image.get("regions") or size["regions"]
         if not self._ours(regions) & set(size["regions"]):
-            raise MachineError('The image "%s" is not to be had in the region "%s".' % (
-                self["Image"], self["Region"]), "It is in: %s." % ", ".join(regions))
+            raise self._unknown("image", self["Image"], "compute image list", (), regions)
         if (image.get("min_disk_size") or 0) > size["disk"]:
             raise MachineError('The image "%s" needs a disk of %d GB; the size "%s" has %d GB.' % (
                 self["Image"], image["min_disk_size"], size["slug"], size["disk"]),
@@ -4867,15 +4860,21 @@ class DigitalOceanDriver(Driver):
                 if kind == "image":
                     images = self._list("image:read", "/v2/images", "images", type="distribution")
                     known = sorted(filter(None, (image.get("slug") for image in images)))[::-1]
-                raise self._unknown(kind.replace("ssh_", "SSH "), self[field], known, command)
+                raise self._unknown(kind.replace("ssh_", "SSH "), self[field], command, known)
             self._found[kind] = found
         return self._found[kind]
 
-    def _unknown(self, kind, name, known, command):
-        """The error for what is not there."""
-        near = "Near it: %s. " % nearest_ones(name, known) if known else ""
-        return MachineError('DigitalOcean has no %s "%s".' % (kind, name),
-                            near + "List all: doctl " + command)
+    def _unknown(self, kind, name, command, known, regions=()):
+        """The error for what is not there, or in other `regions` alone."""
+        import difflib
+        words, hint = 'DigitalOcean has no %s "%s"' % (kind, name), ""
+        if regions:
+            words += ' in the region "%s"' % self["Region"]
+            hint = "It is in: %s. " % ", ".join(regions)
+        if known:
+            near = difflib.get_close_matches(name, known, 3, 0.5) or known[:3]
+            hint += "Near it: %s. " % ", ".join(near)
+        return MachineError(words + ".", hint + "List all: doctl " + command)
 
     # --- the machine
 
@@ -4942,17 +4941,13 @@ class DigitalOceanDriver(Driver):
 
     def _order(self, keys):
         """The body of the request that creates the droplet."""
-        image = self["Image"]
-        body = {"name": self["DropletName"], "size": self["Size"],
+        image, tags = self["Image"], self["Tags"].split(",") + [self["CreateTag"]]
+        body = {"name": self["DropletName"], "region": self["Region"], "size": self["Size"],
                 "image": int(image) if image.isdigit() else image, "ipv6": self["IPv6"],
                 "backups": self["Backups"], "monitoring": self["Monitoring"],
-                "tags": [tag.strip() for tag in self["Tags"].split(",") if tag.strip()] + [
-                    self["CreateTag"]]}
-        for key, value in (("region", self["Region"]), ("vpc_uuid", self["VPCUUID"]),
-                           ("user_data", self._user_data()), ("ssh_keys", keys)):
-            if value:
-                body[key] = value
-        return body
+                "vpc_uuid": self["VPCUUID"], "user_data": self._user_data(), "ssh_keys": keys,
+                "tags": [tag.strip() for tag in tags if tag.strip()]}
+        return {key: value for key, value in body.items() if value}
 
     def _find(self):
         """Our droplet, by its id, or by its tag; that may take a moment to be in the list. None if
@@ -4972,7 +4967,7 @@ class DigitalOceanDriver(Driver):
         states = []  # at each look
 
         def up():
-            droplet = self._droplet() or {"status": "", "networks": {}}  # or not in the list yet
+            droplet = self._droplet() or {"status": "", "networks": {}}  # not yet, or gone
             states.append(droplet["status"])
             if not droplet["status"] and len(states) > 7:
                 raise MachineError("The droplet %d vanished while it was created."
@@ -5195,12 +5190,6 @@ class DigitalOceanDriver(Driver):
 
     def _list(self, scope, path, key, **query):
         return self._call(scope, "GET", path, query=dict(query, per_page=200), pages=key)
-
-
-def nearest_ones(slug, known):
-    """Some of the `known` slugs, the most similar ones first."""
-    import difflib
-    return ", ".join(difflib.get_close_matches(slug, known, 3, 0.5) or known[:3])
 
 
 def is_mime(user_data):
