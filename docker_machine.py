@@ -560,18 +560,13 @@ class RestError(MachineError):
     """What came instead of the answer to a request.
 
     `status`: HTTP's code, 0 if nothing came; `words`: what the server said; `unsent`: the request
-    never left; `unsure`: it may have been carried out all the same; `doubt`: an earlier try may;
-    `later`: nothing was done that may be done later; `tries`: how often it was made; `pause`:
-    seconds that the server wants us to wait.
+    never left; `unsure`: it may have been carried out all the same; `refused`: neither this try nor
+    an earlier one can have been; `later`: it may be done later; `tries`: how often it was made;
+    `pause`: seconds that the server wants us to wait.
     """
 
     status, words, tries, pause = 0, "", 1, None
-    unsent = unsure = doubt = later = False
-
-    @property
-    def refused(self):
-        """Whether it is sure that nothing was done."""
-        return 400 <= self.status < 500 and self.status != 408 and not self.doubt
+    unsent = unsure = refused = later = False
 
 
 class Rest:
@@ -603,25 +598,25 @@ class Rest:
         """
         import time
         deadline, tries, doubt = time.monotonic() + self.patience, 0, False
-        repeat = method in ("GET", "PUT", "DELETE") if repeat is None else repeat
+        if repeat is None:
+            repeat = made or method in ("GET", "PUT", "DELETE")
         while True:
             try:
                 return self._ask(method, path, body, query, key)
             except RestError as error:
                 tries += 1
-                error.tries, error.doubt = tries, doubt
                 doubt = doubt or error.unsure
-                error.later = error.later or bool(busy) and busy in error.words
+                error.tries, error.refused = tries, error.refused and not doubt
                 try:
                     there = made() if made and error.unsure else None
                 except RestError as failure:
-                    failure.doubt = True
+                    failure.refused = False
                     raise
                 if there is not None:
                     return there
+                again = error.later or error.unsure and repeat or busy and busy in error.words
                 pause = self._pause(error)
-                if not (error.later or error.unsure and (repeat or made)) or (
-                        time.monotonic() + pause > deadline):
+                if not again or time.monotonic() + pause > deadline:
                     raise
                 if pause > 5:
                     out.warn("%s. Trying again in %d s..." % (error.message, pause + 1))
@@ -703,22 +698,24 @@ class Rest:
         else:
             words = plain_words(getattr(trouble, "strerror", "") or str(trouble)
                                 or type(trouble).__name__).rstrip(".")
-        hint = "" if status else "Check the network and the proxy variables."
+        pause, hint = asked_pause(status, headers), ""
         if untrusted:
             words = "its certificate is not valid: " + words
             hint = ("If a proxy of your network signs in its place, name that one's CA: export "
                     "SSL_CERT_FILE=/path/to/ca.pem\nWith python.org's Python on macOS, run its "
                     "Install Certificates.command once.")
+        elif not status:
+            hint = "Check the network and the proxy variables."
+        elif pause and pause > 0:
+            hint = "It takes requests again in %d s." % pause
         error = RestError("%s: %s (%s%s)" % (
             self.name, words, "%d to " % status if status else "", request), hint)
-        error.status, error.words = status, words
-        error.pause = asked_pause(status, headers)
-        if error.pause and error.pause > 0:
-            error.hint = "It takes requests again in %d s." % error.pause
+        error.status, error.words, error.pause = status, words, pause
         error.unsent = not status and (
             untrusted or isinstance(trouble, (socket.gaierror, ConnectionRefusedError))
             or any(mark in words for mark in ("unreachable", "No route", "too late to send",
                                               "Tunnel connection failed")))
+        error.refused = 400 <= status < 500 and status != 408
         error.later = status == 429 or error.unsent and not untrusted
         error.unsure = not error.unsent and (status >= 500 or trouble is not None)
         return error
@@ -755,7 +752,8 @@ def error_words(said):
         answer = parse_json(text)
     except (ValueError, RecursionError):
         return "" if text.startswith("<") else plain_words(text[:300])
-    for level in [answer] + (list(answer.values()) if isinstance(answer, dict) else []):
+    levels = [answer] + list(answer.values()) if isinstance(answer, dict) else []
+    for level in levels:
         for key in ("message", "error", "detail"):
             if isinstance(level, dict) and isinstance(level.get(key), str):
                 return plain_words(level[key]).rstrip(".")
@@ -860,9 +858,8 @@ def _fetch(url, file, deadline):
         start = file.tell()
         try:
             for position, total, block in read_url(url, deadline, start):
-                if position < file.tell():  # it begins anew
-                    file.seek(position)
-                    file.truncate()
+                file.seek(position)  # where the server begins anew
+                file.truncate()
                 file.write(block)
                 if time.monotonic() > told + 5:
                     told = time.monotonic()
@@ -4830,9 +4827,10 @@ class DigitalOceanDriver(Driver):
         if not self._ours(regions):
             raise self._unknown("region", self["Region"], "compute region list", regions)
         near = [size["slug"] for size in sizes if self._ours(size["regions"])]
-        size = next((size for size in sizes if size["slug"] == self["Size"]), {"regions": []})
+        size = next((size for size in sizes if size["slug"] == self["Size"]), None)
         if self["Size"] not in near:
-            raise self._unknown("size", self["Size"], "compute size list", near, size["regions"])
+            where = size["regions"] if size else ()
+            raise self._unknown("size", self["Size"], "compute size list", near, where)
         return size
 
     def _ours(self, regions):
@@ -5002,8 +5000,7 @@ class DigitalOceanDriver(Driver):
         if not self["UserDataFile"]:
             return ""
         try:
-            text = read_text(self["UserDataFile"]).lstrip()
-            text.encode("utf-8")
+            text = read_bytes(self["UserDataFile"]).decode("utf-8-sig").lstrip()
             size = len(mime_part(text).as_string())
         except (OSError, UnicodeError) as error:
             raise MachineError("%s cannot be read as text: %s" % (self["UserDataFile"], error))
@@ -5071,12 +5068,12 @@ class DigitalOceanDriver(Driver):
         that may not is told, and rm tries again."""
         if self["SSHKeyFingerprint"] or not self["SSHKeyID"]:
             return
-        number = self["SSHKeyID"]
+        key = {"id": self["SSHKeyID"]}
         try:
-            if number < 0:
+            if key["id"] < 0:
                 key = self._key_of("name", self["CreateTag"])
-                number = key["id"] if key else 0
-            self._delete("ssh_key:delete", "/v2/account/keys/%d" % number)
+            if key:
+                self._delete("ssh_key:delete", "/v2/account/keys/%d" % key["id"])
             self["SSHKeyID"] = 0
         except RestError as error:
             if error.status != 403:
@@ -5207,9 +5204,10 @@ def mime_part(user_data):
 
 def address_of(networks, private):
     """Where a droplet is reached: public IPv4, else public IPv6, else `private` IPv4; or ""."""
-    for version, kind in (("v4", "public"), ("v6", "public"), ("v4", "private")):
+    kinds = (("v4", "public"), ("v6", "public"), ("v4", "private"))
+    for version, kind in kinds if private else kinds[:2]:
         for network in networks.get(version) or ():
-            if network["type"] == kind and (private or kind == "public"):
+            if network["type"] == kind:
                 return network["ip_address"]
     return ""
 
