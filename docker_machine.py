@@ -882,12 +882,12 @@ def published_checksum(url):
     folder, _, name = url.rpartition("/")
     for file in ("SHA512SUMS", "SHA256SUMS", name + ".sha512", name + ".sha256"):
         try:
-            rows = list(read_url(folder + "/" + file, time.monotonic() + 60))
+            rows = read_url(folder + "/" + file, time.monotonic() + 60)
+            text = b"".join(block for _, _, block in rows).decode(errors="replace")
         except RestError as error:
             if url.startswith("file:") or error.status in (403, 404, 410):
                 continue
             raise
-        text = b"".join(block for _, _, block in rows).decode(errors="replace")
         found = re.search(r"^([0-9a-fA-F]{64}|[0-9a-fA-F]{128})[ \t]+\*?%s\s*$" % re.escape(name),
                           text, re.M)
         if found:
@@ -4798,8 +4798,8 @@ class DigitalOceanDriver(Driver):
         if self["SSHKey"]:
             self._check_key()
         if self._user_file() and not self._has_cloud_init():
-            out.warn("%s begins with none of the marks by which cloud-init knows user data, such as "
-                     "#cloud-config or #!; it will not read it." % self["UserDataFile"])
+            out.warn("%s begins with none of the marks by which cloud-init knows user data, such "
+                     "as #cloud-config or #!; it will not read it." % self["UserDataFile"])
         self._check_image(self._check_size())
         if self["SSHKeyFingerprint"]:
             self._named("ssh_key")
@@ -4822,7 +4822,6 @@ class DigitalOceanDriver(Driver):
         """The size, which must be there in the region. Raises MachineError."""
         sizes = [size for size in self._list("sizes:read, and regions:read", "/v2/sizes", "sizes")
                  if size["available"] and size["regions"]]
-        sizes.sort(key=lambda size: size["price_monthly"])
         regions = sorted({name for size in sizes for name in size["regions"]})
         if not self._ours(regions):
             raise self._unknown("region", self["Region"], "compute region list", regions)
@@ -4950,15 +4949,16 @@ class DigitalOceanDriver(Driver):
     def _find(self):
         """Our droplet, by its id, or by its tag; that may take a moment to be in the list. None if
         there is none."""
+        tag = self["CreateTag"]
         droplet = self._droplet() if self["DropletID"] else None
-        if droplet or not self["CreateTag"]:
+        if droplet or not tag:
             return droplet
-        return wait_for(self._tagged, 3, "", pause=1)
 
-    def _tagged(self):
-        return next((droplet for droplet in self._list(
-            "droplet:read", "/v2/droplets", "droplets", tag_name=self["CreateTag"])
-            if self["CreateTag"] in droplet["tags"]), None)
+        def tagged():
+            rows = self._list("droplet:read", "/v2/droplets", "droplets", tag_name=tag)
+            return next((row for row in rows if tag in row["tags"]), None)
+
+        return wait_for(tagged, 3, "", pause=1)
 
     def _await_droplet(self):
         """Wait until it is up and has an address; one that fails is removed."""
