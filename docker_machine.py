@@ -5004,6 +5004,11 @@ class DigitalOceanDriver(Driver):
             size = len(mime_part(text).as_string())
         except (OSError, UnicodeError) as error:
             raise MachineError("%s cannot be read as text: %s" % (self["UserDataFile"], error))
+        for number, line in enumerate(text.splitlines(), 1):
+            indent = line[:len(line) - len(line.lstrip())]
+            if text.startswith("#cloud-config") and "\t" in indent and line.strip():
+                raise MachineError("Line %d of %s is indented with a tab, which YAML forbids." % (
+                    number, self["UserDataFile"]), "Indent it with blanks.")
         if size > 61000:
             raise MachineError("%s is too large: DigitalOcean takes 64 KiB of user data, ours "
                                "included." % self["UserDataFile"])
@@ -5083,8 +5088,12 @@ class DigitalOceanDriver(Driver):
     # --- on and off
 
     def remove(self):
-        if not self["DropletID"]:
-            self["DropletID"] = (self._find() or {"id": 0})["id"]
+        if not (self["DropletID"] and self["CreateTag"]):
+            droplet = self._find() or {"id": 0, "tags": []}
+            self["DropletID"] = droplet["id"]
+            for tag in droplet["tags"]:  # Docker Machine may have rewritten the entry
+                if tag.startswith("docker-machine-") and len(tag) == 31:
+                    self["CreateTag"] = self["CreateTag"] or tag
         if self["DropletID"]:
             self._delete("droplet:delete", self._path())
         if self["CreateTag"]:  # another one, of a request whose answer was lost
