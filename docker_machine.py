@@ -560,18 +560,13 @@ class RestError(MachineError):
     """What came instead of the answer to a request.
 
     `status`: HTTP's code, 0 if nothing came; `words`: what the server said; `unsent`: the request
-    never left; `unsure`: it may have been carried out all the same; `doubt`: an earlier try may;
-    `final`: no other try can end better; `tries`: how often it was made; `pause`: seconds that the
-    server wants us to wait.
+    never left; `unsure`: it may have been carried out all the same; `refused`: neither this try nor
+    an earlier one can have been; `later`: it may be done later; `tries`: how often it was made;
+    `pause`: seconds that the server wants us to wait.
     """
 
     status, words, tries, pause = 0, "", 1, None
-    unsent = unsure = doubt = final = False
-
-    @property
-    def refused(self):
-        """Whether it is sure that nothing was done."""
-        return 400 <= self.status < 500 and self.status != 408 and not self.doubt
+    unsent = unsure = refused = later = False
 
 
 class Rest:
@@ -590,51 +585,48 @@ class Rest:
                                "Credentials are not sent in the clear.")
         self.name, self.url, self.headers = name, url.rstrip("/"), headers or {}
         self.seconds, self.patience = seconds, patience
-        self.met = False  # whether it ever answered
         self.context = trusting_context() if url[:5].lower() == "https" else None
 
-    def call(self, method, path, body=None, query=None, key="", repeat=None, made=None):
+    def call(self, method, path, body=None, query=None, key="", repeat=None, made=None, busy=""):
         """The parsed JSON of an answer, or what it holds under `key`; {} if it may be empty and is.
         Raises RestError.
 
-        429 is always tried again, when the server says; what may have been carried out already,
-        only if `repeat` (by default for GET, PUT and DELETE). made() is asked first then: what a
-        lost answer was about, if that is there now, or None.
+        429 is always tried again, when the server says, and so is a refusal that has the word
+        `busy`; what may have been carried out already, only if `repeat` (by default for GET, PUT
+        and DELETE). made() is asked first then: what a lost answer was about, if that is there
+        now, or None.
         """
         import time
         deadline, tries, doubt = time.monotonic() + self.patience, 0, False
-        repeat = method in ("GET", "PUT", "DELETE") if repeat is None else repeat
+        if repeat is None:
+            repeat = made or method in ("GET", "PUT", "DELETE")
         while True:
             try:
                 return self._ask(method, path, body, query, key)
             except RestError as error:
                 tries += 1
-                error.tries, error.doubt = tries, doubt
                 doubt = doubt or error.unsure
+                error.tries, error.refused = tries, error.refused and not doubt
                 try:
                     there = made() if made and error.unsure else None
                 except RestError as failure:
-                    failure.doubt = True
+                    failure.refused = False
                     raise
                 if there is not None:
                     return there
-                pause = self._pause(error, repeat or made)
-                if pause is None or time.monotonic() + pause > deadline:
-                    if pause and error.pause:
-                        error.hint = "It takes requests again in %d min." % ((pause + 59) // 60)
+                again = error.later or error.unsure and repeat or busy and busy in error.words
+                pause = self._pause(error)
+                if not again or time.monotonic() + pause > deadline:
                     raise
-                if tries % 3 == 0 or error.pause and pause > 5:
+                if pause > 5:
                     out.warn("%s. Trying again in %d s..." % (error.message, pause + 1))
             time.sleep(pause)
 
-    def _pause(self, error, repeat):
+    def _pause(self, error):
         """Seconds until the next try, with jitter, so that many machines do not come back
-        together; None if there is to be none."""
-        if error.final or error.status != 429 and not error.unsent and not (
-                error.unsure and repeat):
-            return None
-        if error.status < 429 and error.tries > (2 if error.unsent and not self.met else 5):
-            return None
+        together; endless where there is to be none."""
+        if error.status < 400 and error.tries > (3 if error.unsent else 5):
+            return float("inf")
         usual = .5 * 2 ** min(error.tries, 5) * (.5 + os.urandom(1)[0] / 512)
         return usual if error.pause is None else max(error.pause, 0) + usual / 4
 
@@ -649,18 +641,18 @@ class Rest:
                          seconds=self.seconds)
         trouble = answer if isinstance(answer, Exception) else None
         status, headers, said = (0, {}, b"") if trouble else answer
-        self.met = self.met or bool(status)
         out.debug("%s %s: %s after %.2f s" % (method, url, trouble or status,
                                               time.monotonic() - start))
-        if trouble is None and 200 <= status < 300:
+        if 200 <= status < 300:
             try:
                 value = parse_json(said.decode()) if said or method == "GET" and status != 204 \
                     else {}
-                if not isinstance(value[key] if key else value, (dict, list)):
-                    raise TypeError
-                return value[key] if key else value
+                value = value[key] if key else value
+                if isinstance(value, (dict, list)):
+                    return value
             except (ValueError, KeyError, TypeError, RecursionError):
-                trouble = MachineError("the answer is not the JSON that was expected")
+                pass
+            trouble = MachineError("the answer is not the JSON that was expected")
         raise self._error("%s %s" % (method, path), status, trouble, said, headers)
 
     def _exchange(self, method, url, body, deadline):
@@ -689,7 +681,7 @@ class Rest:
         with opener.open(request, timeout=self.seconds / 2) as answer:  # it may have two addresses
             said = answer.read(1 << 24)
             whole = answer.headers.get("Content-Length", "")
-            if whole.isdigit() and len(said) < min(int(whole), 1 << 24) or not (
+            if len(said) < int(whole or 0) or not (
                     said or whole or answer.status == 204 or answer.chunked):
                 raise OSError("the answer broke off after %d bytes" % len(said))
             return answer.status, answer.headers, said
@@ -698,31 +690,33 @@ class Rest:
         import socket
         reason = getattr(trouble, "reason", None)  # URLError is an OSError
         trouble = reason if isinstance(reason, Exception) else trouble
-        untrusted = type(trouble).__name__ in ("SSLCertVerificationError", "CertificateError") \
-            or "CERTIFICATE_VERIFY" in str(trouble)
-        words, hint = plain_words(getattr(trouble, "strerror", "") or str(trouble)
-                                  or type(trouble).__name__).rstrip("."), ""
-        if untrusted and "certificate" not in words.lower():  # Python 3.6
-            words = "its certificate is not valid: " + words
+        untrusted = "certificate" in repr(trouble).lower()
         if trouble is None:
             words = error_words(said) or "no word of explanation"
         elif isinstance(trouble, socket.timeout):
             words = "There was no answer within %g s" % (self.seconds / 2)
-        elif untrusted:
+        else:
+            words = plain_words(getattr(trouble, "strerror", "") or str(trouble)
+                                or type(trouble).__name__).rstrip(".")
+        pause, hint = asked_pause(status, headers), ""
+        if untrusted:
+            words = "its certificate is not valid: " + words
             hint = ("If a proxy of your network signs in its place, name that one's CA: export "
                     "SSL_CERT_FILE=/path/to/ca.pem\nWith python.org's Python on macOS, run its "
                     "Install Certificates.command once.")
         elif not status:
             hint = "Check the network and the proxy variables."
+        elif pause and pause > 0:
+            hint = "It takes requests again in %d s." % pause
         error = RestError("%s: %s (%s%s)" % (
             self.name, words, "%d to " % status if status else "", request), hint)
-        error.status, error.words = status, words
-        error.pause = asked_pause(status, headers)
+        error.status, error.words, error.pause = status, words, pause
         error.unsent = not status and (
             untrusted or isinstance(trouble, (socket.gaierror, ConnectionRefusedError))
             or any(mark in words for mark in ("unreachable", "No route", "too late to send",
                                               "Tunnel connection failed")))
-        error.final = untrusted
+        error.refused = 400 <= status < 500 and status != 408
+        error.later = status == 429 or error.unsent and not untrusted
         error.unsure = not error.unsent and (status >= 500 or trouble is not None)
         return error
 
@@ -737,10 +731,10 @@ class Rest:
             if not isinstance(rows, list):
                 raise RestError("%s: the list of %s is none (GET %s)" % (self.name, key, path))
             items += rows
-            url = following(answer)
-            if not url:
+            more = urllib.parse.parse_qsl(urllib.parse.urlsplit(following(answer) or "").query)
+            if not more:
                 break
-            query = dict(query, **dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(url).query)))
+            query = dict(query, **dict(more))
         return items
 
 
@@ -758,7 +752,8 @@ def error_words(said):
         answer = parse_json(text)
     except (ValueError, RecursionError):
         return "" if text.startswith("<") else plain_words(text[:300])
-    for level in [answer] + (list(answer.values()) if isinstance(answer, dict) else []):
+    levels = [answer] + list(answer.values()) if isinstance(answer, dict) else []
+    for level in levels:
         for key in ("message", "error", "detail"):
             if isinstance(level, dict) and isinstance(level.get(key), str):
                 return plain_words(level[key]).rstrip(".")
@@ -766,29 +761,27 @@ def error_words(said):
 
 
 def asked_pause(status, headers):
-    """The seconds that an answer asks for: retry-after (RFC 9110: seconds or a date) of 429 or 503,
-    or until ratelimit-reset (DigitalOcean: seconds since 1970) of 429; None without either."""
+    """The seconds that an answer asks for: retry-after (RFC 9110: seconds or a date), or until
+    ratelimit-reset (DigitalOcean: seconds since 1970) of 429; None without either."""
     import email.utils
     import time
-
-    def seconds(date):
-        return email.utils.parsedate_to_datetime(date).timestamp()
-
-    after = headers.get("retry-after") if status in (429, 503) else None
-    reset = headers.get("ratelimit-reset") if status == 429 else None
+    after = headers.get("retry-after", "")
     try:
-        if after and after.strip().isdigit():
+        if after.strip().isdigit():
             return int(after)
-        now = seconds(headers["date"]) if headers.get("date") else time.time()  # by its clock
-        return seconds(after) - now if after else int(reset) - now if reset else None
-    except (TypeError, ValueError):
+        if after:
+            return email.utils.parsedate_to_datetime(after).timestamp() - time.time()
+        return int(headers["ratelimit-reset"]) - time.time() if status == 429 else None
+    except (KeyError, TypeError, ValueError):
         return None
 
 
-def open_url(url, headers=None, seconds=30):
-    """An http, https or file URL, opened. Raises MachineError if https would become http on the
-    way, OSError, ValueError or HTTPException."""
+def read_url(url, deadline, start=0):
+    """Yield what an http, https or file URL holds from byte `start` on, or from its beginning if
+    the server does not know how: rows of (position, total size if that is known, bytes). Raises
+    RestError, or MachineError if https would become http on the way."""
     import http.client
+    import time
     import urllib.request
     if url.partition("://")[0] not in ("http", "https", "file"):
         raise MachineError("%s is not an address of the kind http, https or file." % url)
@@ -799,13 +792,30 @@ def open_url(url, headers=None, seconds=30):
                 raise MachineError("%s leads to %s, which is not protected." % (url, newurl))
             return super().redirect_request(req, fp, code, msg, headers, newurl)
 
-    class Https(urllib.request.HTTPSHandler):
-        def https_open(self, req):  # the CAs take their time to be read, so not for http
-            return self.do_open(http.client.HTTPSConnection, req, context=trusting_context())
-
-    headers = dict(headers or (), **{"User-Agent": "docker_machine.py/" + __version__})
-    return urllib.request.build_opener(Redirects, Https).open(
-        urllib.request.Request(url, None, headers), timeout=seconds)
+    headers = {"User-Agent": "docker_machine.py/" + __version__}
+    if start:
+        headers["Range"] = "bytes=%d-" % start
+    opener = urllib.request.build_opener(
+        Redirects, urllib.request.HTTPSHandler(context=trusting_context()))
+    try:
+        with opener.open(urllib.request.Request(url, None, headers), timeout=30) as answer:
+            at = start if answer.code == 206 else 0
+            total = at + int(answer.headers.get("Content-Length") or 0)
+            yield at, total, b""
+            for block in iter(lambda: answer.read(1 << 18), b""):
+                if time.monotonic() > deadline:
+                    raise OSError("it took too long")
+                yield at, total, block
+                at += len(block)
+            if at < total:
+                raise OSError("the connection broke off after %d of %d bytes" % (at, total))
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
+        failure = RestError("%s cannot be fetched: %s" % (
+            url, getattr(reason, "strerror", "") or reason),
+            "Check the address, the network and the proxy variables.")
+        failure.status = getattr(error, "code", 0)
+        raise failure
 
 
 def file_of_url(url):
@@ -822,111 +832,76 @@ def download(url, path, checksum="", seconds=7200):
     `checksum` is ALGORITHM:HEX. Raises MachineError, and leaves nothing then."""
     import time
     algorithm, wanted = parse_checksum(checksum) if checksum else ("", "")
-    part, deadline, tries = path + ".part", time.monotonic() + seconds, 0
+    part = path + ".part"
     make_folder(os.path.dirname(path) or ".")
     try:
-        with open_new(part) as file:
-            while tries is not None:
-                tries = _fetch(url, file, deadline, tries)
+        with open(part, "wb") as file:
+            _fetch(url, file, time.monotonic() + seconds)
         found = file_digest(part, algorithm) if checksum else ""
         if found != wanted:
             raise MachineError(
                 "%s has the checksum %s instead of %s; it was not kept." % (url, found, wanted),
                 "Try again; if it stays so, the file or the list of checksums is bad.")
         os.replace(part, path)
+    except OSError as error:
+        raise cannot("write", part, error)
     finally:
         if os.path.isfile(part):
             os.unlink(part)
 
 
-def open_new(path):
-    """A file opened for writing, empty. Raises MachineError."""
-    try:
-        return open(path, "wb")
-    except OSError as error:
-        raise cannot("write", path, error)
-
-
-def _fetch(url, file, deadline, tries):
-    """Append the rest of a URL to a file; how often that failed without a byte, None at its end."""
-    import http.client
+def _fetch(url, file, deadline):
+    """Write what a URL holds to a file; given up after three tries without a new byte."""
     import time
-    import urllib.error
-    start = file.tell()
-    try:
-        with open_url(url, {"Range": "bytes=%d-" % start} if start else {}) as answer:
-            if start and getattr(answer, "status", 206) != 206:
-                file.seek(0)
-                file.truncate()
-            _copy(answer, file, deadline)
-            return None
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        tries = 0 if file.tell() > start else tries + 1
-        final = isinstance(error, urllib.error.HTTPError) and error.code < 500
-        if final or tries > 2 or time.monotonic() > deadline or url.startswith("file:"):
-            raise _cannot_fetch(url, error)
-    time.sleep(tries)
-    return tries
-
-
-def _copy(answer, file, deadline):
-    """Write an answer to the end of a file, with progress. Raises OSError if it breaks off."""
-    import time
-    left, told = int(answer.headers.get("Content-Length") or 0), time.monotonic()
-    total = file.tell() + left
-    for block in iter(lambda: answer.read(1 << 18), b""):
+    tries, told = 0, time.monotonic()
+    while True:
+        start = file.tell()
         try:
-            file.write(block)
-            file.flush()
-        except OSError as error:
-            raise cannot("write", file.name, error)
-        if time.monotonic() > deadline:
-            raise OSError("it took too long")
-        if time.monotonic() > told + 5:
-            told = time.monotonic()
-            out.say("Downloading: %d of %s MB..." % (
-                file.tell() >> 20, total >> 20 if left else "?"))
-    if left and file.tell() < total:
-        raise OSError("the connection broke off after %d of %d bytes" % (file.tell(), total))
-
-
-def _cannot_fetch(url, error):
-    reason = getattr(error, "reason", None) or error
-    return MachineError("%s cannot be fetched: %s" % (
-        url, getattr(reason, "strerror", "") or reason or type(error).__name__),
-        "Check the address, the network and the proxy variables.")
+            for position, total, block in read_url(url, deadline, start):
+                file.seek(position)  # where the server begins anew
+                file.truncate()
+                file.write(block)
+                if time.monotonic() > told + 5:
+                    told = time.monotonic()
+                    out.say("Downloading: %d of %s MB..." % (
+                        file.tell() >> 20, total >> 20 or "?"))
+            return
+        except RestError as error:
+            tries = 0 if file.tell() > start else tries + 1
+            if 400 <= error.status < 500 or tries > 2 or time.monotonic() > deadline \
+                    or url.startswith("file:"):
+                raise
+        time.sleep(tries)
 
 
 def published_checksum(url):
     """The checksum of a URL's file in its publisher's list beside it, as ALGORITHM:HEX; "" if
     there is no list. In the format of coreutils, as Debian's and Ubuntu's clouds have it."""
-    import http.client
-    import urllib.error
+    import re
+    import time
     folder, _, name = url.rpartition("/")
     for file in ("SHA512SUMS", "SHA256SUMS", name + ".sha512", name + ".sha256"):
         try:
-            with open_url(folder + "/" + file) as answer:
-                text = answer.read(1 << 20).decode(errors="replace")
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            if url.startswith("file:") or isinstance(error, urllib.error.HTTPError) \
-                    and error.code in (403, 404, 410):
+            rows = read_url(folder + "/" + file, time.monotonic() + 60)
+            text = b"".join(block for _, _, block in rows).decode(errors="replace")
+        except RestError as error:
+            if url.startswith("file:") or error.status in (403, 404, 410):
                 continue
-            raise _cannot_fetch(folder + "/" + file, error)
-        for words in map(str.split, text.splitlines()):
-            algorithm = {64: "sha256", 128: "sha512"}.get(len(words[0])) if words else None
-            if algorithm and len(words) == 2 and words[1].lstrip("*") == name:
-                return algorithm + ":" + words[0].lower()
+            raise
+        found = re.search(r"^([0-9a-fA-F]{64}|[0-9a-fA-F]{128})[ \t]+\*?%s\s*$" % re.escape(name),
+                          text, re.M)
+        if found:
+            return "sha%d:%s" % (4 * len(found.group(1)), found.group(1).lower())
     return ""
 
 
 def parse_checksum(text):
     """(algorithm, hex digits) of sha256:HEX or sha512:HEX. Raises UsageError."""
-    algorithm, _, digits = text.lower().partition(":")
-    length = {"sha256": 64, "sha512": 128}.get(algorithm)
-    if len(digits) != length or set(digits) - set("0123456789abcdef"):
+    import re
+    if not re.match(r"(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})\Z", text.lower()):
         raise UsageError('"%s" is no checksum.' % text, "Write it as sha256:HEX or sha512:HEX, "
                          "with 64 or 128 digits.")
-    return algorithm, digits
+    return tuple(text.lower().split(":"))
 
 
 def file_digest(path, algorithm):
@@ -4608,6 +4583,11 @@ DIGITALOCEAN_TOKENS = "https://cloud.digitalocean.com/account/api/tokens"
 DIGITALOCEAN_STATUS = "https://status.digitalocean.com"
 UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 DROPLET_STATES = {"new": STARTING, "active": RUNNING, "off": STOPPED, "archive": STOPPED}
+DIGITALOCEAN_NAMES = {  # of what a flag names: the field, the path, and the command that lists all
+    "image": ("Image", "/v2/images/", "compute image list-distribution --public"),
+    "project": ("ProjectID", "/v2/projects/", "projects list"),
+    "ssh_key": ("SSHKeyFingerprint", "/v2/account/keys/", "compute ssh-key list"),
+}
 CLOUD_INIT_MARKS = (  # how user-data of cloud-init begins: cloudinit/handlers/__init__.py
     "#cloud-config", "#cloud-boothook", "#include", "#part-handler", "#!", "## template:")
 
@@ -4659,7 +4639,11 @@ class DigitalOceanDriver(Driver):
              hint="Tags are of letters, digits, colons, dashes and underscores."),
     )
     fields = (("DropletID", 0), ("DropletName", ""), ("SSHKeyID", 0), ("CreateTag", ""))
-    _rest = _known_image = _known_key = None  # type: typing.Any
+
+    def __init__(self, config, folder):
+        super().__init__(config, folder)
+        self._rest = None  # type: typing.Any
+        self._found = {}  # type: dict  # what _named() was told
 
     # --- before the machine is made
 
@@ -4678,113 +4662,82 @@ class DigitalOceanDriver(Driver):
         """Two questions to the API, and one more for a key or a project that is named."""
         need("ssh-keygen")
         if self["SSHKey"]:
-            check_key_file(self["SSHKey"])
-            if not self["SSHKeyFingerprint"] and not public_half(self["SSHKey"]):
-                raise MachineError("The key %s has a passphrase." % self["SSHKey"],
-                                   "Put its public half beside it, as %s.pub." % self["SSHKey"])
-        self._user_file()
-        questions = [self._sizes, self._image]
-        if self["SSHKeyFingerprint"]:
-            questions.append(self._account_key)
-        elif self["ProjectID"]:
-            questions.append(self._project)
-        answers = each(lambda question: question(), questions)
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
-        self._check_image(answers[1], self._check_size(answers[0]))
+            self._check_key()
         if self._user_file() and not self._has_cloud_init():
-            out.warn("%s begins with none of the marks by which cloud-init knows user data, such as "
-                     "#cloud-config or #!; it will not read it." % self["UserDataFile"])
-        self._check_key()
+            out.warn("%s begins with none of the marks by which cloud-init knows user data, such "
+                     "as #cloud-config or #!; it will not read it." % self["UserDataFile"])
+        self._check_image(self._check_size())
+        if self["SSHKeyFingerprint"]:
+            self._named("ssh_key")
+        elif self["ProjectID"]:
+            self._named("project")
 
-    def _sizes(self):
-        return self._list("sizes:read, and regions:read", "/v2/sizes", "sizes")
+    def _check_key(self):
+        """Refuse a key file that cannot be used, or is not the named key. Raises MachineError."""
+        path, named = self["SSHKey"], self["SSHKeyFingerprint"]
+        check_key_file(path)
+        ours = public_half(path)
+        if not ours and not named:
+            raise MachineError("The key %s has a passphrase." % path,
+                               "Put its public half beside it, as %s.pub." % path)
+        if ours and named and ours.split()[:2] != self.public_key().split()[:2]:
+            raise MachineError("%s is not the private half of the account's key %s." % (
+                path, named), "Its fingerprint: ssh-keygen -l -E md5 -f " + quote(path))
 
-    def _check_size(self, sizes):
+    def _check_size(self):
         """The size, which must be there in the region. Raises MachineError."""
-        region, slug = self["Region"], self["Size"]
+        sizes = [size for size in self._list("sizes:read, and regions:read", "/v2/sizes", "sizes")
+                 if size["available"] and size["regions"]]
         regions = sorted({name for size in sizes for name in size["regions"]})
-        if not any(self._is_in(name) for name in regions):
-            raise self._unknown("region", region, regions, "region list")
-        known = sorted(sizes, key=lambda size: size["price_monthly"])
-        there = [size for size in known if size["available"]
-                 and any(self._is_in(name) for name in size["regions"])]
-        names = [size["slug"] for size in there]
-        size = next((size for size in known if size["slug"] == slug), None)
-        if size is None:
-            raise self._unknown("size", slug, names, "size list")
-        if slug not in names:
-            where = ", ".join(size["regions"] if size["available"] else ())
-            raise MachineError(
-                'The size "%s" is not to be had in the region "%s".' % (slug, region),
-                (where and "It is in: %s. " % where) + "Near it: %s." % nearest_ones(slug, names))
+        if not self._ours(regions):
+            raise self._unknown("region", self["Region"], "compute region list", regions)
+        near = [size["slug"] for size in sizes if self._ours(size["regions"])]
+        size = next((size for size in sizes if size["slug"] == self["Size"]), None)
+        if self["Size"] not in near:
+            where = size["regions"] if size else ()
+            raise self._unknown("size", self["Size"], "compute size list", near, where)
         return size
 
-    def _is_in(self, region):
-        """Whether a region is meant by ours, which may be the start of several (nyc) or empty."""
-        return self["Region"] in ("", region, region.rstrip("0123456789"))
+    def _ours(self, regions):
+        """Those that our region means, which may be the start of several (nyc) or empty."""
+        return {name for name in regions
+                if self["Region"] in ("", name, name.rstrip("0123456789"))}
 
-    def _image(self):
-        """The image as the API describes it. Raises MachineError."""
-        if self._known_image is None:
-            try:
-                self._known_image = self._call("image:read", "GET", "/v2/images/" + self["Image"],
-                                               key="image")
-            except RestError as error:
-                if error.status != 404:
-                    raise
-                images = self._list("image:read", "/v2/images", "images", type="distribution")
-                raise self._unknown("image", self["Image"], sorted(
-                    filter(None, (image.get("slug") for image in images)), reverse=True),
-                    "image list-distribution --public")
-        return self._known_image
-
-    def _check_image(self, image, size):
-        regions = image.get("regions") or []
-        if regions and not any(self._is_in(region) for region in regions
-                               if region in size["regions"]):
-            raise MachineError('The image "%s" is not to be had in the region "%s".' % (
-                self["Image"], self["Region"]), "It is in: %s." % ", ".join(regions))
+    def _check_image(self, size):
+        image = self._named("image")
+        regions = image.get("regions") or size["regions"]
+        if not self._ours(regions) & set(size["regions"]):
+            raise self._unknown("image", self["Image"], "compute image list", (), regions)
         if (image.get("min_disk_size") or 0) > size["disk"]:
             raise MachineError('The image "%s" needs a disk of %d GB; the size "%s" has %d GB.' % (
                 self["Image"], image["min_disk_size"], size["slug"], size["disk"]),
                 "Take a larger --digitalocean-size.")
 
-    def _project(self):
-        return self._get("project:read", "/v2/projects/" + self["ProjectID"], "project",
-                         "The account has no project %s." % self["ProjectID"], "projects")
+    def _named(self, kind):
+        """What the API has under the name that a flag gave; asked for once. Raises MachineError."""
+        field, path, command = DIGITALOCEAN_NAMES[kind]
+        if kind not in self._found:
+            found = self._call(kind + ":read", "GET", path + self[field], key=kind, none=404)
+            if found is None:
+                known = []
+                if kind == "image":
+                    images = self._list("image:read", "/v2/images", "images", type="distribution")
+                    known = sorted(filter(None, (image.get("slug") for image in images)))[::-1]
+                raise self._unknown(kind.replace("ssh_", "SSH "), self[field], command, known)
+            self._found[kind] = found
+        return self._found[kind]
 
-    def _account_key(self):
-        """The account's key that the user named. Raises MachineError."""
-        if self._known_key is None:
-            named = self["SSHKeyFingerprint"]
-            self._known_key = self._get("ssh_key:read", "/v2/account/keys/" + named, "ssh_key",
-                                        "The account has no SSH key %s." % named,
-                                        "compute ssh-key")
-        return self._known_key
-
-    def _get(self, scope, path, key, absent, known):
-        """What the API has at a path. Raises MachineError(`absent`) if there is nothing."""
-        try:
-            return self._call(scope, "GET", path, key=key)
-        except RestError as error:
-            if error.status != 404:
-                raise
-            raise MachineError(absent, "List all: doctl %s list" % known)
-
-    def _check_key(self):
-        """Refuse a key file that is not the named key. Raises MachineError."""
-        ours = self["SSHKey"] and self["SSHKeyFingerprint"] and public_half(self["SSHKey"])
-        if ours and ours.split()[:2] != self._account_key()["public_key"].split()[:2]:
-            raise MachineError("%s is not the private half of the account's key %s." % (
-                self["SSHKey"], self["SSHKeyFingerprint"]),
-                "Its fingerprint: ssh-keygen -l -E md5 -f " + quote(self["SSHKey"]))
-
-    def _unknown(self, kind, slug, known, words):
-        """The error for a slug that is not there."""
-        return MachineError('DigitalOcean has no %s "%s".' % (kind, slug), "Near it: %s. List all: "
-                            "doctl compute %s" % (nearest_ones(slug, known), words))
+    def _unknown(self, kind, name, command, known, regions=()):
+        """The error for what is not there, or in other `regions` alone."""
+        import difflib
+        words, hint = 'DigitalOcean has no %s "%s"' % (kind, name), ""
+        if regions:
+            words += ' in the region "%s"' % self["Region"]
+            hint = "It is in: %s. " % ", ".join(regions)
+        if known:
+            near = difflib.get_close_matches(name, known, 3, 0.5) or known[:3]
+            hint += "Near it: %s. " % ", ".join(near)
+        return MachineError(words + ".", hint + "List all: doctl " + command)
 
     # --- the machine
 
@@ -4801,10 +4754,7 @@ class DigitalOceanDriver(Driver):
         self._await_droplet()
         if self["ProjectID"]:
             self._assign()
-        try:
-            self._forget_key()
-        except RestError as error:  # rm tries again
-            out.warn("%s. %s" % (error.message, error.hint))
+        self._forget_key()
 
     def _assign(self):
         """Put the droplet into the project. Raises MachineError."""
@@ -4833,17 +4783,15 @@ class DigitalOceanDriver(Driver):
         self.save()
 
     def public_key(self):
-        return self._account_key()["public_key"].strip() if self["SSHKeyFingerprint"] \
+        return self._named("ssh_key")["public_key"].strip() if self["SSHKeyFingerprint"] \
             else super().public_key()
 
     def _create_droplet(self):
         """The droplet as the API gives it. Raises PreCreateError if it is refused."""
-        scopes = "droplet:create, image:read, tag:create" + (
-            ", vpc:read" if self["VPCUUID"] else "")
         try:
-            order = self._order(self._account_keys())
-            return self._call(scopes + (", ssh_key:read" if "ssh_keys" in order else ""), "POST",
-                              "/v2/droplets", order, key="droplet", made=self._find)
+            return self._call("droplet:create, image:read and tag:create (for a VPC vpc:read, for "
+                              "a key ssh_key:read)", "POST", "/v2/droplets",
+                              self._order(self._account_keys()), key="droplet", made=self._find)
         except RestError as error:
             if not error.refused:
                 raise
@@ -4856,52 +4804,43 @@ class DigitalOceanDriver(Driver):
 
     def _order(self, keys):
         """The body of the request that creates the droplet."""
-        image = self["Image"]
-        body = {"name": self["DropletName"], "size": self["Size"],
+        image, tags = self["Image"], self["Tags"].split(",") + [self["CreateTag"]]
+        body = {"name": self["DropletName"], "region": self["Region"], "size": self["Size"],
                 "image": int(image) if image.isdigit() else image, "ipv6": self["IPv6"],
                 "backups": self["Backups"], "monitoring": self["Monitoring"],
-                "tags": [tag.strip() for tag in self["Tags"].split(",") if tag.strip()] + [
-                    self["CreateTag"]]}
-        for key, value in (("region", self["Region"]), ("vpc_uuid", self["VPCUUID"]),
-                           ("user_data", self._user_data()), ("ssh_keys", keys)):
-            if value:
-                body[key] = value
-        return body
+                "vpc_uuid": self["VPCUUID"], "user_data": self._user_data(), "ssh_keys": keys,
+                "tags": [tag.strip() for tag in tags if tag.strip()]}
+        return {key: value for key, value in body.items() if value}
 
     def _find(self):
         """Our droplet, by its id, or by its tag; that may take a moment to be in the list. None if
         there is none."""
-        if self["DropletID"]:
-            try:
-                return self._droplet()
-            except NoDroplet:
-                self["DropletID"] = 0
-        return wait_for(self._tagged, 3, "", pause=1) if self["CreateTag"] else None
+        tag = self["CreateTag"]
+        droplet = self._droplet() if self["DropletID"] else None
+        if droplet or not tag:
+            return droplet
 
-    def _tagged(self):
-        return next((droplet for droplet in self._list(
-            "droplet:read", "/v2/droplets", "droplets", tag_name=self["CreateTag"])
-            if self["CreateTag"] in droplet["tags"]), None)
+        def tagged():
+            rows = self._list("droplet:read", "/v2/droplets", "droplets", tag_name=tag)
+            return next((row for row in rows if tag in row["tags"]), None)
+
+        return wait_for(tagged, 3, "", pause=1)
 
     def _await_droplet(self):
         """Wait until it is up and has an address; one that fails is removed."""
-        polls, active = [0], [0]
+        states = []  # at each look
 
         def up():
-            polls[0] += 1
-            try:
-                droplet = self._droplet()
-            except NoDroplet:  # not yet, or not any more
-                if polls[0] < 8:
-                    return False
+            droplet = self._droplet() or {"status": "", "networks": {}}  # not yet, or gone
+            states.append(droplet["status"])
+            if not droplet["status"] and len(states) > 7:
                 raise MachineError("The droplet %d vanished while it was created."
                                    % self["DropletID"], "See " + DIGITALOCEAN_STATUS)
-            if polls[0] % 4 == 0 and droplet["status"] == "new":
+            if droplet["status"] == "new" and len(states) % 4 == 0:
                 self._check_creation()
-            active[0] += droplet["status"] == "active"
             # A public address may come later than the private one.
-            self["IPAddress"] = address_of(droplet["networks"], private=active[0] > 4)
-            return active[0] and self["IPAddress"]
+            self["IPAddress"] = address_of(droplet["networks"], states.count("active") > 4)
+            return droplet["status"] == "active" and self["IPAddress"]
 
         self.log("Waiting for the droplet to become active...")
         wait_for(up, 900, "The droplet %d did not become active within 900 s." % self["DropletID"],
@@ -4911,8 +4850,7 @@ class DigitalOceanDriver(Driver):
     def _check_creation(self):
         """Tell how far the creation is. Raises MachineError, and removes the droplet, if it
         failed."""
-        for action in self._list("droplet:read", "/v2/droplets/%d/actions" % self["DropletID"],
-                                 "actions"):
+        for action in self._list("droplet:read", self._path() + "/actions", "actions"):
             if action["type"] == "create":
                 self.log("The droplet's creation is %s..." % action["status"])
                 if action["status"] == "errored":
@@ -4928,16 +4866,15 @@ class DigitalOceanDriver(Driver):
         if not self["UserDataFile"]:
             return ""
         try:
-            text = read_text(self["UserDataFile"]).lstrip()
-            text.encode("utf-8")
+            text = read_bytes(self["UserDataFile"]).decode("utf-8-sig").lstrip()
             size = len(mime_part(text).as_string())
         except (OSError, UnicodeError) as error:
             raise MachineError("%s cannot be read as text: %s" % (self["UserDataFile"], error))
-        if text.startswith("#cloud-config"):
-            for number, line in enumerate(text.splitlines(), 1):
-                if "\t" in line[:len(line) - len(line.lstrip())] and line.strip():
-                    raise MachineError("Line %d of %s is indented with a tab, which YAML forbids." % (
-                        number, self["UserDataFile"]), "Indent it with blanks.")
+        for number, line in enumerate(text.splitlines(), 1):
+            indent = line[:len(line) - len(line.lstrip())]
+            if text.startswith("#cloud-config") and "\t" in indent and line.strip():
+                raise MachineError("Line %d of %s is indented with a tab, which YAML forbids." % (
+                    number, self["UserDataFile"]), "Indent it with blanks.")
         if size > 61000:
             raise MachineError("%s is too large: DigitalOcean takes 64 KiB of user data, ours "
                                "included." % self["UserDataFile"])
@@ -4947,7 +4884,7 @@ class DigitalOceanDriver(Driver):
         """Whether the guest reads our user data: not with an image that nobody knows, or with user
         data for another program, such as Ignition."""
         text = self._user_file()
-        return self._image().get("distribution") not in (
+        return self._named("image").get("distribution") not in (
             "Unknown", "Unknown OS", "CoreOS", "FreeBSD", "RancherOS") and (
             not text or text.startswith(CLOUD_INIT_MARKS) or is_mime(text))
 
@@ -4972,27 +4909,24 @@ class DigitalOceanDriver(Driver):
         one, and guests that read no user data. SSHKeyID is its id until `_forget_key()`, -1 while
         that is unknown."""
         if self["SSHKeyFingerprint"]:
-            return [self._account_key()["id"]]
-        if self._has_cloud_init() and self._image().get("type") != "custom":
+            return [self._named("ssh_key")["id"]]
+        if self._has_cloud_init() and self._named("image").get("type") != "custom":
             return []
         self.log("Uploading the SSH key for the time of the creation...")
         self["SSHKeyID"] = -1
         self.save()
+        name, public = self["CreateTag"], self.public_key()
         try:
-            key = self._call(
-                "ssh_key:create", "POST", "/v2/account/keys", {
-                    "name": self["CreateTag"], "public_key": self.public_key()},
-                key="ssh_key", made=lambda: self._key_of("name", self["CreateTag"]))
+            key = self._call("ssh_key:create", "POST", "/v2/account/keys",
+                             {"name": name, "public_key": public}, key="ssh_key",
+                             made=lambda: self._key_of("name", name))
         except RestError as error:
-            if error.refused:
-                self["SSHKeyID"] = 0
             # 422 is also the answer for one that is there: the user's own, which stays.
-            key = self._key_of("public_key", self.public_key()) if error.status == 422 else None
+            key = self._key_of("public_key", public) if error.status == 422 else None
             if key is None:
                 raise
-        if key["name"] == self["CreateTag"]:
-            self["SSHKeyID"] = key["id"]
-            self.save()
+        self["SSHKeyID"] = key["id"] if key["name"] == name else 0
+        self.save()
         return [key["id"]]
 
     def _key_of(self, field, value):
@@ -5001,98 +4935,71 @@ class DigitalOceanDriver(Driver):
                      if key[field].split()[:2] == value.split()[:2]), None)
 
     def _forget_key(self):
-        """Remove the key that was uploaded for this machine, by us or by Docker Machine."""
+        """Remove the key that was uploaded for this machine, by us or by Docker Machine. A token
+        that may not is told, and rm tries again."""
         if self["SSHKeyFingerprint"] or not self["SSHKeyID"]:
             return
-        number = self["SSHKeyID"]
-        if number < 0:
-            found = self._key_of("name", self["CreateTag"])
-            number = found["id"] if found else 0
-        if number:
-            self._delete("ssh_key:delete", "/v2/account/keys/%d" % number)
-        self["SSHKeyID"] = 0
+        key = {"id": self["SSHKeyID"]}
+        try:
+            if key["id"] < 0:
+                key = self._key_of("name", self["CreateTag"])
+            if key:
+                self._delete("ssh_key:delete", "/v2/account/keys/%d" % key["id"])
+            self["SSHKeyID"] = 0
+        except RestError as error:
+            if error.status != 403:
+                raise
+            out.warn("%s. %s" % (error.message, error.hint))
 
     # --- on and off
 
     def remove(self):
-        droplet = {"id": self["DropletID"]} if self["DropletID"] and self["CreateTag"] \
-            else self._find()
-        if droplet and not self["CreateTag"]:  # Docker Machine may have rewritten the entry
-            self["CreateTag"] = next((tag for tag in droplet.get("tags") or ()
-                                      if tag.startswith("docker-machine-") and len(tag) == 31), "")
-        if droplet:
-            self._delete("droplet:delete", "/v2/droplets/%d" % droplet["id"])
-        try:
-            if self["CreateTag"]:  # another one, of a request whose answer was lost
-                self._delete("droplet:delete, and tag:read", "/v2/droplets",
-                             tag_name=self["CreateTag"])
-                self._delete("tag:delete", "/v2/tags/" + self["CreateTag"])
-            self._forget_key()
-        except RestError as error:
-            if error.status != 403 or not droplet:
-                raise
-            out.warn("%s. %s" % (error.message, error.hint))
+        if not (self["DropletID"] and self["CreateTag"]):
+            droplet = self._find() or {"id": 0, "tags": []}
+            self["DropletID"] = droplet["id"]
+            for tag in droplet["tags"]:  # Docker Machine may have rewritten the entry
+                if tag.startswith("docker-machine-") and len(tag) == 31:
+                    self["CreateTag"] = self["CreateTag"] or tag
+        if self["DropletID"]:
+            self._delete("droplet:delete", self._path())
+        if self["CreateTag"]:  # another one, of a request whose answer was lost
+            self._delete("droplet:delete, and tag:read", "/v2/droplets",
+                         tag_name=self["CreateTag"])
+            self._delete("tag:delete", "/v2/tags/" + self["CreateTag"])
+        self._forget_key()
         self["DropletID"], self["CreateTag"], self["IPAddress"] = 0, "", ""
 
     def _delete(self, scope, path, **query):
         """Delete what may be gone already, and may be busy for a while."""
-        try:
-            self._patiently(lambda: self._call(scope, "DELETE", path, query=query))
-        except RestError as error:
-            if error.status != 404:
-                raise
-
-    def _patiently(self, ask):
-        """ask(), again and again while another action of the droplet is pending."""
-        def attempt():
-            try:
-                return [ask()]
-            except RestError as error:
-                if error.status != 422 or "pending" not in error.words:
-                    raise
-
-        return wait_for(attempt, 120, "DigitalOcean does not end what it does with the droplet %d."
-                        % self["DropletID"], self.poll_seconds, 1)[0]
+        self._call(scope, "DELETE", path, query=query, none=404, busy="pending")
 
     def _act(self, kind, state):
         """Do something with the droplet, and wait for its end. Raises MachineError if it fails,
         unless the state that it leads to is there all the same."""
+        def ended():
+            status = self._call("droplet:read", "GET", path, key="action")["status"]
+            return "" if status == "in-progress" else status
+
         try:
-            self._await(self._patiently(lambda: self._begin(kind)))
+            path = self._path() + "/actions/%d" % self._begin(kind, busy="pending")["id"]
+            if wait_for(ended, 300, "DigitalOcean did not finish %s within 300 s." % kind,
+                        self.poll_seconds, 0.5) == "errored":
+                raise MachineError("DigitalOcean failed to do %s with the droplet %d." % (
+                    kind, self["DropletID"]), "Try again; see also " + DIGITALOCEAN_STATUS)
         except MachineError:
             if not state or self.get_state() != state:
                 raise
 
-    def _begin(self, kind):
-        return self._call("droplet:update", "POST", "/v2/droplets/%d/actions" % self["DropletID"],
-                          {"type": kind}, key="action", repeat=True)
-
-    def _await(self, action):
-        path = "/v2/droplets/%d/actions/%d" % (self["DropletID"], action["id"])
-
-        def ended():
-            if action["status"] == "in-progress":
-                action.update(self._call("droplet:read", "GET", path, key="action"))
-            return action["status"] != "in-progress"
-
-        wait_for(ended, 300, "DigitalOcean did not finish %s within 300 s." % action["type"],
-                 self.poll_seconds, 0.5)
-        if action["status"] == "errored":
-            raise MachineError("DigitalOcean failed to do %s with the droplet %d." % (
-                action["type"], self["DropletID"]), "Try again; see also " + DIGITALOCEAN_STATUS)
+    def _begin(self, kind, **more):
+        return self._call("droplet:update", "POST", self._path() + "/actions", {"type": kind},
+                          key="action", repeat=True, **more)
 
     def start(self):
         self._act("power_on", RUNNING)
 
     def stop(self):
-        self.shut_down(self._ask_to_shut_down)
-
-    def _ask_to_shut_down(self):
-        try:
-            self._begin("shutdown")
-        except RestError as error:  # 422: it is asked already, or off
-            if error.status != 422:
-                raise
+        # 422: it is asked already, or off.
+        self.shut_down(lambda: self._begin("shutdown", none=422))
 
     def kill(self):
         self._act("power_off", STOPPED)
@@ -5105,27 +5012,28 @@ class DigitalOceanDriver(Driver):
 
     # --- what and where it is
 
+    def _path(self):
+        return "/v2/droplets/%d" % self["DropletID"]
+
     def _droplet(self):
-        try:
-            return self._call("droplet:read", "GET", "/v2/droplets/%d" % self["DropletID"],
-                              key="droplet")
-        except RestError as error:
-            if error.status != 404:
-                raise
-            raise NoDroplet("DigitalOcean has no droplet %d." % self["DropletID"],
-                            "Forget it: docker-machine rm " + quote(self["MachineName"]))
+        """What the API tells of it; None if it is gone, or was never made."""
+        return self._call("droplet:read", "GET", self._path(), key="droplet", none=404)
 
     def get_state(self):
-        return DROPLET_STATES.get(self._droplet()["status"], ERROR)
+        droplet = self._droplet()
+        if droplet is None:
+            raise MachineError("DigitalOcean has no droplet %d." % self["DropletID"],
+                               "Forget it: docker-machine rm " + quote(self["MachineName"]))
+        return DROPLET_STATES.get(droplet["status"], ERROR)
 
     def get_ssh_key_path(self):
         """"" leaves it to ssh, as for a named key without a file."""
         return self["SSHKeyPath"] or (
             "" if self["SSHKeyFingerprint"] else super().get_ssh_key_path())
 
-    def _call(self, scope, method, path, body=None, query=None, pages="", **more):
-        """Ask the API; `scope` is what the token must be allowed, `pages` the key of a list. Raises
-        RestError."""
+    def _call(self, scope, method, path, body=None, query=None, pages="", none=-1, **more):
+        """Ask the API; `scope` is what the token must be allowed, `pages` the key of a list, `none`
+        the status that stands for None. Raises RestError."""
         if self._rest is None:
             token = self["AccessToken"]
             if len(token) > 5:
@@ -5140,6 +5048,8 @@ class DigitalOceanDriver(Driver):
                     (answer.get("links") or {}).get("pages") or {}).get("next"))
             return self._rest.call(method, path, body, query, **more)
         except RestError as error:
+            if error.status == none:
+                return None
             if error.status == 401 and not error.hint:
                 error.message = "DigitalOcean refuses the access token: " + error.words
                 error.hint = "Make a new one: " + DIGITALOCEAN_TOKENS
@@ -5152,12 +5062,6 @@ class DigitalOceanDriver(Driver):
 
     def _list(self, scope, path, key, **query):
         return self._call(scope, "GET", path, query=dict(query, per_page=200), pages=key)
-
-
-def nearest_ones(slug, known):
-    """Some of the `known` slugs, the most similar ones first."""
-    import difflib
-    return ", ".join(difflib.get_close_matches(slug, known, 3, 0.5) or known[:3])
 
 
 def is_mime(user_data):
@@ -5173,15 +5077,12 @@ def mime_part(user_data):
         else email.mime.text.MIMEText(user_data)
 
 
-class NoDroplet(MachineError):
-    """The droplet is gone, or was never made."""
-
-
 def address_of(networks, private):
     """Where a droplet is reached: public IPv4, else public IPv6, else `private` IPv4; or ""."""
-    for version, kind in (("v4", "public"), ("v6", "public"), ("v4", "private")):
+    kinds = (("v4", "public"), ("v6", "public"), ("v4", "private"))
+    for version, kind in kinds if private else kinds[:2]:
         for network in networks.get(version) or ():
-            if network["type"] == kind and (private or kind == "public"):
+            if network["type"] == kind:
                 return network["ip_address"]
     return ""
 

@@ -148,7 +148,7 @@ def test_nothing_is_defined_that_nobody_uses():
     used = collections.Counter(re.findall(r"\w+", SOURCE))
     unused = {node.name for node in ast.walk(TREE) if isinstance(node, (ast.FunctionDef, ast.ClassDef))
               if used[node.name] < 2 and not node.name.startswith("__")}
-    assert unused - set(core.__all__) - set(vars(core.Driver)) == {"https_open"}  # which urllib calls
+    assert unused - set(core.__all__) - set(vars(core.Driver)) == set()
 
 
 def all_flags():
