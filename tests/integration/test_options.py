@@ -103,12 +103,12 @@ def test_options_of_the_engine_take_effect(machine: Host, program: Program) -> N
     assert "--default-ulimit=nofile=512:1024" in engine_process(machine, "cmdline")
 
 
-def test_a_storage_driver_is_passed_only_when_asked_for(machine: Host, program: Program) -> None:
-    program.create(machine)
-    assert "storage-driver" not in " ".join(engine_process(machine, "cmdline"))
+def test_a_storage_driver_is_passed_only_when_asked_for(asis: Host, program: Program) -> None:
+    program.create(asis)
+    assert "storage-driver" not in " ".join(engine_process(asis, "cmdline"))
 
-    program.create(machine, "--engine-storage-driver", "overlay2", name="other")
-    assert "--storage-driver=overlay2" in engine_process(machine, "cmdline")
+    program.create(asis, "--engine-storage-driver", "overlay2", name="other")
+    assert "--storage-driver=overlay2" in engine_process(asis, "cmdline")
     assert program.info("other")["Driver"] == "overlay2"
 
 
