@@ -6032,22 +6032,29 @@ def natural_key(name):
 
 # --- templates: Go's text/template for --format, after pkg.go.dev/text/template and pkg.go.dev/fmt
 
-KEYWORDS = ("if", "with", "range", "else", "end", "break", "continue")
-CONSTANTS = {"true": True, "false": False, "nil": None}
-TOKEN = r"""(?xs) (?P<close> [ \t\r\n]+-\}\}[ \t\r\n]* | \}\} ) | (?P<space> [ \t\r\n]+ )
-    | (?P<comment> /\* .*? \*/ (?=\}\}|[ \t\r\n]+-\}\}) )
+# The text between two actions is one token with the }} and the {{ around it; names of fields
+# belong to the token before them.
+TOKEN = r"""(?xs) (?P<text> (?: [ \t\r\n]+-\}\}[ \t\r\n]* | [ \t\r\n]*\}\} ) (?P<words> .*? )
+                            (?P<open> \{\{-[ \t\r\n] | \{\{ | \Z ) )
+    | [ \t\r\n]* (?: (?P<comment> /\* .*? \*/ (?= \}\} | [ \t\r\n]+-\}\} ) )
     | (?P<string> "(?:[^"\\\n]|\\(?:[abfnrtv\\"]|[0-3][0-7]{2}|x[\da-fA-F]{2}|u[\da-fA-F]{4}
-                    |U00[\da-fA-F]{6}))*" | `[^`]*` )
-    | (?P<set> \$\w* (?:\s*,\s*\$\w*)? \s* :?=(?!=) )
-    | (?P<number> [+-]?\.?\d (?:[\w.]|(?<=[eE])[+-])* )
-    | (?P<variable> \$\w* ) | (?P<field> \.\w+ ) | (?P<word> \w+ ) | (?P<sign> [.|()] )"""
+                    |U00[\da-fA-F]{6}))*" (?!\.) | `[^`]*` (?!\.) )
+    | (?P<set> \$\w* (?:\s*,\s*\$\w*)? \s* :?=(?!=) ) | (?P<variable> \$\w* (?:\.[^\W\d]\w*)* )
+    | (?P<number> [+-]?\.?\d (?:[\w.]|(?<=[eE])[+-])* ) | (?P<field> (?:\.[^\W\d]\w*)+ | \. )
+    | (?P<keyword> (?:if|with|range|else|end|break|continue)\b | [(|] )
+    | (?P<constant> (?:true|false|nil)\b (?!\.) ) | (?P<word> \w+ )
+    | (?P<close> \) (?:\.[^\W\d]\w*)* ) | (?P<rest> .+ ) )"""
+ENDS = ("text", "|", "close")  # kinds of the token behind a command
 
 
 class Struct(dict):
     """Template data with fixed fields, found in any case; another field is an error, as in Go."""
 
     def __missing__(self, name):
-        return {key.lower(): value for key, value in self.items()}[name.lower()]
+        for key in self:
+            if key.lower() == name.lower():
+                return self[key]
+        raise MachineError('template: there is no field "%s" in a machine' % name)
 
 
 class GoState(str):
@@ -6055,13 +6062,15 @@ class GoState(str):
 
     methods = {"String": str}
 
+    def __int__(self):
+        return STATES.index(self)
+
 
 class Duration(int):
     """Nanoseconds, which print as Go prints them, in whole milliseconds: 16ms, 3.053s, 1m2.5s."""
 
-    methods = {
-        "String": lambda self: str(self), "Nanoseconds": int, "Seconds": lambda self: self / 1e9,
-        "Milliseconds": lambda self: self // 1000000, "Minutes": lambda self: self / 6e10}
+    methods = {"String": str, "Nanoseconds": int, "Seconds": lambda self: self / 1e9,
+               "Milliseconds": lambda self: self // 1000000, "Minutes": lambda self: self / 6e10}
 
     def __new__(cls, seconds):
         return super().__new__(cls, seconds * 1e9)
@@ -6071,243 +6080,184 @@ class Duration(int):
         if seconds < 1:
             return "%dms" % (seconds * 1000)
         minutes, rest = divmod(round(seconds, 3), 60)
-        return ("%dm" % minutes if minutes else "") + ("%.3f" % rest).rstrip("0").rstrip(".") + "s"
+        return "%dm%gs" % (minutes, rest) if minutes else "%gs" % rest
 
 
 def _tokens(source):
     """The tokens of a template as (kind, text, line). Raises MachineError."""
     import re
-    token, position = re.compile(TOKEN), 0
-    while True:
-        start = source.find("{{", position)
-        trim = re.match(r"\{\{-[ \t\r\n]", source[start:start + 4]) if start >= 0 else None
-        text = source[position:start if start >= 0 else None]
-        yield "text", text.rstrip(" \t\r\n") if trim else text, 0
-        if start < 0:
+    line, wrong = 1, ""
+    for found in re.finditer(TOKEN, "}}" + source):
+        kind, text = found.lastgroup, found.group().lstrip()
+        if kind == "text":
+            text, opening = found.group("words", "open")
+            text = text.rstrip(" \t\r\n") if "-" in opening else text
+            wrong = "unclosed action" if opening else ""
+        elif kind == "rest":
+            wrong = json_text(text[:20]) + " cannot be read" if text else wrong
             break
-        position, kind = start + (4 if trim else 2), "open"
-        line = source.count("\n", 0, start) + 1
-        while kind != "close":
-            found = token.match(source, position)
-            if not found:
-                raise MachineError("template: :%d: %s" % (line, "%s cannot be read" % json_text(
-                    source[position:position + 20]) if position < len(source) else
-                    "unclosed action"))
-            position, kind = found.end(), str(found.lastgroup)
-            yield kind, found.group(), line
-    yield "eof", "", source.count("\n") + 1
+        yield text if kind == "keyword" else kind, text, line
+        line += found.group().count("\n")
+    if wrong:
+        raise MachineError("template: :%d: %s" % (line, wrong))
+    yield "", "", line
 
 
 class Template:
-    """A template that was read once and can be filled in often. Raises MachineError.
-
-    Each of its parts has become a function of the dot that writes, or that gives a value.
-    """
+    """A template that is run as it is read. What is not to be run, `live` being false, is read all
+    the same, so that a first reading finds what is wrong in any case. Raises MachineError."""
 
     def __init__(self, source):
-        self.tokens, self.next, self.loops = list(_tokens(source)), 0, 0
-        self.names, self.values = {"$": 0}, [None]  # variable -> its place in the list of values
-        self.written = []  # type: list
+        self.tokens = list(_tokens(source))
+        self.render(None, live=False)
+
+    def render(self, data, live=True):
+        """The template filled in with data as JSON has it."""
+        self.next, self.written = 0, [""]
+        self.variables = {"$": [data]}  # each in a list of one, which inner blocks share
+        self.jump = None  # in a loop "", or the "break" or "continue" that ends a round of it
         try:
-            self.body, ended = self._block()
+            ended = self._block(data, live)
         except RecursionError:
             self._refuse("it is nested too deeply")
         if ended:
             self._refuse("unexpected {{%s}}" % ended)
-
-    def render(self, data):
-        """The template filled in with data as JSON has it."""
-        self.written, self.values[0] = [], data
-        try:
-            self.body(data)
-        except RecursionError:
-            self._refuse("it is nested too deeply")
         return "".join(self.written)
 
-    # --- from tokens to functions
-
     def _refuse(self, words):
-        raise MachineError("template: :%d: %s" % (self.tokens[self.next][2] or 1, words))
+        raise MachineError("template: :%d: %s" % (self.tokens[self.next - 1][2], words))
 
     def _peek(self):
-        """Kind and text of the next token that is no blank."""
-        while self.tokens[self.next][0] == "space":
-            self.next += 1
-        return self.tokens[self.next][:2]
+        """The kind of the next token."""
+        return self.tokens[self.next][0]
 
     def _take(self, wanted=""):
-        kind, text = self._peek()
-        if wanted and wanted not in (kind, text):
-            self._refuse("unexpected %s" % (json_text(text) if text else "end"))
+        """The text of the next token, which must be of a kind, and go on behind it."""
+        kind, text, _ = self.tokens[self.next]
         self.next += 1
-        return kind, text
+        if wanted not in ("", kind):
+            self._refuse("unexpected %s" % (json_text(text) if kind != "text" else "end"))
+        return text
 
-    def _block(self):
-        """(function, the keyword that ended it) of what stands before {{end}}, {{else}} or the end
-        of the text. The function gives "break" or "continue" if it met one of those."""
-        parts = []  # type: list
+    def _block(self, dot, live):
+        """What stands before {{end}}, {{else}} or the end of the text; which of them it was."""
+        if self._peek() in ("if", "with"):  # of an {{else if}}, whose {{end}} is also ours
+            self._branch(self._take(), dot, live)
+            return "end"
+        outer, self.variables = self.variables, dict(self.variables)
         while True:
-            kind, text = self._peek()
-            if kind == "word" and text in ("else", "end") or kind == "eof":
-                break
-            if kind == "text":
-                self._take()
-                parts.append(lambda dot, text=text: self.written.append(text))
-            elif kind == "comment":
-                self._take()
-                self._take("close")
-            elif kind == "word" and text in KEYWORDS:
-                parts.append(self._control(self._take()[1]))
-            else:
-                parts.append(self._printed())
+            text = self._take("text")  # it closes the action before it
+            if live and not self.jump:
+                self.written.append(text)
+            kind = self._peek()
+            if kind in ("else", "end", ""):
+                self.variables = outer
+                return self._take()
+            self._action(kind, dot, live and not self.jump)
 
-        def run(dot):
-            for part in parts:
-                jump = part(dot)
-                if jump:
-                    return jump
-            return ""
-
-        return run, text
-
-    def _printed(self):
-        slots, value_of = self._pipeline("close")
-
-        def write(dot):
-            value = value_of(dot)
-            if not slots:
+    def _action(self, kind, dot, live):
+        if kind in ("if", "with", "range"):
+            self._branch(self._take(), dot, live)
+        elif kind == "comment":
+            self._take()
+        elif kind in ("break", "continue"):
+            self._take()
+            if self.jump is None:
+                self._refuse("{{%s}} outside of {{range}}" % kind)
+            self.jump = kind if live else self.jump
+        else:
+            value, variables = self._pipeline(dot, live)
+            if live and not variables:
                 self.written.append("<no value>" if value is None else go_text(value))
 
-        return write
-
-    def _control(self, keyword, ends=True):
-        if keyword in ("break", "continue"):
-            if not self.loops:
-                self._refuse("{{%s}} outside of {{range}}" % keyword)
-            self._take("close")
-            return lambda dot: keyword
-        outer = dict(self.names)
-        slots, value_of = self._pipeline("close", keyword == "range")
-        self.loops += keyword == "range"
-        inner, ended = self._block()
-        self.loops -= keyword == "range"
-        otherwise = self._otherwise() if ended == "else" else lambda dot: ""
-        if self._peek()[0] == "eof":
-            self._refuse("{{%s}} has no {{end}}" % keyword)
-        if ends:
-            self._take("end")
-            self._take("close")
-        self.names = outer
-
-        def branch(dot):
-            value = value_of(dot)
-            if keyword == "range":
-                return "" if self._loop(value, slots, inner) else otherwise(dot)
-            return inner(value if keyword == "with" else dot) if value else otherwise(dot)
-
-        return branch
-
-    def _otherwise(self):
-        """What stands after an {{else}}, up to the {{end}} that ends all of it."""
-        self._take()
-        if self._peek()[1] in ("if", "with"):
-            return self._control(self._take()[1], ends=False)
-        self._take("close")
-        return self._block()[0]
-
-    def _loop(self, value, slots, inner):
-        """Run through a value; whether there was anything to run through."""
-        if isinstance(value, dict):
-            pairs = sorted(value.items())  # type: typing.Iterable
-        elif isinstance(value, list) or type(value) is int and value < 1000000:
-            pairs = enumerate(value if isinstance(value, list) else range(value))
-        elif value is None:
-            pairs = ()
+    def _branch(self, keyword, dot, live):
+        """What stands before the {{end}} of this {{if}}, {{with}} or {{range}}."""
+        outer, self.variables = self.variables, dict(self.variables)
+        value, variables = self._pipeline(dot, live, keyword == "range")
+        if keyword == "range":
+            value = pairs_of(value)
+            ended = self._loop(value, variables)
         else:
-            raise MachineError("template: range cannot run through " + go_text(value))
-        met = False
-        for pair in pairs:
-            met = True
-            for slot, item in zip(slots, pair if len(slots) == 2 else pair[1:]):
-                self.values[slot] = item
-            if inner(pair[1]) == "break":
-                break
-        return met
+            ended = self._block(value if keyword == "with" else dot, live and value)
+        if ended == "else":
+            ended = self._block(dot, live and not value)
+        if ended != "end":
+            self._refuse("{{%s}} has no {{end}}" % keyword)
+        self.variables = outer
 
-    def _pipeline(self, end, is_range=False):
-        """(places of the variables that it sets, function) of a pipeline and the token after it; a
-        range sets its variables itself."""
-        kind, text = self._peek()
-        names = []  # type: list
-        if kind == "set":
-            self._take()
-            names = [name.strip() for name in text.rstrip(":= \t\r\n").split(",")]
+    def _loop(self, pairs, variables):
+        """Run a block for each pair of index and item; what ended the block."""
+        outer, start = self.jump, self.next
+        for pair in pairs or [()]:  # without any, the block is only read
+            self.next, self.jump = start, ""
+            for variable, value in zip(variables, pair[-len(variables):]):
+                variable[0] = value
+            ended = self._block(pair[1] if pair else None, bool(pair))
+            if self.jump == "break":
+                break
+        self.jump = outer
+        return ended
+
+    def _pipeline(self, dot, live, is_range=False):
+        """The value of a pipeline, and the variables that it sets; a range sets its own itself."""
+        setting = self._take() if self._peek() == "set" else ""
+        names = [name.strip() for name in setting.rstrip(":=").split(",") if name]
         if len(names) > 1 + is_range:
             self._refuse("too many variables")
-        commands = [self._command(end, 1)]
-        while self._peek()[1] == "|":
+        value = self._command(dot, live, [])
+        while self._peek() == "|":
             self._take()
-            commands.append(self._command(end, len(commands) + 1))
-        self._take(end)
-        if ":" in text:
-            for name in names:
-                self.names[name] = len(self.values)
-                self.values.append(None)
-        slots = [self._slot(name) for name in names]
+            value = self._command(dot, live, [value])
+        if ":" in setting:
+            self.variables.update((name, [None]) for name in names)
+        variables = [self._variable(name) for name in names]
+        if live and variables and not is_range:
+            variables[0][0] = value
+        return value, variables
 
-        def value_of(dot):
-            final = []  # type: list
-            for command in commands:
-                final = [command(dot, final)]
-            for slot in () if is_range else slots:
-                self.values[slot] = final[0]
-            return final[0]
-
-        return slots, value_of
-
-    def _slot(self, name):
-        if name not in self.names:
+    def _variable(self, name):
+        if name not in self.variables:
             self._refuse("%s is not defined" % name)
-        return self.names[name]
+        return self.variables[name]
 
-    def _command(self, end, stage):
-        """One command of a pipeline: a function of the dot and of [what is piped into it]."""
-        kind, name = self._peek()
-        is_function = kind == "word" and name not in CONSTANTS
-        if is_function and name not in TEMPLATE_FUNCTIONS:
+    def _command(self, dot, live, piped):
+        """The value of a command; `piped` is [the value of the one before it]."""
+        kind, name, _ = self.tokens[self.next]
+        if kind != "word":
+            value = self._operand(dot, live)
+            if name == "nil" or piped or self._peek() not in ENDS:
+                self._refuse("%s is not a function" % json_text(name))
+            return value
+        self._take()
+        if name not in TEMPLATE_FUNCTIONS:
             self._refuse('the function "%s" is not defined' % name)
-        operands = []  # type: list
-        if is_function:
-            self._take()
-        while self._peek()[0] != end and self._peek()[1] not in ("|", end):
-            operands.append(self._operand())
-        if is_function and name in ("and", "or") and (operands or stage > 1):
-            return lambda dot, final: either(name == "or", operands, dot, final)
-        if is_function:
-            return lambda dot, final: call_function(
-                name, [operand(dot) for operand in operands], final)
-        if len(operands) != 1 or stage > 1 or kind == "word" and name == "nil":
-            self._refuse("%s is not a function" % json_text(name) if operands
-                         else "a value is missing")
-        return lambda dot, final: operands[0](dot)
+        values, decided = [], False  # as "and" and "or" are by one of their operands
+        while self._peek() not in ENDS:
+            value = self._operand(dot, live and not decided)
+            values += [] if decided else [value]
+            decided = decided or name == ("or" if value else "and")
+        values += [] if decided else piped
+        try:
+            return TEMPLATE_FUNCTIONS[name](*values) if live else None
+        except (ValueError, TypeError, LookupError, AttributeError, OverflowError):
+            used = ", ".join(json_text(value)[:40] for value in values) or "nothing"
+            raise MachineError("template: %s cannot use %s" % (
+                name, used.encode("utf-8", "replace").decode()))
 
-    def _operand(self):
-        """A function of the dot: a value and the fields that are read from it."""
-        kind, text = self._take()
-        names = [text[1:]] if kind == "field" else []
-        if text == "(":
-            value_of = self._pipeline(")")[1]
+    def _operand(self, dot, live):
+        kind, text = self._peek(), self._take()
+        if kind == "(":
+            value = self._pipeline(dot, live)[0]
+            text = self._take("close")
         elif kind == "variable":
-            slot = self._slot(text)
-            value_of = lambda dot: self.values[slot]  # noqa: E731
-        elif names or text == ".":
-            value_of = lambda dot: dot  # noqa: E731
+            value = self._variable(text.partition(".")[0])[0]
+        elif kind == "field":
+            value = dot
+        elif kind == "text":
+            self._refuse("a value is missing")
         else:
-            constant = self._constant(kind, text)
-            value_of = lambda dot: constant  # noqa: E731
-        while self.tokens[self.next][0] == "field":  # without a blank before it
-            names.append(self._take()[1][1:])
-        return lambda dot: field_of(value_of(dot), names)
+            return self._constant(kind, text)
+        return field_of(value, text.partition(".")[2]) if live else None
 
     def _constant(self, kind, text):
         try:
@@ -6316,53 +6266,33 @@ class Template:
                     "latin-1", "backslashreplace").decode("unicode_escape")
             if kind == "number" and len(text) < 30:
                 return int(text, 0) if not set(text) & set(".eE") or "x" in text else float(text)
-            return CONSTANTS[text]
+            return {"true": True, "false": False, "nil": None}[text]
         except (ValueError, KeyError):
-            return self._refuse("%s is not a value" % json_text(text))
+            return self._refuse("%s cannot be read" % json_text(text))
 
 
-def render(template, data):
-    """A template of Go's text/template filled in with data as JSON has it. Raises MachineError."""
-    return Template(template).render(data)
+def pairs_of(value):
+    """What a {{range}} runs through: pairs of index and item."""
+    if isinstance(value, dict):
+        return sorted(value.items())
+    if type(value) is int and value < 1000000:
+        value = range(value)
+    if isinstance(value, (list, range)) or value is None:
+        return list(enumerate(value or ()))
+    raise MachineError("template: range cannot run through " + go_text(value))
 
 
-def field_of(value, names):
-    """The value below these names; None where there is none. Raises MachineError for what has no
-    fields, and for a Struct that has no such field."""
-    for name in names:
-        try:
-            if isinstance(value, Struct):
-                value = value[name]
-            elif isinstance(value, dict):
-                value = value.get(name)
-            elif value is not None:
-                value = value.methods[name](value)
-        except (AttributeError, KeyError):
-            raise MachineError('template: there is no field "%s" in %s' % (
-                name, "a machine" if isinstance(value, Struct) else go_text(value)[:40]))
-    return value
-
-
-def call_function(name, arguments, final):
-    least, most, function = TEMPLATE_FUNCTIONS[name]
-    arguments = arguments + final
-    if not least <= len(arguments) <= most:
-        raise MachineError("template: %s does not take %d values" % (name, len(arguments)))
-    try:
-        return function(*arguments)
-    except (ValueError, TypeError, LookupError, AttributeError, OverflowError):
-        raise MachineError("template: %s cannot use %s" % (
-            name, ", ".join(go_text(value, "", "q" if isinstance(value, str) else "v")[:40]
-                            for value in arguments)))
-
-
-def either(wanted, operands, dot, final):
-    """The first value whose truth is `wanted`, else the last one; the others are not looked at."""
-    value = None
-    for value_of in operands + [lambda dot, value=value: value for value in final]:
-        value = value_of(dot)
-        if bool(value) == wanted:
-            break
+def field_of(value, path):
+    """The value below a path like "Driver.URL"; None where there is none. Raises MachineError."""
+    for name in path.split(".") if path else ():
+        if isinstance(value, Struct):
+            value = value[name]
+        elif isinstance(value, dict):
+            value = value.get(name)
+        elif name in getattr(value, "methods", ()):
+            value = value.methods[name](value)
+        elif value is not None:
+            raise MachineError('template: there is no field "%s" in %.40s' % (name, go_text(value)))
     return value
 
 
@@ -6377,25 +6307,17 @@ def _index(item, *keys):
     return item
 
 
-def _equal(first, *others):
-    """As Go compares; a whole number and a fraction are numbers alike."""
-    for other in others:
-        kinds = {type(value) for value in (first, other)} - {type(None)}
-        if kinds & {list, dict, Struct} or len(kinds) > 1 and not kinds <= {int, float, Duration} \
-                and not kinds <= {str, GoState}:
-            raise ValueError
-        if first == other:
-            return True
-    return False
+def _equal(first, other):
+    if first is None or other is None or type(first) is type(other) is bool:
+        return first is other
+    return _order(first, other) == 0
 
 
-def _compare(test):
-    def compare(first, other):
-        if isinstance(first, (bool, list, dict)) or isinstance(other, bool):
-            raise ValueError
-        return test(first, other)
-
-    return 2, 2, compare
+def _order(first, other):
+    """Below, at or above 0, as the first is less, equal or greater: of two texts or two numbers."""
+    if COMPARED[type(first)] != COMPARED[type(other)]:
+        raise ValueError
+    return (first > other) - (first < other)
 
 
 def _print(*values):
@@ -6411,9 +6333,9 @@ def _urlquery(*values):
     return quote_plus(_print(*values), safe="~")
 
 
-def _title(text):
-    return "".join(char if before.isalnum() or before == "_" else char.upper()
-                   for before, char in zip(" " + text, text))
+COMPARED = {str: str, GoState: str, int: float, float: float, Duration: float}
+GO_TYPES = {bool: "bool=", int: "int=", float: "float64=", type(None): ""}
+VERBS = {bool: "t", int: "dxXeEfFgG", float: "gGeEfF", str: "sq"}  # the first is what %v means
 
 
 def go_text(value, spec="", verb="v"):
@@ -6423,45 +6345,34 @@ def go_text(value, spec="", verb="v"):
         return "{%s}" % " ".join(go_text([] if item is None else item, spec, verb)
                                  for item in value.values())
     if isinstance(value, dict):
-        return "map[%s]" % " ".join(
-            go_text(key, spec, verb) + ":" + go_text(value[key], spec, verb)
-            for key in sorted(value))
+        return "map[%s]" % " ".join(go_text(key, spec, verb) + ":" + go_text(item, spec, verb)
+                                    for key, item in sorted(value.items()))
     if isinstance(value, list):
         return "[%s]" % " ".join(go_text(item, spec, verb) for item in value)
-    if isinstance(value, GoState) and verb == "d":
-        value = STATES.index(value)
-    spec = spec.replace("+", "").replace("#", "") if verb == "v" else spec
-    number = type(value) in (int, float) or isinstance(value, Duration) and verb in "dx"
-    if number and verb in "eEfFgGv" and not (verb == "v" and isinstance(value, int)):
-        return _go_float(float(value), spec, verb.replace("v", "g"))
-    if number and isinstance(value, int) and verb in "dvxX":
-        return ("%" + spec + verb.replace("v", "d")) % value
-    if isinstance(value, str) and verb in "vsq" or isinstance(value, Duration) and verb in "vs":
-        width, dot, precision = spec.partition(".")
-        text = str(value)[:int(precision or 0)] if dot else str(value)
-        return ("%" + width + "s") % (json_text(text) if verb == "q" else text)
-    if isinstance(value, bool) and verb in "vt":
-        return ("%" + spec + "s") % str(value).lower()
-    if value is None:
-        return "<nil>" if verb == "v" else "%%!%s(<nil>)" % verb
-    return "%%!%s(%s)" % (verb, _with_type(value))
-
-
-def _go_float(value, spec, verb):
-    """A float by %e, %f or %g, which without a precision gives as many digits as are needed."""
-    if "." not in spec and verb in "gG":
-        digits = len(("%r" % value).partition("e")[0].strip("-0.").replace(".", ""))
-        power = int(("%.16e" % value).partition("e")[2] or 0)
-        is_plain = -4 <= power < 6
-        spec += ".%d" % (max(digits, 6) if is_plain else digits - 1)
-        verb = verb if is_plain else "e" if verb == "g" else "E"
+    if isinstance(value, (GoState, Duration)):
+        value = int(value) if verb == "d" else str(value)
+    if value is None and verb == "v":
+        return "<nil>"
+    verbs = VERBS.get(type(value), "")
+    if verb == "v":
+        spec, verb = spec.replace("+", "").replace("#", ""), verbs[0]
+    if verb not in verbs:
+        return "%%!%s(%s)" % (verb, _with_type(value))
+    if verb == "q":
+        spec, dot, precision = spec.partition(".")
+        value, verb = json_text(("%" + dot + precision + "s") % value), "s"
+    elif verb == "t":
+        value, verb = str(value).lower(), "s"
+    elif verb in "gG" and "." not in spec:  # as many digits as are needed
+        more = next(count for count in range(17) if float("%.*e" % (count, value)) == float(value))
+        is_large = abs(value) >= 1e6
+        spec += ".%d" % (more if is_large else max(more + 1, 6))
+        verb = verb.replace("g", "e").replace("G", "E") if is_large else verb
     return ("%" + spec + verb) % value
 
 
 def _with_type(value):
-    name = {bool: "bool", int: "int", float: "float64", Duration: "time.Duration",
-            GoState: "state.State"}.get(type(value), "string")
-    return "<nil>" if value is None else "%s=%s" % (name, go_text(value))
+    return GO_TYPES.get(type(value), "string=") + go_text(value)
 
 
 def go_format(layout, *values):
@@ -6481,23 +6392,22 @@ def go_format(layout, *values):
     return text + ("%%!(EXTRA %s)" % ", ".join(map(_with_type, rest)) if rest else "")
 
 
-ANY = sys.maxsize
-TEMPLATE_FUNCTIONS = {  # name -> least and most arguments, function; "and" and "or" are either()
-    "and": (1, ANY, None), "or": (1, ANY, None), "not": (1, 1, lambda value: not value),
-    "len": (1, 1, lambda item: len(item.encode() if isinstance(item, str) else item)),
-    "index": (1, ANY, _index), "eq": (2, ANY, _equal),
-    "ne": (2, 2, lambda first, other: not _equal(first, other)),
-    "lt": _compare(lambda first, other: first < other),
-    "le": _compare(lambda first, other: first <= other),
-    "gt": _compare(lambda first, other: first > other),
-    "ge": _compare(lambda first, other: first >= other), "print": (0, ANY, _print),
-    "println": (0, ANY, lambda *values: " ".join(map(go_text, values)) + "\n"),
-    "printf": (1, ANY, go_format), "urlquery": (0, ANY, _urlquery),
-    "json": (1, 1, lambda value: go_json(value, None, True)),
-    "prettyjson": (1, 1, lambda value: go_json(value, 4, True)),
-    "upper": (1, 1, str.upper), "lower": (1, 1, str.lower), "title": (1, 1, _title),
-    "split": (2, 2, lambda text, mark: text.split(mark) if mark else list(text)),
-    "join": (2, 2, lambda items, mark: mark.join(map(go_text, items))),
+TEMPLATE_FUNCTIONS = {
+    "and": lambda *values: values[-1], "or": lambda *values: values[-1],  # the last looked at
+    "len": lambda item: len(item.encode() if isinstance(item, str) else item),
+    "index": _index, "not": lambda value: not value, "upper": str.upper, "lower": str.lower,
+    "ne": lambda first, other: not _equal(first, other),
+    "eq": lambda first, other, *others: any(_equal(first, one) for one in (other,) + others),
+    "lt": lambda a, b: _order(a, b) < 0, "le": lambda a, b: _order(a, b) <= 0,
+    "gt": lambda a, b: _order(a, b) > 0, "ge": lambda a, b: _order(a, b) >= 0,
+    "println": lambda *values: " ".join(map(go_text, values)) + "\n",
+    "print": _print, "printf": go_format, "urlquery": _urlquery,
+    "json": lambda value: go_json(value, None, True),
+    "prettyjson": lambda value: go_json(value, 4, True),
+    "title": lambda text: "".join(char if before.isalnum() or before == "_" else char.upper()
+                                  for before, char in zip(" " + text, text)),
+    "split": lambda text, mark: text.split(mark) if mark else list(text),
+    "join": lambda items, mark: mark.join(map(go_text, items)),
 }  # type: dict
 
 
@@ -6664,7 +6574,7 @@ def report_each(names, results, layout="", default=""):
         out.answer(go_json(answers, None))
     else:
         for data in answers:
-            out.answer(render(layout, data) if layout else str(data[default]))
+            out.answer(Template(layout).render(data) if layout else str(data[default]))
     for name, result in zip(names, results):
         if isinstance(result, MachineError):
             said = result.message if '"%s"' % name in result.message else "%s: %s" % (
@@ -6839,7 +6749,7 @@ FORMAT_FLAG = Flag("format", "", 'Answer as "json", or in the given Go template 
 def answer(options, data, text):
     """Print the answer to a query: `text`, or `data` by --format."""
     layout = options["format"]
-    out.answer(go_json(data, None) if layout == "json" else render(layout, data) if layout
+    out.answer(go_json(data, None) if layout == "json" else Template(layout).render(data) if layout
                else text)
     return 0
 
