@@ -7402,28 +7402,27 @@ class Place:
 
 # --- crash reports
 
-BUGSNAG = "https://notify.bugsnag.com/"
-CRASHING_COMMANDS = ("create", "upgrade")  # as in Docker Machine, the long ones
-
-
 def command_doctor(context, options, words):
     """Check what people stumble over; 1 if something is bad."""
     if words:
         raise UsageError("Error: doctor takes no arguments")
-    checks = (check_programs, check_drivers, check_clock, check_files, check_certificates,
-              check_proxies, check_machines)
+    checks = {"programs": check_programs, "clock": check_clock, "store": check_files,
+              "certificates": check_certificates, "proxies": check_proxies,
+              "machines": check_machines}  # type: dict
+    for name in driver_names():
+        checks["driver " + name] = lambda store, name=name: load_driver(name).checks() or ()
     findings = []  # type: list
-    for check, found in zip(checks, each(lambda check: list(check(context.store)), checks)):
-        findings += found if isinstance(found, list) else [Finding(
-            "bad", check.__name__[len("check_"):], str(found), getattr(found, "hint", ""))]
+    found = each(lambda check: list(check(context.store)), checks.values())
+    for subject, rows in zip(checks, found):  # one check must not hide the others
+        findings += rows if isinstance(rows, list) else [
+            Finding("bad", subject, str(rows), getattr(rows, "hint", ""))]
     if options["format"]:
         report_each([], [{key.title(): out.mask(text) for key, text in vars(finding).items()}
                          for finding in findings], options["format"])
     for finding in () if options["format"] else findings:
-        words = "%-5s %s: %s" % (finding.level, finding.subject, finding.words)
-        if finding.mend:
-            words += "\n      " + finding.mend.replace("\n", "\n      ")
-        out.answer(shown(out.as_called(out.mask(words))))
+        lines = ["%-5s %s: %s" % (finding.level, finding.subject, finding.words)]
+        text = "\n      ".join(lines + finding.mend.splitlines())
+        out.answer(shown(out.as_called(out.mask(text))))
     return int(any(finding.level == "bad" for finding in findings))
 
 
@@ -7435,70 +7434,57 @@ def check_programs(store):
         try:
             result = run([name, question], seconds=20)
         except MachineError as error:
-            mend = error.hint if name in PACKAGE_NAMES or level == "bad" else ""
-            yield Finding(level, name, "%s (%s)" % (error.message, use), mend)
+            yield Finding(level, name, "%s (%s)" % (error.message, use), error.hint)
             continue
-        said = (result.stdout.strip() or result.stderr.strip()).splitlines()
-        if not result.ok:
-            yield Finding("bad", name, "does not work: " + result.last_words(1))
+        said = result.stdout.strip() or result.stderr.strip() or "there"
+        if result.ok:
+            yield Finding("ok", name, said.splitlines()[-1])
         else:
-            yield Finding("ok", name, said[-1] if said else "there")
-
-
-def check_drivers(store):
-    for name in driver_names():
-        try:
-            yield from load_driver(name).checks() or ()
-        except Exception as error:  # one driver must not hide the others
-            yield Finding("bad", "driver " + name, str(error), getattr(error, "hint", ""))
+            yield Finding("bad", name, "does not work: " + result.last_words(1))
 
 
 def check_clock(store):
-    import time  # without a network, the only other clocks are the dates of files
-    later = [path for path in (os.path.join(store.certs, "ca.pem"), os.path.realpath(THIS_FILE))
-             if os.path.exists(path) and os.path.getmtime(path) > time.time() + 300]
-    yield Finding("bad", "clock", "is before the date of %s: certificates are not valid yet"
-                  % later[0], "Set it: sudo timedatectl set-ntp true") if later else Finding(
-        "ok", "clock", time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()))
+    """Without a network, the only other clocks are the dates of files."""
+    import time
+    for path in (os.path.join(store.certs, "ca.pem"), os.path.realpath(THIS_FILE)):
+        if os.path.exists(path) and os.path.getmtime(path) > time.time() + 300:
+            return [Finding("bad", "clock", "is before the date of %s: certificates are not valid "
+                            "yet" % path, "Set it: sudo timedatectl set-ntp true")]
+    return [Finding("ok", "clock", time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()))]
 
 
 def check_files(store):
-    """The store's folder, files that others may read, and what is no machine."""
-    bad = []
+    """The store's folder, and files in it that others own or may read."""
     store.check_writable()
+    yield Finding("ok", "store", store.path)
     for folder in [store.certs] + [store.folder(name) for name in store.names()]:
-        for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        for name in os.listdir(folder) if os.path.isdir(folder) and not WINDOWS else ():
             path = os.path.join(folder, name)
             secret = "key" in name or name.startswith(("config.json", "id_"))
             facts = os.lstat(path)
-            if not WINDOWS and os.geteuid() not in (0, facts.st_uid):
-                bad.append(Finding("bad", "store", "%s belongs to another user" % path,
-                                   "Take it: sudo chown -R $(id -u) " + quote(store.path)))
-            elif not WINDOWS and secret and not name.endswith(".pub") and facts.st_mode & 0o077:
-                bad.append(Finding("bad", "store", "%s is open to other users" % path,
-                                   "Close it: chmod 600 " + quote(path)))
-    for name in store.names():
-        if not os.path.exists(os.path.join(store.folder(name), "config.json")):
-            bad.append(Finding("bad", "store", "%s has no config.json" % store.folder(name),
-                               "Remove it: docker-machine rm -f " + quote(name)))
-    return bad or [Finding("ok", "store", store.path)]
+            if os.geteuid() not in (0, facts.st_uid):
+                yield Finding("bad", "store", "%s belongs to another user" % path,
+                              "Take it: sudo chown -R $(id -u) " + quote(store.path))
+            elif secret and not name.endswith(".pub") and facts.st_mode & 0o077:
+                yield Finding("bad", "store", "%s is open to other users" % path,
+                              "Close it: chmod 600 " + quote(path))
 
 
 def check_certificates(store):
-    paths = [(os.path.join(store.certs, name), "--client-certs") for name in ("ca.pem", "cert.pem")]
-    paths += [(os.path.join(store.folder(name), "server.pem"), quote(name))
-              for name in store.names()]
-    there = [pair for pair in paths if os.path.exists(pair[0])]
-    for (path, what), days in zip(there, each(lambda pair: days_left(pair[0]), there, 8)):
+    renewal = {os.path.join(store.certs, name): "--client-certs" for name in ("ca.pem", "cert.pem")}
+    for name in store.names():
+        renewal[os.path.join(store.folder(name), "server.pem")] = quote(name)
+    paths = [path for path in renewal if os.path.exists(path)]
+    for path, days in zip(paths, each(days_left, paths, 8)):
+        mend = "Renew it: docker-machine regenerate-certs " + renewal[path]
         if isinstance(days, Exception):
-            yield Finding("bad", "certificates", "%s cannot be read: %s" % (path, days),
-                          "Make it anew: docker-machine regenerate-certs " + what)
+            yield Finding("bad", "certificates", "%s cannot be read: %s" % (path, days), mend)
+        elif days < 0:
+            yield Finding("bad", "certificates", "%s has expired" % path, mend)
         elif days < 30:
-            yield Finding("bad" if days < 0 else "note", "certificates", "%s %s" % (
-                path, "expires in %d days" % days if days >= 0 else "has expired"),
-                "Renew it: docker-machine regenerate-certs " + what)
-    if there:
-        yield Finding("ok", "certificates", "%d looked at" % len(there))
+            yield Finding("note", "certificates", "%s expires in %d days" % (path, days), mend)
+    if paths:
+        yield Finding("ok", "certificates", "%d looked at" % len(paths))
 
 
 def days_left(path):
@@ -7538,21 +7524,22 @@ def is_exempt(host, part):
     try:
         return ipaddress.ip_address(host) in ipaddress.ip_network(part, False)
     except ValueError:  # one of them is a name
-        return not host[-1:].isdigit() and bool(part) and (
-            "." + host).endswith("." + part.lstrip("."))
+        return not host[-1:].isdigit() and ("." + host).endswith("." + part.lstrip("."))
 
 
 def check_machines(store):
-    """Machines that run but whose engine does not answer, and those that were left half-made."""
-    names = [name for name in store.names()
-             if os.path.exists(os.path.join(store.folder(name), "config.json"))]
-    for row in list_rows(store, names, 10):
+    """Folders without a machine, machines that were left half-made, and those that run but whose
+    engine does not answer."""
+    config_of = {name: os.path.join(store.folder(name), "config.json") for name in store.names()}
+    for row in list_rows(store, config_of, 10):
         name = row["Name"]
-        unfinished = store.unfinished(name)
-        if unfinished:
-            yield Finding("bad", name, "was not finished (%s)" % unfinished, "Finish it: "
-                          "docker-machine provision %s; or remove it: docker-machine rm %s" % (
-                              name, name))
+        if not os.path.exists(config_of[name]):
+            yield Finding("bad", "store", "%s has no config.json" % store.folder(name),
+                          "Remove it: docker-machine rm -f " + quote(name))
+        elif store.unfinished(name):
+            yield Finding("bad", name, "was not finished (%s)" % store.unfinished(name),
+                          "Finish it: docker-machine provision %s; or remove it: docker-machine rm "
+                          "%s" % (name, name))
         elif row["Error"]:
             yield Finding("bad", name, row["Error"],
                           "Look closer: docker-machine provision " + quote(name))
@@ -7593,22 +7580,19 @@ def send_crash_report(token, report, error):
     """POST a report in the form of Bugsnag's error reporting API, payload version 4."""
     import traceback
     frames = [{"file": os.path.basename(frame.filename), "lineNumber": frame.lineno,
-               "method": frame.name, "inProject": True}
-              for frame in reversed(traceback.extract_tb(error.__traceback__))]
-    event = {
-        "payloadVersion": "4", "severity": "error", "context": report["Command"],
-        "exceptions": [{"errorClass": type(error).__name__, "message": report["Error"],
-                        "stacktrace": frames}],
-        "app": {"version": report["Version"], "releaseStage": "production"},
-        "device": {"osName": report["OS"], "runtimeVersions": {"python": report["Python"]}},
-        "metaData": {"machine": {key: report[key] for key in ("Stage", "Shell", "Traceback")}},
-    }
-    body = {"apiKey": token, "payloadVersion": "4", "events": [event], "notifier": {
-        "name": "docker_machine.py", "version": __version__, "url": "https://bugsnag.com"}}
-    url = os.environ.get("BUGSNAG_NOTIFY_ENDPOINT") or BUGSNAG
-    headers = {"Bugsnag-Api-Key": token, "Bugsnag-Payload-Version": "4"}
+               "method": frame.name} for frame in traceback.extract_tb(error.__traceback__)]
+    body = {
+        "apiKey": token, "payloadVersion": "4",
+        "notifier": {"name": "docker_machine.py", "version": __version__,
+                     "url": "https://bugsnag.com"},
+        "events": [{
+            "severity": "error", "app": {"version": __version__}, "metaData": {"report": report},
+            "exceptions": [{"errorClass": type(error).__name__, "message": report["Error"],
+                            "stacktrace": frames[::-1]}]}]}
+    url = os.environ.get("BUGSNAG_NOTIFY_ENDPOINT") or "https://notify.bugsnag.com/"
     if not url.startswith("https://"):
         raise MachineError("%s is not an https URL." % url)
+    headers = {"Bugsnag-Api-Key": token, "Bugsnag-Payload-Version": "4"}
     try:
         Rest("Bugsnag", url, headers, 5, 0).call("POST", "", body)
     except RestError as failure:
@@ -7674,35 +7658,31 @@ def completions(context, before, typed):
     """What can stand after the words `before`; shells show only what begins with `typed`."""
     options, rest = parse_flags(GLOBAL_FLAGS, [word for word in before if word not in ("-", "--")],
                                 interleaved=False)
-    store = Store(os.path.expanduser(options["storage-path"]))
     command = COMMANDS.get(rest[0]) if rest else None
-    flags = GLOBAL_FLAGS if command is None else command.flags + COMMON_FLAGS
-    if command and command.name == "create":
+    name = command.name if command else ""
+    flags = command.flags + COMMON_FLAGS if command else GLOBAL_FLAGS
+    if name == "create":
         try:
-            named = create_driver_name(rest + [""], os.environ)
-            driver = load_driver(default_driver() if named is None else named)
+            driver = load_driver(create_driver_name(rest + [""], os.environ) or default_driver())
         except MachineError:
             driver = Driver
         flags = tuple(create_flags(driver)) + COMMON_FLAGS
-    last = before[-1].lstrip("-") if before and before[-1].startswith("-") else ""
     for flag in flags:
-        if last and last in (flag.name, flag.short) and not isinstance(flag.default, bool):
+        spellings = ["-" + flag.name, "--" + flag.name, "-" + (flag.short or flag.name)]
+        if before and before[-1] in spellings and not isinstance(flag.default, bool):
             return {"driver": driver_names(),
                     "shell": list(SHELLS) + list(POSIX_SHELLS[:5])}.get(flag.name, [])
     if typed.startswith("-"):
         return ["--" + flag.name for flag in flags]
-    if command is None:
-        return [] if rest else list(COMMANDS)
-    if command.name in ("help", "completion"):
-        return list(COMMANDS if command.name == "help" else COMPLETION_SCRIPTS)
-    if command.name == "ssh" and len(rest) > 1:
+    if not rest or name in ("help", "completion"):
+        return list(COMPLETION_SCRIPTS if name == "completion" else COMMANDS)
+    if name == "create" or not command or "NAME" not in command.usage or (
+            name == "ssh" and len(rest) > 1):
         return []
-    # A name that create would refuse could be a command to the shell.
-    plain = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._")
-    names = [name for name in store.names() if not set(name) - plain]
-    if command.name in ("scp", "mount"):
-        return [name + ":" for name in names]
-    return names if "NAME" in command.usage and command.name != "create" else []
+    store = Store(os.path.expanduser(options["storage-path"]))
+    mark = ":" if name in ("scp", "mount") else ""
+    # A name that needs quotes could be a command to the shell.
+    return [found + mark for found in store.names() if quote(found) == found]
 
 
 # --- help
@@ -7888,7 +7868,7 @@ def dispatch(argv):
     except (MachineError, OSError, UnicodeEncodeError):
         raise
     except Exception as error:
-        if name in CRASHING_COMMANDS:
+        if name in ("create", "upgrade"):  # as in Docker Machine, the long ones
             report_crash(context, name, error)
         raise
 
