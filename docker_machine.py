@@ -6037,8 +6037,9 @@ def natural_key(name):
 TOKEN = r"""(?xs) (?P<text> (?: [ \t\r\n]+-\}\}[ \t\r\n]* | [ \t\r\n]*\}\} ) (?P<words> .*? )
                             (?P<open> \{\{-[ \t\r\n] | \{\{ | \Z ) )
     | [ \t\r\n]* (?: (?P<comment> /\* .*? \*/ (?= \}\} | [ \t\r\n]+-\}\} ) )
-    | (?P<string> "(?:[^"\\\n]|\\(?:[abfnrtv\\"]|[0-3][0-7]{2}|x[\da-fA-F]{2}|u[\da-fA-F]{4}
-                    |U00[\da-fA-F]{6}))*" (?!\.) | `[^`]*` (?!\.) )
+    | (?P<string> "(?:[^"\\\n]|\\(?:[abfnrtv\\"]|[0-3][0-7]{2}|x[\da-fA-F]{2}
+                    |u(?![dD][89a-fA-F])[\da-fA-F]{4}|U00(?!00[dD][89a-fA-F])[\da-fA-F]{6}))*"
+                    (?!\.) | `[^`]*` (?!\.) )
     | (?P<set> \$\w* (?:\s*,\s*\$\w*)? \s* :?=(?!=) ) | (?P<variable> \$\w* (?:\.[^\W\d]\w*)* )
     | (?P<number> [+-]?\.?\d (?:[\w.]|(?<=[eE])[+-])* ) | (?P<field> (?:\.[^\W\d]\w*)+ | \. )
     | (?P<keyword> (?:if|with|range|else|end|break|continue)\b | [(|] )
@@ -6240,9 +6241,8 @@ class Template:
         try:
             return TEMPLATE_FUNCTIONS[name](*values) if live else None
         except (ValueError, TypeError, LookupError, AttributeError, OverflowError):
-            used = ", ".join(json_text(value)[:40] for value in values) or "nothing"
             raise MachineError("template: %s cannot use %s" % (
-                name, used.encode("utf-8", "replace").decode()))
+                name, ", ".join(json_text(value)[:40] for value in values) or "nothing"))
 
     def _operand(self, dot, live):
         kind, text = self._peek(), self._take()
