@@ -1093,7 +1093,6 @@ def temporary_folder():
         return tempfile.gettempdir()
     except OSError:  # a read-only system
         make_folder(Scratch.spare)
-        tempfile.tempdir = Scratch.spare
         return Scratch.spare
 
 
@@ -1129,19 +1128,15 @@ def clear_leftovers(folder, mark):
     not changed for a moment, and that no program holds."""
     import shutil
     import time
-    for name in os.listdir(folder) if not WINDOWS else ():
-        path = os.path.join(folder, name)
+    names = [name for name in os.listdir(folder) if mark in name and not WINDOWS]
+    for path in [os.path.join(folder, name) for name in names]:
         try:
             facts = os.lstat(path)
-            if mark not in name or facts.st_uid != os.geteuid() or facts.st_mtime > time.time() - 2:
-                continue
-            held = _hold(path)
+            if facts.st_uid == os.geteuid() and facts.st_mtime < time.time() - 2:
+                os.close(_hold(path))
+                (os.unlink if os.path.isfile(path) else shutil.rmtree)(path)
         except OSError:  # in use, or gone
-            continue
-        shutil.rmtree(path, ignore_errors=True)
-        if os.path.isfile(path):
-            os.unlink(path)
-        os.close(held)
+            pass
 
 
 def _hold(path):
@@ -1326,11 +1321,10 @@ class Flag:
         """Refuse a value that the flag does not take. Raises UsageError."""
         import re
         words = ""
-        for one in value if isinstance(value, list) else ():
-            self.check(one)
         if isinstance(value, list):
-            return
-        if self.choices and value not in self.choices:
+            for one in value:
+                self.check(one)
+        elif self.choices and value not in self.choices:
             words = "is none of: %s." % ", ".join(filter(None, self.choices))
         elif self.least is not None and value < self.least:
             words = "is too small: at least %d." % self.least
@@ -3272,12 +3266,13 @@ def adopt_options(facts, host, engine, new):
         return
     if words[0].rpartition("/")[2] != "dockerd":
         raise _foreign(facts, host, words[0], words[0])
-    given = {name for name, _ in engine_flags(engine, "", "")} - {"label"}
+    flags = engine_flags(engine, "", "")
+    given = {name for name, _ in flags} - {"label", "insecure-registry", "registry-mirror"}
     labels = {label.partition("=")[0] for label in engine.get("Labels") or ()}
     kept = []  # type: list
     for name, value in options_of(words[1:]):
         option = name if value is None else "%s=%s" % (name, value)
-        if option in USUAL_OPTIONS or managed and name not in LASTING:
+        if option in USUAL_OPTIONS or (name, value) in flags or managed and name not in LASTING:
             continue
         if name in OWN_OPTIONS or name == "host" and option.startswith("host=tcp:"):
             raise _foreign(facts, host, "--" + option, value or name)
@@ -3608,10 +3603,8 @@ class NoneDriver(Driver):
         pass
 
     def _refusal(self, verb):
-        done = {"start": "started", "stop": "stopped", "kill": "killed", "restart": "restarted"}
-        if verb not in done:
-            return super()._refusal(verb)
-        return MachineError("hosts without a driver cannot be " + done[verb], self.by_hand)
+        done = {"stop": "stopped", "pause": "paused"}.get(verb, verb + "ed")
+        return MachineError("hosts without a driver cannot be " + done, self.by_hand)
 
     def get_state(self):
         return RUNNING
@@ -3655,10 +3648,6 @@ class GenericDriver(Driver):
         if self["SSHKey"]:
             check_key_file(self["SSHKey"])
         probe(self.ssh())
-        self._check_name()
-
-    def _check_name(self):
-        """Refuse a name that ssh alone knows: docker could not reach the engine by it."""
         if not resolves(self["IPAddress"]):
             raise MachineError(
                 '"%s" is a name of your ssh_config; docker cannot resolve it.' % self["IPAddress"],
@@ -4754,7 +4743,7 @@ class DigitalOceanDriver(Driver):
         self._await_droplet()
         if self["ProjectID"]:
             self._assign()
-        self._forget_key()
+        self._if_allowed(self._forget_key)
 
     def _assign(self):
         """Put the droplet into the project. Raises MachineError."""
@@ -4799,7 +4788,7 @@ class DigitalOceanDriver(Driver):
                 error.hint = "Remove a droplet, or ask DigitalOcean for a higher limit."
             elif "VPC" in error.words:
                 error.hint = "List all: doctl vpcs list"
-            self._forget_key()
+            self._if_allowed(self._forget_key)
             raise PreCreateError(error.message, error.hint)
 
     def _order(self, keys):
@@ -4935,17 +4924,20 @@ class DigitalOceanDriver(Driver):
                      if key[field].split()[:2] == value.split()[:2]), None)
 
     def _forget_key(self):
-        """Remove the key that was uploaded for this machine, by us or by Docker Machine. A token
-        that may not is told, and rm tries again."""
+        """Remove the key that was uploaded for this machine, by us or by Docker Machine."""
         if self["SSHKeyFingerprint"] or not self["SSHKeyID"]:
             return
         key = {"id": self["SSHKeyID"]}
+        if key["id"] < 0:
+            key = self._key_of("name", self["CreateTag"])
+        if key:
+            self._delete("ssh_key:delete", "/v2/account/keys/%d" % key["id"])
+        self["SSHKeyID"] = 0
+
+    def _if_allowed(self, action):
+        """Do what the token may not be allowed to; that is told, and no failure: rm tries again."""
         try:
-            if key["id"] < 0:
-                key = self._key_of("name", self["CreateTag"])
-            if key:
-                self._delete("ssh_key:delete", "/v2/account/keys/%d" % key["id"])
-            self["SSHKeyID"] = 0
+            action()
         except RestError as error:
             if error.status != 403:
                 raise
@@ -4962,12 +4954,15 @@ class DigitalOceanDriver(Driver):
                     self["CreateTag"] = self["CreateTag"] or tag
         if self["DropletID"]:
             self._delete("droplet:delete", self._path())
-        if self["CreateTag"]:  # another one, of a request whose answer was lost
-            self._delete("droplet:delete, and tag:read", "/v2/droplets",
-                         tag_name=self["CreateTag"])
-            self._delete("tag:delete", "/v2/tags/" + self["CreateTag"])
-        self._forget_key()
+        if self["CreateTag"]:
+            self._if_allowed(self._forget_tag)
+        self._if_allowed(self._forget_key)
         self["DropletID"], self["CreateTag"], self["IPAddress"] = 0, "", ""
+
+    def _forget_tag(self):
+        """Remove another droplet, of a request whose answer was lost, and the tag."""
+        self._delete("droplet:delete, and tag:read", "/v2/droplets", tag_name=self["CreateTag"])
+        self._delete("tag:delete", "/v2/tags/" + self["CreateTag"])
 
     def _delete(self, scope, path, **query):
         """Delete what may be gone already, and may be busy for a while."""
@@ -5217,14 +5212,6 @@ def wrong_type(values, defaults):
     return ""
 
 
-def unfit(what, value):
-    """Why a stored value cannot be a word for ssh, where it must not start an option or a line of
-    its configuration; "" if it can."""
-    if value.startswith("-") or not is_line(value):
-        return "%s is %s" % (json_text(what), json_text(value))
-    return ""
-
-
 def is_plain_name(name):
     """Whether `name` can be a folder directly under machines/ (and nothing else)."""
     return name[:1] not in ("", ".", "-") and not set(name) & set("/\\") and is_line(name)
@@ -5274,7 +5261,9 @@ class Machine:
             wrong = wrong_type(settings, [(flag.field, flag.default)
                                           for flag in driver_class.flags])
             for key in ("IPAddress", "MachineName", "SSHUser", "SSHKeyPath"):
-                wrong = wrong or unfit(key, settings[key])
+                # No word of ssh may start an option, or a line of its configuration.
+                if not wrong and (settings[key].startswith("-") or not is_line(settings[key])):
+                    wrong = "%s is %s" % (json_text(key), json_text(settings[key]))
             if wrong:
                 raise MachineError("config.json cannot be used: " + wrong,
                                    "Fix %s." % os.path.join(self.folder, "config.json"))
@@ -5373,9 +5362,7 @@ class Machine:
         with Scratch() as folder:
             theirs = os.path.join(folder, "ca.pem")
             write_atomic(theirs, facts["ca"] + "\n")
-            if os.path.exists(self.ca.cert) and (
-                    read_text(self.ca.cert).strip() == facts["ca"].strip()
-                    or not certificate_problem(theirs, self.ca.cert)):
+            if os.path.exists(self.ca.cert) and not certificate_problem(theirs, self.ca.cert):
                 return
         raise MachineError(
             "The engine of %s is another store's: it trusts a CA that this store does not have, "
@@ -6463,8 +6450,7 @@ SWARM_FLAGS = (
     Flag("swarm-addr", "", "addr to advertise for Swarm (default: detect and use the machine IP)",
          field="Address"),
     Flag("swarm-discovery", "", "Discovery service to use with Swarm", field="Discovery"),
-    Flag("swarm-experimental", False, "Enable Swarm experimental features",
-         field="IsExperimental"),
+    Flag("swarm-experimental", False, "Enable Swarm experimental features", field="IsExperimental"),
     Flag("swarm-host", "tcp://0.0.0.0:3376", "ip/socket to listen on for Swarm master",
          field="Host"),
     Flag("swarm-image", "swarm:latest", "Specify Docker image to use for Swarm",
@@ -6539,11 +6525,6 @@ class Command:
     def __init__(self, name, function, usage, summary, flags=(), raw=False):
         self.name, self.function, self.usage, self.summary = name, function, usage, summary
         self.flags, self.raw = flags, raw
-
-    def is_action(self):
-        """Whether it may change something, so that it must end in order."""
-        return FORMAT_FLAG not in self.flags and self.name not in (
-            "config", "ssh", "completion", "help")
 
 
 def on_each(context, names, action):
@@ -6649,10 +6630,8 @@ def command_create(context, words):
     flags = create_flags(driver_class)
     try:
         options, names = parse_flags(flags + list(COMMON_FLAGS), words)
-    except UsageError:
-        if trouble:
-            raise trouble
-        raise
+    except UsageError as error:  # a flag of the driver that is not here, maybe
+        raise trouble or error
     if options["help"]:
         if trouble and named:
             out.warn("%s These are the flags of all drivers." % trouble.message)
@@ -7232,20 +7211,14 @@ def command_rm(context, options, words):
 
 def announce_removal(store, names):
     out.say("About to remove " + ", ".join(names))
-    kept = [name for name in names if keeps_host(store, name)]
+    drivers = {name: _outcome(lambda each: store.load(each).driver, name) for name in names}
+    kept = [name for name in names  # what they run on stays
+            if getattr(type(drivers[name]), "remove", None) is Driver.remove]
     if len(kept) < len(names):
         out.say("WARNING: This action will delete both local reference and remote instance.")
     if kept:
         out.say("WARNING: This action will delete only the local reference of %s; the host itself "
                 "stays as it is." % ", ".join(kept))
-
-
-def keeps_host(store, name):
-    """Whether the removal of a machine leaves what it runs on: its driver does nothing for it."""
-    try:
-        return type(store.load(name).driver).remove is Driver.remove
-    except MachineError:
-        return False
 
 
 def matching(store, word):
@@ -7809,8 +7782,7 @@ def run_main(argv):
     try:
         return dispatch(argv) or 0
     except MachineError as error:
-        if out.debugging:
-            show_traceback()
+        show_traceback()
         show_error(error)
         return error.code
     except KeyboardInterrupt as error:
@@ -7819,23 +7791,14 @@ def run_main(argv):
     except BrokenPipeError:
         abandon(sys.stdout)  # whoever read the answer has seen enough
         return 0
-    except UnicodeEncodeError as error:
-        if out.debugging:
-            show_traceback()
-        show_error(MachineError(
-            "This locale has no letters for %r." % error.object,
-            "Choose one of UTF-8: export LC_ALL=C.UTF-8, or PYTHONUTF8=1 for Python 3.7 and newer"))
-        return 1
     except OSError as error:
-        if out.debugging:
-            show_traceback()
+        show_traceback()
         where = "%s: " % error.filename if error.filename else ""
         out.error(where + (error.strerror or str(error)))
         abandon(sys.stdout)
         return 1
     except Exception as error:
-        if out.debugging:
-            show_traceback()
+        show_traceback()
         out.error("Unexpected error (%s: %s); this is a defect of docker-machine." % (
             type(error).__name__, error))
         out.error("Run the command with --debug for the details, and report them.")
@@ -7843,8 +7806,10 @@ def run_main(argv):
 
 
 def show_traceback():
-    import traceback
-    out.error(traceback.format_exc())
+    """...of the error that is handled, for those who debug."""
+    if out.debugging:
+        import traceback
+        out.error(traceback.format_exc())
 
 
 def dispatch(argv):
@@ -7865,7 +7830,10 @@ def dispatch(argv):
     try:
         with Signals(COMMANDS[name]):
             return run_command(context, COMMANDS[name], words)
-    except (MachineError, OSError, UnicodeEncodeError):
+    except UnicodeEncodeError as error:
+        raise MachineError("This locale has no letters for %r." % error.object, "Choose one of "
+                           "UTF-8: export LC_ALL=C.UTF-8, or, since Python 3.7, PYTHONUTF8=1")
+    except (MachineError, OSError):
         raise
     except Exception as error:
         if name in ("create", "upgrade"):  # as in Docker Machine, the long ones
@@ -7879,9 +7847,9 @@ class Signals:
 
     def __init__(self, command):
         import threading
-        self.before = {}  # type: dict
-        self.names = ()  # type: tuple
-        if command.is_action() and threading.current_thread() is threading.main_thread():
+        self.before, self.names = {}, ()  # type: dict, tuple
+        query = FORMAT_FLAG in command.flags or command.name in ("config", "ssh", "completion")
+        if not query and threading.current_thread() is threading.main_thread():
             self.names = ("SIGTERM", "SIGHUP")
 
     def __enter__(self):

@@ -123,7 +123,8 @@ def test_a_driver_that_cannot_pause_says_so_and_what_is_possible(power, folder, 
 
 @pytest.mark.parametrize("name", ["none", "generic"])
 def test_built_in_drivers_cannot_pause(name):
-    with pytest.raises(core.MachineError, match="^%s driver does not support pause$" % name) as failure:
+    sentence = "^(generic driver does not support pause|hosts without a driver cannot be paused)$"
+    with pytest.raises(core.MachineError, match=sentence) as failure:
         core.DRIVERS[name].new("web", "/s", "/s/machines/web").pause()
     assert failure.value.hint
 

@@ -270,6 +270,9 @@ def test_options_of_a_variable_file_are_kept(make, layout, path, variable):
     assert adopted(guest) == kept
     assert adopted(guest, ArbitraryFlags=["bip=10.8.0.1/24"], StorageDriver="overlay2") == ["bip=10.8.0.1/24"] + [
         option for option in kept if not option.startswith(("bip", "storage-driver"))]
+    guest.write(path, '%s="--label=a=1 --label b=2 --insecure-registry x:1 --insecure-registry y:1"\n' % variable)
+    assert adopted(guest, Labels=["a=3"], InsecureRegistry=["y:1"]) == own.get(layout, []) + [
+        "label=b=2", "insecure-registry=x:1"]
     assert guest.provision(ArbitraryFlags=kept).done == "yes"
     assert guest.running().endswith(" --data-root=/srv/d --bip=10.9.0.1/24 --storage-driver=vfs --debug")
     assert adopted(guest, new=False) == []  # a machine of ours knows its options

@@ -40,6 +40,7 @@ OURS = {
                               "map[%!d(string=k):%!d(string=v)]]",
     "{{json .Floats}}": "[0.1,1e+21,1e+20,1e-07,1e-06,100000000.0,2.0,-0.5,0.30000000000000004]",
     "{{json .Int}} {{json .Long}} {{json .Float}} {{json .Whole}} {{json .Huge}}": "42 9007199254740993 2.5 2.0 1e+21",
+    '{{json "\\u2028\\u2029\\x01\\x7f"}}': '"\\u2028\\u2029\\u0001\\u007f"',
     '{{printf "%#08x|%#8x|" 255 255}}': "0x0000ff|    0xff|", '{{printf "%.0d|" 0}}': "0|",
 }
 WIDER = {  # what Go refuses
