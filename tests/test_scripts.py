@@ -307,7 +307,7 @@ def test_another_machine_on_a_host_of_ours_keeps_where_its_images_are(make):
 @pytest.mark.parametrize("options, word", [
     ("-H tcp://0.0.0.0:2375", "--host=tcp://0.0.0.0:2375"),
     ("--tlscacert=/etc/pki/ca.pem", "--tlscacert=/etc/pki/ca.pem"),
-    ("--tlsverify", "--tlsverify")])
+    ("--tlsverify --tlskey /k.pem", "--tlskey=/k.pem")])
 def test_an_option_that_cannot_stay_is_refused_with_its_place(make, options, word):
     guest = make(engine="docker.io")
     guest.write("/etc/default/docker", 'DOCKER_OPTS="%s"\n' % options)
