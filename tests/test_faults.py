@@ -577,3 +577,20 @@ def test_at_the_end_of_the_time_for_a_boot_the_state_and_the_next_command_are_to
         machine._detect(machine.driver.boot_seconds)
     assert limits == [7] and "Its state is Running." in caught.value.hint
     assert caught.value.hint.endswith("docker-machine provision web")
+
+
+# --- what callers rely on
+
+@pytest.mark.parametrize("words, out", [
+    (["inspect", "web", "-f", "{{.HostOptions.AuthOptions.StorePath}}"], "STORE/machines/web\n"),
+    (["inspect", "-f", "{{.Driver.MachineName | printf \"%s\"}}", "web"], "web\n"),
+    (["ls", "-q", "--filter", "state=Error", "--format", "{{.NAME}}"], ""),
+    (["ls", "--format", "{{.NAME}}\\t{{.DriverName}}"], "web\tnone\n"),
+    (["ls", "--format", "table {{.Name}}\\t{{.drivername}}"], "NAME   DRIVER\nweb    none\n"),
+    (["ls", "-f", "{{json .Name}} {{upper .Name}} {{lower \"A\"}} {{title .Name}} {{join (split .Name \"e\") \"-\"}} "
+      "{{urlquery \"a b\"}} {{printf \"%-5s|\" .Name}}"], '"web" WEB a Web w-b a+b web  |\n'),
+    (["inspect", "-f", "{{prettyjson .Driver.URL}}", "web"], '"tcp://127.0.0.1:2376"\n'),
+])
+def test_every_format_that_published_clients_use(call, add, words, out):
+    store = add("web").store.path
+    assert call(*words) == (0, out.replace("STORE", store), "")

@@ -323,3 +323,22 @@ def test_a_store_that_fills_up_on_the_way(host: HostFactory, tmp_path: Path) -> 
             else:
                 program.create(machine)
             assert program.info()["Name"] == "web"
+
+
+def test_rm_works_on_a_full_disk(program: Program) -> None:
+    with mounted(program.store, "size=1m"):
+        program("create", "--driver", "none", "--url", "tcp://192.0.2.7:2376", "web")
+        shutil.rmtree(program.store / "locks")
+        with contextlib.suppress(OSError), open(program.store / "full", "wb") as file:
+            while True:
+                file.write(b"x" * 4096)
+                file.flush()
+        for number in range(9999):
+            try:
+                (program.store / f"{number}").write_text("")
+            except OSError:
+                break
+
+        program("rm", "-y", "web")
+
+        assert program.names() == []

@@ -389,22 +389,27 @@ def test_a_lost_connection_is_told_and_can_be_resumed(machine: Host, program: Pr
     machine.run("pkill --full '[s]shd: root'")
 
     assert create.wait() == 1, create
+    assert f'The connection to {machine.ip} was lost at "Waiting for cloud-init to finish..."' in str(create)
     assert "provision web" in str(create)
     machine.write("/run/cloud-init/result.json", "{}")
     program("provision", "web")
     assert program.info()["Name"] == "web"
 
 
-def test_an_interrupt_says_how_to_go_on(machine: Host, program: Program) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_says_how_to_go_on(
+    machine: Host, program: Program, number: signal.Signals, code: int
+) -> None:
     machine.write("/run/cloud-init/enabled", "")
     create = program.start(*program.create_words(machine))
     assert create.line("Waiting for cloud-init to finish..."), create
 
-    create.process.send_signal(signal.SIGINT)
+    create.process.send_signal(number)
 
-    assert create.wait() == 130, create
+    assert create.wait() == code, create
     assert "provision web" in str(create)
     assert "Traceback" not in str(create)
+    assert list(program.temporary.iterdir()) == []
     machine.write("/run/cloud-init/result.json", "{}")
     program("provision", "web")
     assert program.info()["Name"] == "web"
