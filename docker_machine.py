@@ -993,7 +993,7 @@ def write_all(files):
     path = files[0][0]
     try:
         for path, data, mode in files:
-            temporary = "%s.tmp%s" % (path, os.urandom(4).hex())
+            temporary = "%s.tmp-docker-machine-%s" % (path, os.urandom(4).hex())
             handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL
                              | getattr(os, "O_BINARY", 0), mode)
             made.append((temporary, path))
@@ -1676,7 +1676,7 @@ def bootstrap_certificates(folder, ca, client, renew=False):
     make_folder(folder)
     with Lock(os.path.join(folder, ".lock"), "The certificate folder", 60), \
             stage("Error generating certificates: "):
-        clear_leftovers(folder, ".tmp")
+        clear_leftovers(folder, ".tmp-docker-machine-")
         _bootstrap_client(folder, ca, client, _bootstrap_ca(folder, ca, renew) or renew)
 
 
