@@ -6908,7 +6908,8 @@ def command_ls(context, options, words):
     if options["format"]:
         return show_formatted(rows, options["format"])
     cells = [[header for header, _ in LS_COLUMNS]]
-    cells += [[shown(str(row[field]).replace("\n", " ")) for _, field in LS_COLUMNS] for row in rows]
+    cells += [[shown(str(row[field]).replace("\n", " ")) for _, field in LS_COLUMNS]
+              for row in rows]
     return show_lines(table(cells))
 
 
