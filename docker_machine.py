@@ -4056,7 +4056,7 @@ class VirtualBoxDriver(Driver):
 
     name = "virtualbox"
     default_user = "docker"
-    boot_seconds = 300
+    boot_seconds = 600
     flags = (
         Flag("virtualbox-memory", 1024, "Memory of the machine, in MB", "VIRTUALBOX_MEMORY_SIZE",
              field="Memory", least=512),
