@@ -1034,13 +1034,14 @@ def make_folder(path):
 
 
 def read_bytes(path):
-    """What a file holds, 64 MB at most. Raises OSError, also for what is not a file: opening a FIFO
+    """What a file of up to 64 MB holds. Raises OSError, also for what is not a file: opening a FIFO
     would wait for ever."""
     with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)
                       | getattr(os, "O_BINARY", 0)), "rb") as file:
-        if os.fstat(file.fileno()).st_mode & 0o170000 != 0o100000:
-            raise OSError(22, "it is not a file", path)
-        return file.read(1 << 26)
+        facts = os.fstat(file.fileno())
+        if facts.st_mode & 0o170000 != 0o100000 or facts.st_size > 1 << 26:
+            raise OSError(22, "it is not a file, or too large", path)
+        return file.read()
 
 
 def read_text(path):
@@ -2064,11 +2065,11 @@ class Driver:
 
     def _refusal(self, verb):
         """The error for a verb that the driver does not have."""
-        hint = self.by_hand.replace("NAME", quote(self["MachineName"]))
-        if verb in ("stop", "kill") and self.by_hand == Driver.by_hand:
-            hint = hint[:-1] + ", for example: docker-machine ssh %s sudo poweroff" % quote(
-                self["MachineName"])
-        return MachineError("%s driver does not support %s" % (self.name, verb), hint)
+        hint = self.by_hand
+        if verb in ("stop", "kill") and hint == Driver.by_hand:
+            hint = "Do it on the host itself, for example: docker-machine ssh NAME sudo poweroff"
+        return MachineError("%s driver does not support %s" % (self.name, verb),
+                            hint.replace("NAME", quote(self["MachineName"])))
 
     def start(self):
         raise self._refusal("start")
@@ -3625,7 +3626,8 @@ class GenericDriver(Driver):
         Flag("generic-engine-port", ENGINE_PORT, "Docker engine port", "GENERIC_ENGINE_PORT",
              field="EnginePort", least=1, most=65535),
         Flag("generic-ip-address", "", "IP address or name of the host", "GENERIC_IP_ADDRESS",
-             field="IPAddress", required=True, form=r"\[?[^-\s/@,;'\"\\][^\s/@,;'\"\\]*"),
+             field="IPAddress", required=True, form=r"\[?[^-\s/@,;'\"\\%][^\s/@,;'\"\\%]*",
+             hint="It is an address without a zone, which docker could not use, or a name."),
         Flag("generic-ssh-user", "root", "SSH user, root or one with sudo", "GENERIC_SSH_USER",
              field="SSHUser", form=r"[^-\s]\S*"),
         Flag("generic-ssh-key", "", "SSH private key; without one ssh's agent and defaults are "
@@ -3637,10 +3639,6 @@ class GenericDriver(Driver):
     def set_config_from_flags(self, options):
         super().set_config_from_flags(options)
         self["IPAddress"] = self["IPAddress"].strip("[]")
-        if "%" in self["IPAddress"]:
-            raise UsageError('--generic-ip-address "%s" holds on one link alone.'
-                             % self["IPAddress"],
-                             "Give an address that docker can reach too, without a zone.")
         if self["SSHKey"]:
             self["SSHKey"] = os.path.abspath(os.path.expanduser(self["SSHKey"]))
 
@@ -4260,7 +4258,8 @@ class VirtualBoxDriver(Driver):
         return "080027%06X" % (int(self["UUID"][-6:], 16) ^ card)
 
     def _attach_iso(self, path):
-        copy_file(path, self.path("boot2docker.iso"))
+        import shutil
+        shutil.copyfile(path, self.path("boot2docker.iso"))
         public_key = new_ssh_key(self.get_ssh_key_path(), self["MachineName"])
         self.log("Creating disk image...")
         disk = self.path("disk.vmdk")
@@ -4453,7 +4452,9 @@ class VirtualBoxDriver(Driver):
             return True
         self.log("Upgrading the ISO...")
         self.stop()
-        copy_file(newest, iso)
+        import shutil
+        shutil.copyfile(newest, iso + ".new")
+        os.replace(iso + ".new", iso)
         self.start()
         return True
 

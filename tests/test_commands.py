@@ -598,6 +598,7 @@ def test_what_ssh_says_becomes_a_sentence_and_a_hint(dm, call, key, bin_folder, 
 @pytest.mark.parametrize("words, sentence", [
     (["--generic-ip-address", "-oProxyCommand=id"], "cannot be used"),
     (["--generic-ip-address", "a b"], "cannot be used"), (["--generic-ip-address", "root@h"], "cannot be used"),
+    (["--generic-ip-address", "fe80::1%eth0"], "without a zone"),
     (["--generic-ip-address", ""], "requires the --generic-ip-address"),
     (["--generic-ssh-user", "-l"], "cannot be used"), (["--generic-ssh-port", "0"], "is too small"),
     (["--generic-engine-port", "65536"], "is too large"), (["--engine-env", "1=x"], "--engine-env"),

@@ -594,3 +594,12 @@ def test_at_the_end_of_the_time_for_a_boot_the_state_and_the_next_command_are_to
 def test_every_format_that_published_clients_use(call, add, words, out):
     store = add("web").store.path
     assert call(*words) == (0, out.replace("STORE", store), "")
+
+
+def test_a_file_that_is_too_large_is_refused_rather_than_cut(tmp_path):
+    path = tmp_path / "image"
+    with path.open("wb") as file:
+        file.truncate((1 << 26) + 1)
+    for function in (core.read_bytes, core.read_text):
+        with pytest.raises(OSError, match="too large"):
+            function(str(path))
