@@ -202,6 +202,15 @@ SLOW = ("import docker_machine as core, os, sys, time\n"
         "core.end(core.main(['docker-machine'] + sys.argv[1:]))")
 
 
+@pytest.fixture
+def hangups():
+    """What is started under nohup, as these tests may be, ignores hangups."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hangups")
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
 def test_a_signal_leaves_no_private_key_and_says_how_to_go_on(dm, short, background, number, code):
     dm.argv = [sys.executable, "-c", SLOW]

@@ -396,6 +396,15 @@ def test_a_lost_connection_is_told_and_can_be_resumed(machine: Host, program: Pr
     assert program.info()["Name"] == "web"
 
 
+@pytest.fixture
+def hangups() -> Iterator[None]:
+    """What is started under nohup, as these tests may be, ignores hangups."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hangups")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_says_how_to_go_on(
     machine: Host, program: Program, number: signal.Signals, code: int
