@@ -3203,15 +3203,16 @@ def engine_words(facts):
         return facts["argv"].split("\n")
     import re
     import shlex
-    variables, command = {}, ""
+    variables, command = {}, ""  # type: typing.Any, str
     try:
         for _, line in unit_lines(facts):
             key, _, value = line.strip().partition("=")
             if key == "ExecStart":
                 command = value.lstrip("-@:+!")
-            for name, _, text in [word.partition("=") for word in shlex.split(value)] if (
-                    key == "Environment") else [(key, "", value.strip("\"'"))]:
-                variables[name] = text
+            elif key == "Environment":
+                variables.update(word.split("=", 1) for word in shlex.split(value) if "=" in word)
+            else:
+                variables[key] = value.strip("\"'")
         words = []  # type: list
         for word in shlex.split(command):
             word = re.sub(r"\$\{(\w+)\}", lambda found: variables.get(found.group(1), ""), word)
@@ -5090,11 +5091,6 @@ DRIVERS = {driver.name: driver for driver in (
 LOADING = {}  # type: dict
 
 
-def own_loader():
-    """What reads this very file: from a folder, or from a zip archive that holds it."""
-    return globals().get("__loader__")  # type: typing.Any
-
-
 def own_extras():
     return os.path.join(os.path.dirname(os.path.realpath(THIS_FILE)), "extras")
 
@@ -5113,10 +5109,11 @@ def is_driver_name(name):
 
 def drivers_in(folder):
     """The names of the drivers in a folder, which may be one in a zip archive."""
-    if not os.path.isdir(folder):
+    if os.path.isfile(os.path.dirname(folder)):
         import pkgutil
         return [module[1] for module in pkgutil.iter_modules([folder])]
-    return [file[:-3] for file in os.listdir(folder) if file.endswith(".py")
+    files = os.listdir(folder) if os.path.isdir(folder) else ()
+    return [file[:-3] for file in files if file.endswith(".py")
             and is_driver_name(file[:-3]) and os.path.isfile(os.path.join(folder, file))]
 
 
@@ -6873,8 +6870,9 @@ def version_line():
     """As Docker Machine prints it, whatever name this runs under, since programs parse it; the
     build is a checksum of this very file."""
     import binascii
+    loader = globals().get("__loader__")  # type: typing.Any  # of a folder, or of a zip archive
     try:
-        build = "%08x" % (binascii.crc32(own_loader().get_data(THIS_FILE)) & 0xffffffff)
+        build = "%08x" % (binascii.crc32(loader.get_data(THIS_FILE)) & 0xffffffff)
     except (AttributeError, OSError):
         build = "unknown"
     return "docker-machine version %s, build %s" % (__version__, build)
