@@ -34,6 +34,7 @@ Contents, in the order data flows; a section uses only what stands above it:
 
 import os
 import sys
+from os.path import abspath, basename, dirname, exists, expanduser, isdir, isfile, join, realpath
 
 THIS_FILE = globals().get("__file__") or ""  # none where it comes from a pipe
 if False:  # for type checkers alone
@@ -492,7 +493,7 @@ def tls_context(ca, cert, key):
     file that is missing or damaged."""
     ssl = import_ssl()
     for path in (ca, cert, key):
-        if not os.path.isfile(path):
+        if not isfile(path):
             raise MachineError("%s is missing." % path)
     # Not create_default_context: its strict mode (Python 3.13) refuses CAs without key
     # identifiers, which older Docker Machines made.
@@ -546,7 +547,7 @@ def trusting_context():
         "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")}
     for path, variable in paths.items():
         try:
-            if path and os.path.isdir(path):
+            if path and isdir(path):
                 context.load_verify_locations(capath=path)
             elif path:
                 context.load_verify_locations(path)
@@ -824,7 +825,7 @@ def file_of_url(url):
     import urllib.request
     path = url if "://" not in url else urllib.request.url2pathname(
         urllib.parse.urlsplit(url).path)
-    return os.path.abspath(os.path.expanduser(path))
+    return abspath(expanduser(path))
 
 
 def download(url, path, checksum="", seconds=7200):
@@ -833,7 +834,7 @@ def download(url, path, checksum="", seconds=7200):
     import time
     algorithm, wanted = parse_checksum(checksum) if checksum else ("", "")
     part = path + ".part"
-    make_folder(os.path.dirname(path) or ".")
+    make_folder(dirname(path) or ".")
     try:
         with open(part, "wb") as file:
             _fetch(url, file, time.monotonic() + seconds)
@@ -846,7 +847,7 @@ def download(url, path, checksum="", seconds=7200):
     except OSError as error:
         raise cannot("write", part, error)
     finally:
-        if os.path.isfile(part):
+        if isfile(part):
             os.unlink(part)
 
 
@@ -1015,21 +1016,21 @@ def write_all(files):
 def cannot(verb, path, error):
     """The MachineError for an OSError on a file of ours."""
     hint = "Check the disk and the rights on %s, or choose another store with --storage-path." % (
-        os.path.dirname(path) or ".")
+        dirname(path) or ".")
     return MachineError("Cannot %s %s: %s." % (verb, path, error.strerror or error), hint)
 
 
 def make_folder(path):
     """The folder `path` and what is missing above it, private (0700). Raises MachineError."""
-    if os.path.isdir(path):
+    if isdir(path):
         return
-    parent = os.path.dirname(path)
+    parent = dirname(path)
     if parent and parent != path:
         make_folder(parent)
     try:
         os.mkdir(path, 0o700)
     except OSError as error:
-        if not os.path.isdir(path):  # unless another process was faster
+        if not isdir(path):  # unless another process was faster
             raise cannot("create", path, error)
 
 
@@ -1130,12 +1131,12 @@ def clear_leftovers(folder, mark):
     import shutil
     import time
     names = [name for name in os.listdir(folder) if mark in name and not WINDOWS]
-    for path in [os.path.join(folder, name) for name in names]:
+    for path in [join(folder, name) for name in names]:
         try:
             facts = os.lstat(path)
             if facts.st_uid == os.geteuid() and facts.st_mtime < time.time() - 2:
                 os.close(_hold(path))
-                (os.unlink if os.path.isfile(path) else shutil.rmtree)(path)
+                (os.unlink if isfile(path) else shutil.rmtree)(path)
         except OSError:  # in use, or gone
             pass
 
@@ -1179,7 +1180,7 @@ class Lock:
 
     def remove(self):
         """Delete the file while it is held (the next taker notices)."""
-        if not WINDOWS and os.path.exists(self.path):
+        if not WINDOWS and exists(self.path):
             os.unlink(self.path)
 
     def _busy(self):
@@ -1195,12 +1196,12 @@ class Lock:
         import errno
         path, handle = self.path, -1
         try:
-            make_folder(os.path.dirname(path))
+            make_folder(dirname(path))
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         except (OSError, MachineError) as error:
             why = error if isinstance(error, OSError) else error.__context__
-            while not os.path.exists(path):
-                path = os.path.dirname(path)
+            while not exists(path):
+                path = dirname(path)
             if getattr(why, "errno", 0) not in (errno.ENOSPC, errno.EDQUOT) or WINDOWS:
                 raise cannot("write", self.path, why)
             handle = os.open(path, os.O_RDONLY)  # rm must work on a full disk
@@ -1264,7 +1265,7 @@ class CacheLock(Lock):
     """One maker of an image at a time; the others wait. Nothing stays of one that was not made."""
 
     def __init__(self, folder):
-        super().__init__(folder + ".lock", "The image " + os.path.basename(folder))
+        super().__init__(folder + ".lock", "The image " + basename(folder))
         self.folder = folder
 
     def __enter__(self):
@@ -1277,7 +1278,7 @@ class CacheLock(Lock):
             return super().__enter__()
 
     def __exit__(self, *unused):
-        if os.path.exists(self.path):
+        if exists(self.path):
             self.remove()
         super().__exit__()
         folder = self.folder
@@ -1286,14 +1287,14 @@ class CacheLock(Lock):
                 os.rmdir(folder)
             except OSError:
                 pass  # it is used
-            folder = os.path.dirname(folder)
+            folder = dirname(folder)
 
 
 def need_space(folder, least):
     """Raises MachineError if the disk has fewer than `least` MB left."""
     import shutil
-    while not os.path.exists(folder):
-        folder = os.path.dirname(folder)
+    while not exists(folder):
+        folder = dirname(folder)
     free = shutil.disk_usage(folder).free >> 20
     if free < least:
         raise MachineError("%s has %d MB left on its disk; the image needs %d." % (
@@ -1365,9 +1366,9 @@ class Flag:
         if isinstance(self.default, list):
             names += " [--%s option --%s option]" % (self.name, self.name)
         elif not isinstance(self.default, bool):
-            default = os.path.expanduser(str(self.default))
+            default = expanduser(str(self.default))
             if self.name == "storage-path":  # the one in force
-                default = os.path.dirname(Scratch.spare) or default
+                default = dirname(Scratch.spare) or default
             names += ' "%s"' % default if default else " "
         return names, self.help + (" [$%s]" % self.env if self.env else "")
 
@@ -1512,7 +1513,7 @@ class Pair:
         self.cert, self.key = cert, key
 
     def complete(self):
-        return os.path.exists(self.cert) and os.path.exists(self.key)
+        return exists(self.cert) and exists(self.key)
 
 
 def openssl(*words, cwd=None, task=""):
@@ -1539,17 +1540,17 @@ def issue(pair, organization, extensions, ca=None, curve=False, keep_key=False):
     from yesterday (clocks differ). With `keep_key` a key that is there stays. Both files are made
     before they replace old ones. Raises MachineError."""
     with Scratch() as folder:
-        key = os.path.join(folder, "key.pem")
-        keep_key = keep_key and os.path.exists(pair.key)
+        key = join(folder, "key.pem")
+        keep_key = keep_key and exists(pair.key)
         if keep_key:
             copy_file(pair.key, key)
         else:
             new_key(key, curve)
         _write_openssl_files(folder, organization, extensions)
-        signer = ["-cert", os.path.abspath(ca.cert), "-keyfile", os.path.abspath(ca.key)] \
+        signer = ["-cert", abspath(ca.cert), "-keyfile", abspath(ca.key)] \
             if ca else ["-selfsign", "-keyfile", "key.pem"]
-        if keep_key and os.path.exists(pair.cert):  # the issuer's name must stay, byte for byte
-            request = ["x509", "-x509toreq", "-in", os.path.abspath(pair.cert),
+        if keep_key and exists(pair.cert):  # the issuer's name must stay, byte for byte
+            request = ["x509", "-x509toreq", "-in", abspath(pair.cert),
                        "-signkey", "key.pem"]
         else:
             request = ["req", "-new", "-config", "config", "-key", "key.pem"]
@@ -1559,7 +1560,7 @@ def issue(pair, organization, extensions, ca=None, curve=False, keep_key=False):
                 "-startdate", _utc_time(-1), "-enddate", _utc_time(CERTIFICATE_DAYS - 1),
                 "-passin", "pass:", "-in", "request.pem", "-out", "cert.pem", *signer,
                 cwd=folder, task="Signing a certificate")
-        made = [(pair.cert, read_text(os.path.join(folder, "cert.pem")), 0o644)]
+        made = [(pair.cert, read_text(join(folder, "cert.pem")), 0o644)]
         write_all(made if keep_key else [(pair.key, read_text(key), 0o600)] + made)
 
 
@@ -1570,7 +1571,7 @@ def _write_openssl_files(folder, organization, extensions):
     write = {"config": OPENSSL_CONFIG.format(organization=safe, extensions=extensions),
              "index.txt": "", "serial": "%032x\n" % serial}
     for name, text in write.items():
-        with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+        with open(join(folder, name), "w", encoding="utf-8") as file:
             file.write(text)
 
 
@@ -1642,7 +1643,7 @@ def pair_problem(pair, ca_cert):
 
 def certificate_problem(cert, ca_cert):
     """Why a CA does not vouch for a certificate ("" if it does): openssl's words."""
-    result = openssl("verify", "-CAfile", ca_cert, os.path.abspath(cert))
+    result = openssl("verify", "-CAfile", ca_cert, abspath(cert))
     # openssl 1.0.2 exits 0 for some failures; "error N at" is in the words of all.
     lines = (result.stderr + result.stdout).splitlines()
     problems = [line for line in lines if line.startswith("error ")]
@@ -1675,21 +1676,21 @@ def bootstrap_certificates(folder, ca, client, renew=False):
     """
     need("openssl")
     make_folder(folder)
-    with Lock(os.path.join(folder, ".lock"), "The certificate folder", 60), \
+    with Lock(join(folder, ".lock"), "The certificate folder", 60), \
             stage("Error generating certificates: "):
         clear_leftovers(folder, ".tmp-docker-machine-")
         _bootstrap_client(folder, ca, client, _bootstrap_ca(folder, ca, renew) or renew)
 
 
 def _is_own(folder, path):
-    return os.path.dirname(os.path.abspath(path)) == os.path.abspath(folder)
+    return dirname(abspath(path)) == abspath(folder)
 
 
 def _bootstrap_ca(folder, ca, renew):
     """Make the CA if there is none or if it has expired; tell whether its certificate is new."""
     problem = ""
-    if os.path.exists(ca.cert):
-        if not os.path.exists(ca.key):
+    if exists(ca.cert):
+        if not exists(ca.key):
             raise MachineError("there is %s but no key %s." % (ca.cert, ca.key), "Bring the key "
                                "back, or move ca.pem away to start a new CA for all machines.")
         problem, own = pair_problem(ca, ca.cert), _is_own(folder, ca.cert)
@@ -1717,7 +1718,7 @@ def _bootstrap_client(folder, ca, client, renew):
         if not renew:
             out.say("Client certificate is outdated and needs to be regenerated")
     out.say("Creating client certificate: " + client.cert)
-    issue_client(client, ca, keep_key=not os.path.exists(client.cert))
+    issue_client(client, ca, keep_key=not exists(client.cert))
 
 
 # === 7. SSH =======================================================================================
@@ -1774,12 +1775,12 @@ class SSH:
                 raise MachineError("The %s %s cannot be used for SSH." % (what, json_text(value)))
         self.host, self.port, self.user, self.key = host, port, user, key
         self.known_hosts = known_hosts
-        if known_hosts and os.path.isdir(os.path.dirname(known_hosts)):
-            first = os.path.join(self._folder, "known_hosts") if self._folder else ""
-            if first and os.path.exists(first) and not os.path.exists(known_hosts):
+        if known_hosts and isdir(dirname(known_hosts)):
+            first = join(self._folder, "known_hosts") if self._folder else ""
+            if first and exists(first) and not exists(known_hosts):
                 copy_file(first, known_hosts)
         else:
-            self.known_hosts = os.path.join(self.folder(), "known_hosts")
+            self.known_hosts = join(self.folder(), "known_hosts")
         return self
 
     def folder(self):
@@ -1831,7 +1832,7 @@ class SSH:
                  ("BatchMode", "no" if sys.stdin and sys.stdin.isatty() else "yes")]
         if not WINDOWS and len(self.folder()) < 90:  # a longer path cannot be a socket's
             pairs += [("ControlMaster", "auto"), ("ControlPersist", "15"),
-                      ("ControlPath", _config_path(os.path.join(self.folder(), "s")))]
+                      ("ControlPath", _config_path(join(self.folder(), "s")))]
         result = run(self.command(command, pairs=pairs), stdin, seconds, on_line, late=SSHError)
         if result.code == 255:
             raise self.failure(result)
@@ -1866,8 +1867,8 @@ class SSH:
         """End the shared connection and forget temporary files."""
         if self._folder is None:
             return
-        socket = os.path.join(self._folder, "s")
-        if os.path.exists(socket):
+        socket = join(self._folder, "s")
+        if exists(socket):
             run(["ssh", "-O", "exit", "-o", "ControlPath=" + _config_path(socket), self.host],
                 seconds=10)
         self._scratch.__exit__()
@@ -1932,8 +1933,8 @@ def check_key_file(path):
 def new_ssh_key(path, comment=""):
     """Make an ed25519 key pair without a passphrase, `path` and `path`.pub, unless it is there;
     the public line."""
-    if not (os.path.exists(path) and os.path.exists(path + ".pub")):
-        for old in filter(os.path.exists, (path, path + ".pub")):
+    if not (exists(path) and exists(path + ".pub")):
+        for old in filter(exists, (path, path + ".pub")):
             os.unlink(old)
         result = run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", path])
         if not result.ok:
@@ -1944,7 +1945,7 @@ def new_ssh_key(path, comment=""):
 def public_half(path):
     """The public line of a private key, from the file beside it or the key itself; "" if it has a
     passphrase and no such file."""
-    if os.path.exists(path + ".pub"):
+    if exists(path + ".pub"):
         return read_text(path + ".pub").strip()
     return run(["ssh-keygen", "-y", "-P", "", "-f", path], seconds=10).stdout.strip()
 
@@ -2025,12 +2026,12 @@ class Driver:
 
     def path(self, name):
         """A file in the machine's folder."""
-        return os.path.join(self.folder, name)
+        return join(self.folder, name)
 
     def cache(self):
         """The store's folder for what several machines start from."""
-        store = os.path.dirname(os.path.dirname(self.folder))
-        return os.path.join(os.path.realpath(store), "cache")
+        store = dirname(dirname(self.folder))
+        return join(realpath(store), "cache")
 
     def log(self, text):
         out.say("(%s) %s" % (self.get("MachineName"), text))
@@ -2162,14 +2163,14 @@ class Driver:
         return self.get("SSHUser", self.default_user)
 
     def get_ssh_key_path(self):
-        return self.get("SSHKeyPath") or os.path.join(self.folder, "id_rsa")
+        return self.get("SSHKeyPath") or join(self.folder, "id_rsa")
 
     def ssh(self):
         """The SSH of this machine, aimed at where it is now."""
         if self._ssh is None:
             self._ssh = SSH(self.get("MachineName"))
         return self._ssh.aim(self.get_ssh_hostname(), self.get_ssh_port(), self.get_ssh_username(),
-                             self.get_ssh_key_path(), os.path.join(self.folder, "known_hosts"))
+                             self.get_ssh_key_path(), join(self.folder, "known_hosts"))
 
     def public_key(self):
         """The line of the key that is to log in."""
@@ -2184,8 +2185,8 @@ class Driver:
     def make_host_key(self):
         """Make the host's own key pair, which is pinned in advance so that already the first
         connection is verified."""
-        host_key = new_ssh_key(os.path.join(self.folder, HOST_KEY))
-        write_atomic(os.path.join(self.folder, "known_hosts"), "docker-machine.%s %s\n" % (
+        host_key = new_ssh_key(join(self.folder, HOST_KEY))
+        write_atomic(join(self.folder, "known_hosts"), "docker-machine.%s %s\n" % (
             self.get("MachineName"), " ".join(host_key.split()[:2])))
 
     def boot_id(self):
@@ -3104,7 +3105,7 @@ def check_engine_options(engine):
     kind, _, path = engine["InstallURL"].partition("://")
     if kind == "file" and engine.get("Version"):
         raise UsageError("--engine-version cannot be used with a file:// bundle.")
-    if kind == "file" and not os.path.isfile(path):
+    if kind == "file" and not isfile(path):
         raise UsageError("--engine-install-url: there is no file " + path)
 
 
@@ -3467,7 +3468,7 @@ def run_as_root(ssh, facts, script, seconds):
 
 def upload_bundle(ssh, path):
     """Bring a file:// bundle to the host; its path there. Raises MachineError."""
-    out.say("Copying %s to the host..." % os.path.basename(path))
+    out.say("Copying %s to the host..." % basename(path))
     mark = os.urandom(8).hex()
     with open(path, "rb") as file:
         result = ssh.run("sh -c 'umask 077; f=$(mktemp /var/tmp/docker-machine.XXXXXX) && "
@@ -3490,7 +3491,7 @@ def cloud_config(driver, **more):
     """cloud-init's user-data for a machine whose keys were made: the login and the host's key.
     `more` are further top-level keys (cloud-init's module reference). JSON is YAML too."""
     user, key = driver.get_ssh_username(), driver.public_key()
-    host_key = os.path.join(driver.folder, HOST_KEY)
+    host_key = join(driver.folder, HOST_KEY)
     config = {
         "hostname": host_name(driver.get("MachineName")), "manage_etc_hosts": True,
         "ssh_pwauth": False, "disable_root": user != "root", "ssh_deletekeys": True,
@@ -3551,10 +3552,10 @@ def cached_image(driver, url, checksum, check, renew=False):
     import hashlib
     plain = url.partition("?")[0]
     name, key = plain.rpartition("/")[2] or "image", hashlib.sha256((url + checksum).encode())
-    folder = os.path.join(driver.cache(), driver.name, "%s-%s" % (key.hexdigest()[:8], name))
-    path = os.path.join(folder, name)
+    folder = join(driver.cache(), driver.name, "%s-%s" % (key.hexdigest()[:8], name))
+    path = join(folder, name)
     with CacheLock(folder):
-        if renew or not os.path.exists(path):
+        if renew or not exists(path):
             checksum = checksum or published_checksum(plain)
             if not checksum and plain.startswith("https://cloud.debian.org/"):
                 raise MachineError("The list of checksums beside %s is missing." % url)
@@ -3573,10 +3574,10 @@ def cached_image(driver, url, checksum, check, renew=False):
 
 def stored_drivers(folder):
     """The "Driver" objects of all machines beside the machine's folder that can be read."""
-    machines = os.path.dirname(folder)
-    for name in os.listdir(machines) if os.path.isdir(machines) else ():
+    machines = dirname(folder)
+    for name in os.listdir(machines) if isdir(machines) else ():
         try:
-            driver = parse_json(read_text(os.path.join(machines, name, "config.json")))["Driver"]
+            driver = parse_json(read_text(join(machines, name, "config.json")))["Driver"]
         except (OSError, ValueError, KeyError, TypeError):
             continue
         if isinstance(driver, dict):
@@ -3641,7 +3642,7 @@ class GenericDriver(Driver):
         super().set_config_from_flags(options)
         self["IPAddress"] = self["IPAddress"].strip("[]")
         if self["SSHKey"]:
-            self["SSHKey"] = os.path.abspath(os.path.expanduser(self["SSHKey"]))
+            self["SSHKey"] = abspath(expanduser(self["SSHKey"]))
 
     def pre_create_check(self):
         if self["SSHKey"]:
@@ -3658,12 +3659,12 @@ class GenericDriver(Driver):
             self.log("No SSH key specified. Assuming an existing key at the default location.")
             return
         self.log("Importing SSH key...")
-        name = os.path.basename(self["SSHKey"])
+        name = basename(self["SSHKey"])
         if name in MACHINE_FILES:
             name = "ssh-" + name
-        target = os.path.join(self.folder, name)
+        target = join(self.folder, name)
         copy_file(self["SSHKey"], target)
-        if os.path.exists(self["SSHKey"] + ".pub"):
+        if exists(self["SSHKey"] + ".pub"):
             copy_file(self["SSHKey"] + ".pub", target + ".pub")
         self["SSHKeyPath"] = target
 
@@ -3746,7 +3747,7 @@ def find_vboxmanage():
     import shutil
     places = [os.environ.get(name) for name in (
         "PATH", "VBOX_INSTALL_PATH", "VBOX_MSI_INSTALL_PATH")]
-    places.append(os.path.join(os.environ.get("ProgramFiles", os.sep), "Oracle", "VirtualBox"))
+    places.append(join(os.environ.get("ProgramFiles", os.sep), "Oracle", "VirtualBox"))
     return shutil.which("VBoxManage", path=os.pathsep.join(filter(None, places)))
 
 
@@ -3805,8 +3806,8 @@ class HostOnly(Lock):
     """
 
     def __init__(self):
-        folder = os.environ.get("VBOX_USER_HOME") or os.path.expanduser("~/.docker/machine")
-        super().__init__(os.path.join(folder, "docker-machine-hostonly.lock"),
+        folder = os.environ.get("VBOX_USER_HOME") or expanduser("~/.docker/machine")
+        super().__init__(join(folder, "docker-machine-hostonly.lock"),
                          "VirtualBox's host-only networks", 120)
         self.nets = MACOS and vbox_version() >= (7, 0)  # networks in place of interfaces
 
@@ -4135,11 +4136,11 @@ class VirtualBoxDriver(Driver):
 
     def _check_share(self):
         folder, _, name = self["ShareFolder"].rpartition(":")
-        if self["ShareFolder"] and not (name and os.path.isdir(os.path.expanduser(folder))):
+        if self["ShareFolder"] and not (name and isdir(expanduser(folder))):
             raise UsageError('--virtualbox-share-folder "%s" is not FOLDER:NAME of a folder here.'
                              % self["ShareFolder"])
         if self["ShareFolder"]:
-            self["ShareFolder"] = "%s:%s" % (os.path.abspath(os.path.expanduser(folder)), name)
+            self["ShareFolder"] = "%s:%s" % (abspath(expanduser(folder)), name)
 
     def pre_create_check(self):
         """Check VirtualBox and get the image: that is no part of the machine, and one that cannot
@@ -4196,8 +4197,8 @@ class VirtualBoxDriver(Driver):
         try:
             return self._fetch(url or default)
         except MachineError as error:
-            cached = os.path.join(self.cache(), "boot2docker.iso")  # of Docker Machine
-            if url or not os.path.exists(cached):
+            cached = join(self.cache(), "boot2docker.iso")  # of Docker Machine
+            if url or not exists(cached):
                 error.hint += ("\n" if error.hint else "") + (
                     "An image of your own: --virtualbox-boot2docker-url file:///PATH")
                 raise
@@ -4210,7 +4211,7 @@ class VirtualBoxDriver(Driver):
         if "://" in url and not url.startswith("file://"):
             return cached_image(self, url, "", image_kind, renew)
         path = file_of_url(url)
-        if not os.path.isfile(path):
+        if not isfile(path):
             raise MachineError("There is no file %s." % path)
         return path
 
@@ -4267,9 +4268,9 @@ class VirtualBoxDriver(Driver):
         if self["Boot2DockerImportVM"]:
             vbox("clonemedium", "disk", self._disk_to_import(), disk, "--format", "VMDK",
                  seconds=1800)
-            key = os.path.expanduser("~/.ssh/id_boot2docker")  # which that disk knows
+            key = expanduser("~/.ssh/id_boot2docker")  # which that disk knows
             for suffix in ("", ".pub"):
-                if os.path.exists(key + suffix):
+                if exists(key + suffix):
                     copy_file(key + suffix, self.get_ssh_key_path() + suffix)
         else:
             vbox("convertfromraw", "stdin", disk, str(self["DiskSize"] << 20), "--format", "VMDK",
@@ -4278,7 +4279,7 @@ class VirtualBoxDriver(Driver):
         self._attach(1, "hdd", disk)
 
     def _attach_disk(self, path, kind, size):
-        self.log("Creating the disk from %s..." % os.path.basename(path))
+        self.log("Creating the disk from %s..." % basename(path))
         disk, copy = self.path("disk.vdi"), self.path("image.qcow2")
         if kind == "raw":
             vbox("convertfromraw", path, disk, "--format", "VDI", seconds=1800)
@@ -4319,7 +4320,7 @@ class VirtualBoxDriver(Driver):
             return [(name, folder)]
         usual = {"darwin": ("Users", "/Users"), "win32": ("c/Users", "\\\\?\\c:\\Users")}.get(
             sys.platform, ("hosthome", "/home"))
-        return [] if self["NoShare"] or not os.path.isdir(usual[1]) else [usual]
+        return [] if self["NoShare"] or not isdir(usual[1]) else [usual]
 
     def _share(self):
         for name, folder in self.shares():
@@ -4351,7 +4352,7 @@ class VirtualBoxDriver(Driver):
             vbox("startvm", self.id(), "--type", self.get("UIType", "headless"), seconds=180)
         except MachineError as error:
             error.hint = next((cure for words, cure in VBOX_CURES if words in error.message),
-                              "See the end of the VM's log: " + os.path.join(
+                              "See the end of the VM's log: " + join(
                                   self.folder, self["MachineName"], "Logs", "VBox.log"))
             raise
         self.log("Waiting for an IP...")
@@ -4404,7 +4405,7 @@ class VirtualBoxDriver(Driver):
     def check_boot(self):
         if self.get_state() in (STOPPED, ERROR):
             raise MachineError("The VM went off while it booted.", "See: %s, and %s" % (
-                self.path("console.log"), os.path.join(
+                self.path("console.log"), join(
                     self.folder, self["MachineName"], "Logs", "VBox.log")))
 
     def stop(self):
@@ -4443,7 +4444,7 @@ class VirtualBoxDriver(Driver):
         """Replace boot2docker's ISO by the newest one of its source, which takes a restart; what
         else a machine runs is upgraded by its packages."""
         iso = self.path("boot2docker.iso")
-        if not os.path.exists(iso):
+        if not exists(iso):
             return False
         newest = self._fetch(self["Boot2DockerURL"] or BOOT2DOCKER, renew=True)
         if image_kind(newest)[0] != "iso":
@@ -4460,7 +4461,7 @@ class VirtualBoxDriver(Driver):
         return True
 
     def remove(self):
-        if not find_vboxmanage() and not os.path.isdir(self.path(self["MachineName"])):
+        if not find_vboxmanage() and not isdir(self.path(self["MachineName"])):
             return  # it was never made
         import shutil
         state = self._word(vm_states())
@@ -4471,7 +4472,7 @@ class VirtualBoxDriver(Driver):
             vbox("unregistervm", self.id(), "--delete", absent="", seconds=300)
         for kind, name in (("dvd", "boot2docker.iso"), ("dvd", "seed.iso"), ("disk", "disk.vmdk"),
                            ("disk", "disk.vdi"), ("disk", "image.qcow2")):
-            if os.path.exists(self.path(name)):
+            if exists(self.path(name)):
                 vbox("closemedium", kind, self.path(name), absent="")
                 os.unlink(self.path(name))
         # What a killed createvm leaves would be in its way.
@@ -4499,7 +4500,7 @@ class VirtualBoxDriver(Driver):
         """VirtualBox's word for the VM's state; "" if it has none of ours: a VM of the same name
         may lie elsewhere."""
         state, settings = states.get(self.id(), ("", ""))
-        folder, lies = (os.path.normcase(os.path.realpath(path))
+        folder, lies = (os.path.normcase(realpath(path))
                         for path in (self.folder, settings))
         return state if self.get("UUID") or lies.startswith(folder + os.sep) else ""
 
@@ -4643,8 +4644,8 @@ class DigitalOceanDriver(Driver):
         self["AccessToken"] = self["AccessToken"].strip()
         for flag, key in (("ssh-key-path", "SSHKey"), ("userdata", "UserDataFile")):
             if self[key]:
-                self[key] = os.path.abspath(os.path.expanduser(self[key]))
-                if not os.path.isfile(self[key]):
+                self[key] = abspath(expanduser(self[key]))
+                if not isfile(self[key]):
                     raise UsageError("--digitalocean-%s %s is no file." % (flag, self[key]))
         self["SSHKeyFingerprint"] = self["SSHKeyFingerprint"].replace("MD5:", "").lower()
         self["DropletName"] = host_name(self["MachineName"])
@@ -5092,14 +5093,14 @@ LOADING = {}  # type: dict
 
 
 def own_extras():
-    return os.path.join(os.path.dirname(os.path.realpath(THIS_FILE)), "extras")
+    return join(dirname(realpath(THIS_FILE)), "extras")
 
 
 def driver_folders():
     """Where drivers lie that are not built in, in the order of search."""
     named = os.environ.get("MACHINE_DRIVER_PATH", "").split(os.pathsep)
-    installed = [os.path.join(folder, "docker_machine_extras") for folder in sys.path]
-    return [os.path.expanduser(folder) for folder in named if folder] + [own_extras()] + installed
+    installed = [join(folder, "docker_machine_extras") for folder in sys.path]
+    return [expanduser(folder) for folder in named if folder] + [own_extras()] + installed
 
 
 def is_driver_name(name):
@@ -5109,12 +5110,12 @@ def is_driver_name(name):
 
 def drivers_in(folder):
     """The names of the drivers in a folder, which may be one in a zip archive."""
-    if os.path.isfile(os.path.dirname(folder)):
+    if isfile(dirname(folder)):
         import pkgutil
         return [module[1] for module in pkgutil.iter_modules([folder])]
-    files = os.listdir(folder) if os.path.isdir(folder) else ()
+    files = os.listdir(folder) if isdir(folder) else ()
     return [file[:-3] for file in files if file.endswith(".py")
-            and is_driver_name(file[:-3]) and os.path.isfile(os.path.join(folder, file))]
+            and is_driver_name(file[:-3]) and isfile(join(folder, file))]
 
 
 def driver_names():
@@ -5137,7 +5138,7 @@ def load_driver(name):
         'Driver "%s" not found.' % name, nearest(name, driver_names(), "Did you mean --driver %s?")
         or "Drivers here: %s. Another one is a file of that name and .py in %sa folder of "
         "MACHINE_DRIVER_PATH." % (", ".join(driver_names()), own_extras() + " or "
-                                  if os.path.isdir(own_extras()) else ""))
+                                  if isdir(own_extras()) else ""))
 
 
 def _driver_from(folder, name):
@@ -5145,8 +5146,8 @@ def _driver_from(folder, name):
     whatever its name is here."""
     import importlib.machinery
     import pkgutil
-    path = os.path.join(folder, name + ".py")
-    loader = importlib.machinery.SourceFileLoader(name, path) if os.path.isfile(path) \
+    path = join(folder, name + ".py")
+    loader = importlib.machinery.SourceFileLoader(name, path) if isfile(path) \
         else pkgutil.get_importer(folder)  # type: typing.Any
     before = sys.modules.get("docker_machine")
     sys.modules["docker_machine"] = sys.modules[__name__]
@@ -5264,7 +5265,7 @@ class Machine:
                     wrong = "%s is %s" % (json_text(key), json_text(settings[key]))
             if wrong:
                 raise MachineError("config.json cannot be used: " + wrong,
-                                   "Fix %s." % os.path.join(self.folder, "config.json"))
+                                   "Fix %s." % join(self.folder, "config.json"))
             self._driver = driver_class(settings, self.folder)
             self._driver.engine_files, self._driver.save = self.engine_files, self.save
             hide_secrets(self._driver.flags, {flag.name: settings.get(flag.field)
@@ -5327,10 +5328,10 @@ class Machine:
 
     def mark(self, step):
         """Note in the machine's folder which step is under way ("" when all is done)."""
-        path = os.path.join(self.folder, "incomplete")
+        path = join(self.folder, "incomplete")
         if step:
             write_atomic(path, step)
-        elif os.path.exists(path):
+        elif exists(path):
             os.unlink(path)
 
     def unfinished(self):
@@ -5358,9 +5359,9 @@ class Machine:
         if not facts.get("ca") or self.take_over:
             return
         with Scratch() as folder:
-            theirs = os.path.join(folder, "ca.pem")
+            theirs = join(folder, "ca.pem")
             write_atomic(theirs, facts["ca"] + "\n")
-            if os.path.exists(self.ca.cert) and not certificate_problem(theirs, self.ca.cert):
+            if exists(self.ca.cert) and not certificate_problem(theirs, self.ca.cert):
                 return
         raise MachineError(
             "The engine of %s is another store's: it trusts a CA that this store does not have, "
@@ -5369,14 +5370,14 @@ class Machine:
 
     def _check_host(self, facts):
         if "checked" not in facts:
-            new = self.unfinished() or not os.path.exists(self.folder)
+            new = self.unfinished() or not exists(self.folder)
             check_host(facts, self.driver.get_ssh_hostname(), self.engine, bool(new))
             facts["checked"] = "yes"
 
     def bootstrap_certificates(self, renew=False):
         client = Pair(self.auth["ClientCertPath"], self.auth["ClientKeyPath"])
         signs = self.driver.provisions or renew
-        if signs or not (client.complete() and os.path.isfile(self.ca.cert)):
+        if signs or not (client.complete() and isfile(self.ca.cert)):
             bootstrap_certificates(self.store.certs, self.ca, client, renew)
 
     def create(self):
@@ -5553,16 +5554,16 @@ class Machine:
         for source, name, mode in ((auth["CaCertPath"], "ca.pem", 0o644),
                                    (auth["ClientCertPath"], "cert.pem", 0o644),
                                    (auth["ClientKeyPath"], "key.pem", 0o600)):
-            target = os.path.join(self.folder, name)
-            if not os.path.exists(target) or read_text(target) != read_text(source):
+            target = join(self.folder, name)
+            if not exists(target) or read_text(target) != read_text(source):
                 copy_file(source, target, mode)
 
     def client_files(self):
         """What docker is to use: the machine's own ca.pem, cert.pem and key.pem, or, where those
         are not the same, the files that "AuthOptions" name."""
         named = [self.auth[key] for key in ("CaCertPath", "ClientCertPath", "ClientKeyPath")]
-        own = [os.path.join(self.folder, name) for name in ("ca.pem", "cert.pem", "key.pem")]
-        same = all(os.path.isfile(path) and read_text(path) == read_text(origin)
+        own = [join(self.folder, name) for name in ("ca.pem", "cert.pem", "key.pem")]
+        same = all(isfile(path) and read_text(path) == read_text(origin)
                    for path, origin in zip(own, named))
         return own if same else named
 
@@ -5650,12 +5651,12 @@ class Store:
     """The folder that holds everything: certs/, machines/NAME/, locks/."""
 
     def __init__(self, path):
-        self.path = os.path.abspath(path)
-        self.certs = os.path.join(self.path, "certs")
-        self.machines = os.path.join(self.path, "machines")
+        self.path = abspath(path)
+        self.certs = join(self.path, "certs")
+        self.machines = join(self.path, "machines")
 
     def folder(self, name):
-        return os.path.join(self.machines, name)
+        return join(self.machines, name)
 
     def names(self):
         """All machines, in byte order, broken ones too."""
@@ -5678,12 +5679,12 @@ class Store:
         are written beside it and deleted. Raises MachineError."""
         folder = self.path
         while not os.path.lexists(folder):
-            folder = os.path.dirname(folder)
-        if not os.path.isdir(folder):
+            folder = dirname(folder)
+        if not isdir(folder):
             raise MachineError("Cannot create %s: %s is not a folder." % (self.path, folder),
                                "Choose another store with --storage-path.")
         clear_leftovers(folder, ".docker-machine-")
-        path = os.path.join(folder, ".docker-machine-%d" % os.getpid())
+        path = join(folder, ".docker-machine-%d" % os.getpid())
         write_atomic(path, b"\0" * 65536)
         os.unlink(path)
 
@@ -5692,22 +5693,22 @@ class Store:
 
     def unfinished(self, name):
         try:
-            return read_text(os.path.join(self.folder(name), "incomplete")).strip()
+            return read_text(join(self.folder(name), "incomplete")).strip()
         except OSError:
             return ""
 
     def lock(self, name):
-        return Lock(os.path.join(self.path, "locks", name), 'Machine "%s"' % name)
+        return Lock(join(self.path, "locks", name), 'Machine "%s"' % name)
 
     def auth_options(self, name):
         """"AuthOptions" of a machine with the store's own certificates."""
         folder = self.folder(name)
-        certs = lambda file: os.path.join(self.certs, file)  # noqa: E731
+        certs = lambda file: join(self.certs, file)  # noqa: E731
         return {
             "CertDir": self.certs, "CaCertPath": certs("ca.pem"),
             "CaPrivateKeyPath": certs("ca-key.pem"), "CaCertRemotePath": "",
-            "ServerCertPath": os.path.join(folder, "server.pem"),
-            "ServerKeyPath": os.path.join(folder, "server-key.pem"),
+            "ServerCertPath": join(folder, "server.pem"),
+            "ServerKeyPath": join(folder, "server-key.pem"),
             "ClientKeyPath": certs("key.pem"), "ServerCertRemotePath": "",
             "ServerKeyRemotePath": "", "ClientCertPath": certs("cert.pem"),
             "ServerCertSANs": [], "StorePath": folder,
@@ -5738,7 +5739,7 @@ class Store:
         """
         if not self.exists(name):
             raise self.no_such(name)
-        path = os.path.join(self.folder(name), "config.json")
+        path = join(self.folder(name), "config.json")
         try:
             text = read_text(path)
         except FileNotFoundError:
@@ -5792,10 +5793,10 @@ class Store:
         settings = config.get("Driver") or {}
         auth = (config.get("HostOptions") or {}).get("AuthOptions") or {}
         old, top = settings.get("StorePath"), config.get("StorePath")  # top: versions 0 to 2
-        tail = os.path.join(os.sep, "machines", name)
+        tail = join(os.sep, "machines", name)
         if isinstance(top, str) and top.endswith(tail):
             old = top[:-len(tail)]
-        if not isinstance(old, str) or not os.path.isabs(old) or os.path.abspath(old) == self.path:
+        if not isinstance(old, str) or not os.path.isabs(old) or abspath(old) == self.path:
             return
         old = old.rstrip(os.sep)
         for part in (config, settings, auth):
@@ -5804,19 +5805,19 @@ class Store:
                     part[key] = self.path + value[len(old):]
 
     def save(self, machine):
-        write_atomic(os.path.join(machine.folder, "config.json"), go_json(machine.config))
+        write_atomic(join(machine.folder, "config.json"), go_json(machine.config))
 
     def add(self, machine):
         """Save a new machine: its folder appears at once with its config.json in it."""
         make_folder(self.machines)
         clear_leftovers(self.machines, ".new-")
-        temporary = os.path.join(self.machines, ".new-" + machine.name)
+        temporary = join(self.machines, ".new-" + machine.name)
         import shutil
         shutil.rmtree(temporary, ignore_errors=True)
         try:
             make_folder(temporary)
-            write_atomic(os.path.join(temporary, "config.json"), go_json(machine.config))
-            write_atomic(os.path.join(temporary, "incomplete"), "create")
+            write_atomic(join(temporary, "config.json"), go_json(machine.config))
+            write_atomic(join(temporary, "incomplete"), "create")
             os.rename(temporary, machine.folder)
         except OSError as error:
             raise cannot("create", machine.folder, error)
@@ -5828,7 +5829,7 @@ class Store:
         import shutil
         path = self.folder(name)
         try:
-            if os.path.islink(path) or not os.path.isdir(path):
+            if os.path.islink(path) or not isdir(path):
                 os.unlink(path)
             else:
                 shutil.rmtree(path)
@@ -6400,7 +6401,7 @@ TEMPLATE_FUNCTIONS = {
 
 GLOBAL_FLAGS = (
     Flag("debug", False, "Enable debug mode", short="D"),
-    Flag("storage-path", os.path.join("~", ".docker", "machine"), "Configures storage path",
+    Flag("storage-path", join("~", ".docker", "machine"), "Configures storage path",
          "MACHINE_STORAGE_PATH", "s"),
     Flag("tls-ca-cert", "", "CA to verify remotes against", "MACHINE_TLS_CA_CERT",
          field="CaCertPath"),
@@ -6473,12 +6474,12 @@ DEFAULT_MACHINE = "default"
 def typed_words(argv):
     """The command line as the user can type it again: the bare name for a program on the PATH,
     python3 in front of a file that only Python can run."""
-    program = os.path.basename(argv[0])
+    program = basename(argv[0])
     for folder in os.environ.get("PATH", "").split(os.pathsep):
-        found = os.path.join(folder, program)
-        if os.path.isabs(argv[0]) and os.path.exists(found):
+        found = join(folder, program)
+        if os.path.isabs(argv[0]) and exists(found):
             return [program] + argv[1:] if os.path.samefile(found, argv[0]) else argv
-    if os.path.isfile(argv[0]) and (os.sep not in argv[0] or not os.access(argv[0], os.X_OK)):
+    if isfile(argv[0]) and (os.sep not in argv[0] or not os.access(argv[0], os.X_OK)):
         return ["python3"] + argv
     return argv
 
@@ -6488,18 +6489,18 @@ class Context:
 
     def __init__(self, argv, options):
         self.argv, self.options = argv, options
-        self.program = os.path.basename(argv[0])
+        self.program = basename(argv[0])
         self.typed = typed_words(argv)
         self.program_words = " ".join(self.typed[:len(self.typed) - len(argv) + 1])
         out.program = self.program_words
         if not options["storage-path"]:
             raise UsageError("--storage-path is empty.")
-        path = os.path.expanduser(options["storage-path"])
+        path = expanduser(options["storage-path"])
         if path.startswith("~"):
             raise UsageError("This user has no home folder for the store %s." % path,
                              "Name another place: --storage-path FOLDER, or MACHINE_STORAGE_PATH")
         self.store = Store(path)
-        Scratch.spare = os.path.join(self.store.path, "tmp")
+        Scratch.spare = join(self.store.path, "tmp")
 
     def names(self, names):
         """The machines that a command is for: those named, else "default". Raises MachineError."""
@@ -6713,7 +6714,7 @@ def fill_host_options(machine, options, global_options):
         settings.update((flag.field, options[flag.name]) for flag in flags
                         if flag.field and (options[flag.name] or flag.field in settings))
     auth["ServerCertSANs"] = options["tls-san"]
-    auth.update((flag.field, os.path.abspath(global_options[flag.name]))
+    auth.update((flag.field, abspath(global_options[flag.name]))
                 for flag in GLOBAL_FLAGS if flag.field and global_options[flag.name])
 
 
@@ -6791,8 +6792,8 @@ def variables(context, options, words):
     with stage("Error checking TLS connection: "):
         url = checked_url(machine, options["swarm"])
     files = machine.client_files()
-    folder = os.path.dirname(files[0])
-    if files != [os.path.join(folder, name) for name in ("ca.pem", "cert.pem", "key.pem")]:
+    folder = dirname(files[0])
+    if files != [join(folder, name) for name in ("ca.pem", "cert.pem", "key.pem")]:
         raise MachineError("docker wants ca.pem, cert.pem and key.pem in one folder, and those of "
                            "%s are not." % machine.folder,
                            "Renew the copies: docker-machine provision " + quote(machine.name))
@@ -7251,7 +7252,7 @@ def remove_machine(store, name, force):
         if not store.exists(name):  # another one was faster
             raise store.no_such(name)
         try:
-            if os.path.exists(os.path.join(store.folder(name), "config.json")):
+            if exists(join(store.folder(name), "config.json")):
                 store.load(name).driver.remove()
         except Exception as error:
             if not force:
@@ -7313,7 +7314,7 @@ def run_with_config(program, places, words):
     one command line can hold only one port. Its exit code."""
     import subprocess
     with Scratch() as folder:
-        path = os.path.join(folder, "config")
+        path = join(folder, "config")
         blocks = "\n".join(place.machine.driver.ssh().config_block(place.machine.name)
                            for place in places)
         write_atomic(path, blocks + "\nHost *\nInclude ~/.ssh/config\n"
@@ -7336,7 +7337,7 @@ def command_mount(context, options, words):
         return hand_over([fusermount] + (["-u"] if fusermount != "umount" else []) + [point])
     if not place.machine:
         raise UsageError('"%s" is not on a machine.' % words[0], "Write NAME:PATH.")
-    if len(words) == 1 and os.path.isdir(point) and os.listdir(point):
+    if len(words) == 1 and isdir(point) and os.listdir(point):
         raise UsageError("%s is a folder of this computer that is in use." % point,
                          "Name an empty one: docker-machine mount %s FOLDER" % quote(words[0]))
     return run_with_config(["sshfs"], [place], [place.alias_text(), point])
@@ -7357,7 +7358,7 @@ class Place:
             with stage("Error loading host: "):
                 self.machine = store.load(name)
         if not self.machine and ":" in self.path.partition("/")[0]:
-            self.path = os.path.join(".", self.path)  # scp would take it for a host
+            self.path = join(".", self.path)  # scp would take it for a host
 
     def login(self):
         return self.user or self.machine.driver.get_ssh_username()
@@ -7419,8 +7420,8 @@ def check_programs(store):
 def check_clock(store):
     """Without a network, the only other clocks are the dates of files."""
     import time
-    for path in (os.path.join(store.certs, "ca.pem"), os.path.realpath(THIS_FILE)):
-        if os.path.exists(path) and os.path.getmtime(path) > time.time() + 300:
+    for path in (join(store.certs, "ca.pem"), realpath(THIS_FILE)):
+        if exists(path) and os.path.getmtime(path) > time.time() + 300:
             return [Finding("bad", "clock", "is before the date of %s: certificates are not valid "
                             "yet" % path, "Set it: sudo timedatectl set-ntp true")]
     return [Finding("ok", "clock", time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()))]
@@ -7431,8 +7432,8 @@ def check_files(store):
     store.check_writable()
     yield Finding("ok", "store", store.path)
     for folder in [store.certs] + [store.folder(name) for name in store.names()]:
-        for name in os.listdir(folder) if os.path.isdir(folder) and not WINDOWS else ():
-            path = os.path.join(folder, name)
+        for name in os.listdir(folder) if isdir(folder) and not WINDOWS else ():
+            path = join(folder, name)
             secret = "key" in name or name.startswith(("config.json", "id_"))
             facts = os.lstat(path)
             if os.geteuid() not in (0, facts.st_uid):
@@ -7444,10 +7445,10 @@ def check_files(store):
 
 
 def check_certificates(store):
-    renewal = {os.path.join(store.certs, name): "--client-certs" for name in ("ca.pem", "cert.pem")}
+    renewal = {join(store.certs, name): "--client-certs" for name in ("ca.pem", "cert.pem")}
     for name in store.names():
-        renewal[os.path.join(store.folder(name), "server.pem")] = quote(name)
-    paths = [path for path in renewal if os.path.exists(path)]
+        renewal[join(store.folder(name), "server.pem")] = quote(name)
+    paths = [path for path in renewal if exists(path)]
     for path, days in zip(paths, each(days_left, paths, 8)):
         mend = "Renew it: docker-machine regenerate-certs " + renewal[path]
         if isinstance(days, Exception):
@@ -7503,10 +7504,10 @@ def is_exempt(host, part):
 def check_machines(store):
     """Folders without a machine, machines that were left half-made, and those that run but whose
     engine does not answer."""
-    config_of = {name: os.path.join(store.folder(name), "config.json") for name in store.names()}
+    config_of = {name: join(store.folder(name), "config.json") for name in store.names()}
     for row in list_rows(store, config_of, 10):
         name = row["Name"]
-        if not os.path.exists(config_of[name]):
+        if not exists(config_of[name]):
             yield Finding("bad", "store", "%s has no config.json" % store.folder(name),
                           "Remove it: docker-machine rm -f " + quote(name))
         elif store.unfinished(name):
@@ -7526,7 +7527,7 @@ def report_crash(context, command, error):
     import platform
     import time
     import traceback
-    if os.path.exists(os.path.join(context.store.path, "no-error-report")):
+    if exists(join(context.store.path, "no-error-report")):
         return
     report = {
         "Version": __version__, "Python": platform.python_version(), "OS": platform.platform(),
@@ -7537,9 +7538,9 @@ def report_crash(context, command, error):
     }
     report = {key: out.mask(text) for key, text in report.items()}
     name = "%s-%d.json" % (time.strftime("%Y%m%d-%H%M%S"), os.getpid())
-    path = os.path.join(context.store.path, "crash-reports", name)
+    path = join(context.store.path, "crash-reports", name)
     try:
-        make_folder(os.path.dirname(path))
+        make_folder(dirname(path))
         write_atomic(path, go_json(report))
         out.error("A report is in " + path)
         token = context.options["bugsnag-api-token"]
@@ -7552,7 +7553,7 @@ def report_crash(context, command, error):
 def send_crash_report(token, report, error):
     """POST a report in the form of Bugsnag's error reporting API, payload version 4."""
     import traceback
-    frames = [{"file": os.path.basename(frame.filename), "lineNumber": frame.lineno,
+    frames = [{"file": basename(frame.filename), "lineNumber": frame.lineno,
                "method": frame.name} for frame in traceback.extract_tb(error.__traceback__)]
     body = {
         "apiKey": token, "payloadVersion": "4",
@@ -7652,7 +7653,7 @@ def completions(context, before, typed):
     if name == "create" or not command or "NAME" not in command.usage or (
             name == "ssh" and len(rest) > 1):
         return []
-    store = Store(os.path.expanduser(options["storage-path"]))
+    store = Store(expanduser(options["storage-path"]))
     mark = ":" if name in ("scp", "mount") else ""
     # A name that needs quotes could be a command to the shell.
     return [found + mark for found in store.names() if quote(found) == found]
