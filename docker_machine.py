@@ -48,7 +48,7 @@ __all__ = [
     "WINDOWS", "cached_image", "cloud_config", "download", "each", "find_qemu", "free_port",
     "host_arch", "host_name", "install_line", "json_text", "main", "missing_program", "need",
     "need_space", "out", "parse_checksum", "parse_json", "port_trouble", "published_checksum",
-    "quote", "read_text", "run", "seed_iso", "stored_drivers", "wait_for", "write_atomic",
+    "quote", "read_text", "run", "seed_iso", "wait_for", "write_atomic",
 ]
 
 WINDOWS = os.name == "nt"
@@ -919,14 +919,14 @@ def each(function, items, workers=64, seconds=None):
     """function(item) for all items, in parallel and bounded; the results in the items' order.
 
     An exception is a result too: the caller decides what one failure means for the others. What
-    has not ended after `seconds` is an Unreachable.
+    has not ended after `seconds` is a Silent.
     """
     items = list(items)
     if len(items) == 1 and not seconds:
         return [_outcome(function, items[0])]
     import threading
     import time
-    late = Unreachable("There was no answer within %g s." % seconds) if seconds else None
+    late = Silent("There was no answer within %g s." % seconds) if seconds else None
     results = [late] * len(items)  # type: list
     todo = iter(range(len(items)))
     lock = threading.Lock()
@@ -1978,7 +1978,7 @@ class Driver:
 
     A subclass names itself, declares `flags` (what `create` asks) and `fields` (stored state that
     is no flag), and overrides verbs. `driver["Key"]` is the "Driver" object of config.json; keys
-    that a driver does not know are kept. A driver logs; it never prints, prompts, exits or saves.
+    that a driver does not know are kept. A driver logs; it never prints, prompts or exits.
     """
 
     name = ""
@@ -1991,31 +1991,28 @@ class Driver:
     poll_seconds = 0.5  # the longest pause between such questions while a state is awaited
     by_hand = "Do it on the host itself."  # what to do instead of a verb that it does not offer
 
-    def __init__(self, config, folder):
-        self.config = config
-        self.folder = folder  # STORE/machines/NAME, wherever the store lies now
+    def __init__(self, machine):
+        """`machine` has `name`, `folder` (STORE/machines/NAME, wherever the store lies now),
+        `store`, `save()` and `engine_files()`."""
+        self.machine, self.folder = machine, machine.folder
+        self.config = machine.config["Driver"]
         self._ssh = None
 
     @classmethod
-    def new(cls, machine_name, store_path, folder):
-        """A driver for a machine that is yet to be created."""
-        config = dict(BASE_FIELDS, MachineName=machine_name, StorePath=store_path)
-        for flag in cls.flags:
-            if flag.field:
-                config[flag.field] = flag.default
+    def defaults(cls):
+        """The "Driver" object of a machine that is yet to be described."""
+        config = dict(BASE_FIELDS)  # type: dict
+        config.update((flag.field, flag.default) for flag in cls.flags if flag.field)
         config.update(cls.fields)
-        for key, value in config.items():  # lists and objects are each machine's own
-            config[key] = type(value)(value) if isinstance(value, (list, dict)) else value
-        return cls(config, folder)
+        # Lists and objects are each machine's own.
+        return {key: value.copy() if isinstance(value, (list, dict)) else value
+                for key, value in config.items()}
 
     def __getitem__(self, key):
         """A stored value; the declared default where it is missing or null, as in entries of older
         releases and of Docker Machine."""
         value = self.config.get(key)
-        if value is not None:
-            return value
-        declared = [(flag.field, flag.default) for flag in self.flags] + list(self.fields)
-        return dict(BASE_FIELDS, **dict(declared))[key]
+        return self.defaults()[key] if value is None else value
 
     def __setitem__(self, key, value):
         self.config[key] = value
@@ -2030,15 +2027,10 @@ class Driver:
 
     def cache(self):
         """The store's folder for what several machines start from."""
-        store = dirname(dirname(self.folder))
-        return join(realpath(store), "cache")
+        return join(realpath(self.machine.store.path), "cache")
 
     def log(self, text):
-        out.say("(%s) %s" % (self.get("MachineName"), text))
-
-    def save(self):
-        """Write config.json now: for an id that a kill in the middle of a verb must not lose. What
-        a verb leaves in the driver is saved after it anyway. The Machine fills this in."""
+        out.say("(%s) %s" % (self.machine.name, text))
 
     def set_config_from_flags(self, options):
         """Take the values of the flags. Raises MachineError for a missing or bad one."""
@@ -2053,8 +2045,7 @@ class Driver:
     def pre_create_check(self):
         """Find out whether create() can work, before anything is made. Raises MachineError."""
 
-    @classmethod
-    def checks(cls):
+    def checks(self):
         """What `doctor` tells of this computer's fitness for the driver: rows as Finding."""
         return ()
 
@@ -2120,9 +2111,13 @@ class Driver:
         """One of STATES. Raises MachineError if it cannot be known."""
         raise NotImplementedError
 
-    def glance(self):
-        """The same for a list of many machines: it may be some seconds old."""
-        return self.get_state()
+    @classmethod
+    def states(cls, drivers, seconds):
+        """What get_state() gives for several machines of this driver, or the exception that it
+        raises, in their order, within `seconds`: by one question where there is one for all."""
+        for driver in drivers:
+            driver.patience = seconds
+        return each(lambda driver: driver.get_state(), drivers, seconds=seconds)
 
     def get_ip(self):
         if not self.get("IPAddress"):
@@ -2145,13 +2140,6 @@ class Driver:
     def listen_port(self):
         """The engine's port in the machine itself; another one where ports are forwarded."""
         return self.engine_port()
-
-    def engine_files(self, dockerd, listen, containerd=""):
-        """What sets the engine up before its first start, {path: (mode, text)}, for a driver that
-        knows the address in advance and writes the disk itself: nothing is left to restart for
-        then. The Machine fills this in. `dockerd`, `listen` (fd:// or a socket) and `containerd`
-        are as in the unit on that disk."""
-        return {}
 
     def get_ssh_hostname(self):
         return self.get_ip()
@@ -2250,54 +2238,109 @@ def regenerate_hint(name):
             "containers." % (name if name == "[name]" else quote(name)))
 
 
-def engine_get(url, auth, path, seconds, name="[name]", context=None):
-    """The answer of an engine to GET `path` over TLS, with the client pair of `auth`
-    ("AuthOptions" in config.json): (status, headers, body). No API version is named, so every
-    engine release answers. Raises Unreachable, or MachineError that says what is wrong with the
-    certificates."""
-    ssl = import_ssl()
-    host, port = split_url(url)
-    if not host:
-        raise MachineError('The URL "%s" names no host to ask.' % url)
-    try:
-        with dial_tls(host, port, context or engine_context(auth, name), seconds) as connection:
-            head, _, body = _exchange(connection, path, seconds).partition(b"\r\n\r\n")
-        lines = [line.partition(":") for line in head.decode("latin-1").splitlines()[1:]]
-        headers = {key.lower(): value.strip() for key, _, value in lines}
-        return int(head.split()[1]), headers, body.decode()
-    except (ssl.SSLError, ssl.CertificateError) as error:
-        _refuse_expired_client(auth, name)
-        raise certificate_error(host, port, error, name)
-    except ConnectionError:
-        _refuse_expired_client(auth, name)
-        raise MachineError("The engine at %s closed the connection; it may refuse this store's "
-                           "client certificate." % url, regenerate_hint(name))
-    except (IndexError, ValueError):
-        raise MachineError("What answers at %s is not a Docker Engine." % url)
-    except OSError as error:
-        if type(error).__name__ in ("timeout", "TimeoutError"):  # one class since Python 3.10
-            raise Silent("%s gave no answer on port %s within %g s." % (host, port, seconds))
-        raise Unreachable("%s port %s: %s" % (host, port, error.strerror or error))
+class Engine:
+    """A Docker Engine, to be asked over TLS with the client pair of `auth` ("AuthOptions" in
+    config.json); hints say the `name` of its machine. No API version is named in a question, so
+    that every release of the engine answers."""
 
+    def __init__(self, url, auth, name="[name]"):
+        self.url, self.name = url, name
+        self.host, self.port = split_url(url)
+        self.files = auth["CaCertPath"], auth["ClientCertPath"], auth["ClientKeyPath"]
+        self.tls = None  # type: typing.Any
 
-def _refuse_expired_client(auth, name):
-    """Name the reason that an engine does not tell: our own certificate has come to its end."""
-    try:
-        ended = openssl("x509", "-noout", "-checkend", "0", "-in", auth["ClientCertPath"]).code == 1
-    except MachineError:
-        return
-    if ended:
-        raise MachineError("The client certificate %s has expired." % auth["ClientCertPath"],
-                           "Renew it: docker-machine regenerate-certs --client-certs " + name)
+    def context(self):
+        """Its TLS context, made once: that costs as much as a question. Raises MachineError."""
+        try:
+            self.tls = self.tls or tls_context(*self.files)
+        except MachineError as error:
+            error.hint = "Run: docker-machine regenerate-certs " + self.name
+            raise
+        return self.tls
 
+    def get(self, path, seconds):
+        """The answer to GET: (status, headers, body). Raises Unreachable, or MachineError that says
+        what is wrong with the certificates."""
+        ssl = import_ssl()
+        if not self.host:
+            raise MachineError('The URL "%s" names no host to ask.' % self.url)
+        try:
+            with dial_tls(self.host, self.port, self.context(), seconds) as connection:
+                head, _, body = _exchange(connection, path, seconds).partition(b"\r\n\r\n")
+            lines = [line.partition(":") for line in head.decode("latin-1").splitlines()[1:]]
+            headers = {key.lower(): value.strip() for key, _, value in lines}
+            return int(head.split()[1]), headers, body.decode()
+        except (ssl.SSLError, ssl.CertificateError) as error:
+            self._refuse_expired_client()
+            raise self._certificate_error(error)
+        except ConnectionError:
+            self._refuse_expired_client()
+            raise MachineError("The engine at %s closed the connection; it may refuse this store's "
+                               "client certificate." % self.url, regenerate_hint(self.name))
+        except (IndexError, ValueError):
+            raise self._stranger()
+        except OSError as error:
+            if type(error).__name__ in ("timeout", "TimeoutError"):  # one class since Python 3.10
+                raise Silent("%s gave no answer on port %s within %g s." % (
+                    self.host, self.port, seconds))
+            raise Unreachable("%s port %s: %s" % (self.host, self.port, error.strerror or error))
 
-def engine_context(auth, name):
-    """The TLS context to ask an engine with. Raises MachineError."""
-    try:
-        return tls_context(auth["CaCertPath"], auth["ClientCertPath"], auth["ClientKeyPath"])
-    except MachineError as error:
-        error.hint = "Run: docker-machine regenerate-certs " + name
-        raise
+    def version(self, seconds=20):
+        """The version of the engine, for example 26.1.5. Raises as get() does. Every answer of
+        dockerd has it in a header, and /_ping costs it 0.5 ms, /version 10 ms."""
+        import time
+        deadline = time.monotonic() + seconds
+        status, headers, _ = self.get("/_ping", seconds)
+        product, _, version = headers.get("server", "").partition(" ")[0].partition("/")
+        if status == 200 and product == "Docker" and plain_words(version):
+            return plain_words(version)[:64]
+        status, _, body = self.get("/version", max(deadline - time.monotonic(), 0.1))
+        if status != 200:
+            raise MachineError("The engine at %s answered %d." % (self.url, status))
+        try:
+            return plain_words(parse_json(body)["Version"] + "")[:64]
+        except (ValueError, LookupError, TypeError, RecursionError):
+            raise self._stranger()
+
+    def _stranger(self):
+        return MachineError("What answers at %s is not a Docker Engine." % self.url)
+
+    def _refuse_expired_client(self):
+        """Name the reason that an engine does not tell: our own certificate has expired."""
+        cert = self.files[1]
+        try:
+            expired = openssl("x509", "-noout", "-checkend", "0", "-in", cert).code == 1
+        except MachineError:
+            return
+        if expired:
+            raise MachineError("The client certificate %s has expired." % cert,
+                               "Renew it: docker-machine regenerate-certs --client-certs "
+                               + self.name)
+
+    def _certificate_error(self, error):
+        """The MachineError for a failed TLS handshake, in Docker Machine's words plus the cause."""
+        # The numbers are OpenSSL's X509_V_ERR_*; Python 3.6 has none, and few words.
+        code, words = getattr(error, "verify_code", 0), str(error)
+        reason, hint = getattr(error, "reason", None), regenerate_hint(self.name)
+        if code == 10 or "certificate has expired" in words:
+            words = "the engine's certificate, or the CA, has expired"
+        elif code == 9 or "not yet valid" in words:
+            words = ("the engine's certificate is not yet valid; check the clocks of this computer "
+                     "and of the host")
+        elif code in (62, 64) or "doesn't match" in words:
+            words = "the engine's certificate was not made for " + self.host
+        elif code in (18, 19, 20, 21):
+            words = "the engine's certificate was signed by another CA than this store's"
+        elif reason in ("WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "HTTP_REQUEST",
+                        "RECORD_LAYER_FAILURE"):
+            words, hint = "what answers there does not speak TLS", "Check the port."
+        elif not code and "certificate verify failed" in words:
+            words = ("the engine's certificate has expired, or it was signed by another CA than "
+                     "this store's")
+        elif "alert" in words:
+            words = "the engine refused this store's client certificate (%s)" % (reason or words)
+        return MachineError('There was an error validating certificates for host "%s": %s' % (
+            join_url(self.host, self.port)[len("tcp://"):], words), hint)
 
 
 def _exchange(connection, path, seconds):
@@ -2318,52 +2361,6 @@ def _exchange(connection, path, seconds):
     if not answer:
         raise ConnectionResetError
     return answer
-
-
-def certificate_error(host, port, error, name):
-    """The MachineError for a failed TLS handshake, in Docker Machine's words plus the cause."""
-    address = "[%s]:%d" % (host, port) if ":" in host else "%s:%d" % (host, port)
-    # The numbers are OpenSSL's X509_V_ERR_*; Python 3.6 has none, and few words.
-    code, words = getattr(error, "verify_code", 0), str(error)
-    reason, hint = getattr(error, "reason", None), regenerate_hint(name)
-    if code == 10 or "certificate has expired" in words:
-        words = "the engine's certificate, or the CA, has expired"
-    elif code == 9 or "not yet valid" in words:
-        words = "the engine's certificate is not yet valid; check the clocks here and there"
-    elif code in (62, 64) or "doesn't match" in words:
-        words = "the engine's certificate was not made for %s" % host
-    elif code in (18, 19, 20, 21):
-        words = "the engine's certificate was signed by another CA than this store's"
-    elif reason in ("WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "HTTP_REQUEST",
-                    "RECORD_LAYER_FAILURE"):
-        words, hint = "what answers there does not speak TLS", "Check the port."
-    elif not code and "certificate verify failed" in words:
-        words = ("the engine's certificate has expired, or it was signed by another CA than this "
-                 "store's")
-    elif "alert" in words:
-        words = "the engine refused this store's client certificate (%s)" % (reason or words)
-    return MachineError(
-        'There was an error validating certificates for host "%s": %s' % (address, words), hint)
-
-
-def engine_version(url, auth, seconds=20, name="[name]", context=None):
-    """The version of the engine, for example 26.1.5. Raises as engine_get does.
-    Every answer of dockerd has it in a header, and /_ping costs it 0.5 ms, /version 10 ms."""
-    import time
-    deadline = time.monotonic() + seconds
-    context = context or engine_context(auth, name)
-    status, headers, _ = engine_get(url, auth, "/_ping", seconds, name, context)
-    product, _, version = headers.get("server", "").partition(" ")[0].partition("/")
-    if status == 200 and product == "Docker" and plain_words(version):
-        return plain_words(version)[:64]
-    left = max(deadline - time.monotonic(), 0.1)
-    status, _, body = engine_get(url, auth, "/version", left, name, context)
-    if status != 200:
-        raise MachineError("The engine at %s answered %d." % (url, status))
-    try:
-        return plain_words(parse_json(body)["Version"] + "")[:64]
-    except (ValueError, LookupError, TypeError, RecursionError):
-        raise MachineError("What answers at %s is not a Docker Engine." % url)
 
 
 # === 10. Provisioning =============================================================================
@@ -3572,18 +3569,6 @@ def cached_image(driver, url, checksum, check, renew=False):
     return path
 
 
-def stored_drivers(folder):
-    """The "Driver" objects of all machines beside the machine's folder that can be read."""
-    machines = dirname(folder)
-    for name in os.listdir(machines) if isdir(machines) else ():
-        try:
-            driver = parse_json(read_text(join(machines, name, "config.json")))["Driver"]
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-        if isinstance(driver, dict):
-            yield driver
-
-
 class NoneDriver(Driver):
     """No machine of ours: just the URL of an engine that somebody else runs."""
 
@@ -4098,8 +4083,7 @@ class VirtualBoxDriver(Driver):
     fields = (("VBoxManager", {}), ("HostInterfaces", {}), ("DNSProxy", True))  # type: tuple
     _image = None  # type: object
 
-    @classmethod
-    def checks(cls):
+    def checks(self):
         if not find_vboxmanage():
             return [Finding("note", "virtualbox", "VBoxManage is not on this computer.")]
         try:
@@ -4222,7 +4206,7 @@ class VirtualBoxDriver(Driver):
         import uuid
         path, kind, size = self.image()
         self["UUID"] = self.get("UUID") or str(uuid.uuid4())
-        self.save()
+        self.machine.save()
         self.log("Creating VirtualBox VM...")
         vbox("createvm", "--basefolder", self.folder, "--name", self["MachineName"], "--uuid",
              self["UUID"], "--register", *(["--platform-architecture", "arm"]
@@ -4363,9 +4347,9 @@ class VirtualBoxDriver(Driver):
     def _settle_port(self):
         """Forward a port of ours to SSH; another one where a program took it while we were off."""
         if not self.get("SSHPort") or port_trouble(self["SSHPort"]):
-            self["SSHPort"] = free_port(driver.get(key) for driver in stored_drivers(self.folder)
+            self["SSHPort"] = free_port(driver.get(key) for driver in self.machine.store.drivers()
                                         for key in ("SSHPort", "EnginePort"))
-            self.save()
+            self.machine.save()
         rule = "ssh,tcp,%s,%d,,22" % (LOOPBACK, self["SSHPort"])
         info = vm_info(self.id())
         rules = [value for key, value in info.items() if key.startswith("Forwarding(")]
@@ -4507,8 +4491,10 @@ class VirtualBoxDriver(Driver):
     def get_state(self):
         return self._state(vm_states())
 
-    def glance(self):
-        return self._state(glance_at_vms(self.patience))
+    @classmethod
+    def states(cls, drivers, seconds):
+        there = vm_states(seconds)
+        return [_outcome(driver._state, there) for driver in drivers]
 
     def _state(self, states):
         word = self._word(states)
@@ -4519,7 +4505,7 @@ class VirtualBoxDriver(Driver):
 
     def get_ip(self):
         if not self.get("IPAddress"):
-            if self.glance() != RUNNING:
+            if self.get_state() != RUNNING:
                 raise Unreachable("Host is not running")
             self["IPAddress"] = self._find_address()
         return super().get_ip()
@@ -4549,23 +4535,6 @@ def vm_states(patience=60):
             state = row.get("state", "inaccessible").partition("(since")[0].strip()
             found[row["uuid"]] = found[row["name"]] = state, row.get("config file", "")
     return found
-
-
-GLANCE = {}  # type: dict
-
-
-def glance_at_vms(patience):
-    """vm_states(); one answer for all threads that ask within two seconds, as `ls` does."""
-    import threading
-    import time
-    with GLANCE.setdefault("lock", threading.Lock()):
-        if GLANCE.get("until", 0) < time.monotonic():
-            GLANCE["states"] = _outcome(vm_states, patience)
-            GLANCE["until"] = time.monotonic() + 2
-        states = GLANCE["states"]
-    if isinstance(states, Exception):
-        raise MachineError(str(states), getattr(states, "hint", ""))  # for each thread its own
-    return states
 
 
 # --- digitalocean
@@ -4632,8 +4601,8 @@ class DigitalOceanDriver(Driver):
     )
     fields = (("DropletID", 0), ("DropletName", ""), ("SSHKeyID", 0), ("CreateTag", ""))
 
-    def __init__(self, config, folder):
-        super().__init__(config, folder)
+    def __init__(self, machine):
+        super().__init__(machine)
         self._rest = None  # type: typing.Any
         self._found = {}  # type: dict  # what _named() was told
 
@@ -4742,7 +4711,7 @@ class DigitalOceanDriver(Driver):
             self.log("Creating Digital Ocean droplet...")
             droplet = self._create_droplet()
         self["DropletID"] = droplet["id"]
-        self.save()
+        self.machine.save()
         self._await_droplet()
         if self["ProjectID"]:
             self._assign()
@@ -4772,7 +4741,7 @@ class DigitalOceanDriver(Driver):
             new_ssh_key(self["SSHKeyPath"], self["MachineName"])
         if self._has_cloud_init():
             self.make_host_key()
-        self.save()
+        self.machine.save()
 
     def public_key(self):
         return self._named("ssh_key")["public_key"].strip() if self["SSHKeyFingerprint"] \
@@ -4906,7 +4875,7 @@ class DigitalOceanDriver(Driver):
             return []
         self.log("Uploading the SSH key for the time of the creation...")
         self["SSHKeyID"] = -1
-        self.save()
+        self.machine.save()
         name, public = self["CreateTag"], self.public_key()
         try:
             key = self._call("ssh_key:create", "POST", "/v2/account/keys",
@@ -4918,7 +4887,7 @@ class DigitalOceanDriver(Driver):
             if key is None:
                 raise
         self["SSHKeyID"] = key["id"] if key["name"] == name else 0
-        self.save()
+        self.machine.save()
         return [key["id"]]
 
     def _key_of(self, field, value):
@@ -5171,6 +5140,7 @@ def _driver_from(folder, name):
 # === 12. Store and Machine ========================================================================
 
 CONFIG_VERSION = 3
+CLIENT_FILES = ("ca.pem", "cert.pem", "key.pem")  # what docker looks for in DOCKER_CERT_PATH
 ENGINE_OPTIONS = (
     ("ArbitraryFlags", []), ("Dns", None), ("GraphDir", ""), ("Env", []), ("Ipv6", False),
     ("InsecureRegistry", []), ("Labels", []), ("LogLevel", ""), ("StorageDriver", ""),
@@ -5237,11 +5207,18 @@ def hide_secrets(flags, options):
 class Machine:
     """One machine: its config.json, its driver, and what is done with both."""
 
-    def __init__(self, store, name, config):
+    def __init__(self, store, name, config, driver_class=None):
         self.store, self.name, self.config = store, name, config
         self.folder = store.folder(name)
         self.take_over = False  # whether it may have an engine that other clients use
-        self._driver = None
+        self._driver_class, self._driver = driver_class, None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *unused):
+        if self._driver:
+            self._driver.close()
 
     @property
     def driver_name(self):
@@ -5256,7 +5233,7 @@ class Machine:
                 settings.setdefault(key, default)
             settings["MachineName"] = settings["MachineName"] or self.name
             self.config["Driver"] = settings
-            driver_class = load_driver(self.driver_name)
+            driver_class = self._driver_class or load_driver(self.driver_name)
             wrong = wrong_type(settings, [(flag.field, flag.default)
                                           for flag in driver_class.flags])
             for key in ("IPAddress", "MachineName", "SSHUser", "SSHKeyPath"):
@@ -5266,8 +5243,7 @@ class Machine:
             if wrong:
                 raise MachineError("config.json cannot be used: " + wrong,
                                    "Fix %s." % join(self.folder, "config.json"))
-            self._driver = driver_class(settings, self.folder)
-            self._driver.engine_files, self._driver.save = self.engine_files, self.save
+            self._driver = driver_class(self)
             hide_secrets(self._driver.flags, {flag.name: settings.get(flag.field)
                                               for flag in self._driver.flags})
         return self._driver
@@ -5304,21 +5280,24 @@ class Machine:
 
     # --- what it is now
 
-    def engine_question(self):
-        """What makes two machines ask one engine the same thing: its URL and our certificates."""
-        return (self.driver.engine_url(),) + tuple(
-            self.auth[key] for key in ("CaCertPath", "ClientCertPath", "ClientKeyPath"))
+    def tls_files(self):
+        """The CA, and the client's certificate and key, that its engine is asked with."""
+        return tuple(self.auth[key] for key in ("CaCertPath", "ClientCertPath", "ClientKeyPath"))
+
+    def docker(self, url=""):
+        """Its Engine, or what is at another URL of the machine. Raises MachineError."""
+        return Engine(url or self.driver.engine_url(), self.auth, self.name)
 
     def engine_version(self, seconds=20):
         """The version of the running engine, asked over TLS. Raises MachineError: "Host is not
         running", or what is wrong with the connection."""
         try:
-            return engine_version(self.driver.engine_url(), self.auth, seconds, self.name)
+            return self.docker().version(seconds)
         except Unreachable as error:
             self.driver.get_url()  # says so if the machine is off
             error.hint = "Start the engine there, or look into its log."
             if self.driver.provisions:
-                error.hint = "Mend it, or see why: docker-machine provision " + quote(self.name)
+                error.hint = "Fix it, or see why: docker-machine provision " + quote(self.name)
             raise
 
     # --- what is done with it
@@ -5550,10 +5529,7 @@ class Machine:
 
     def copy_client_certificates(self):
         """Refresh what `env` points the docker client to. Files that are equal stay."""
-        auth = self.auth
-        for source, name, mode in ((auth["CaCertPath"], "ca.pem", 0o644),
-                                   (auth["ClientCertPath"], "cert.pem", 0o644),
-                                   (auth["ClientKeyPath"], "key.pem", 0o600)):
+        for source, name, mode in zip(self.tls_files(), CLIENT_FILES, (0o644, 0o644, 0o600)):
             target = join(self.folder, name)
             if not exists(target) or read_text(target) != read_text(source):
                 copy_file(source, target, mode)
@@ -5561,8 +5537,8 @@ class Machine:
     def client_files(self):
         """What docker is to use: the machine's own ca.pem, cert.pem and key.pem, or, where those
         are not the same, the files that "AuthOptions" name."""
-        named = [self.auth[key] for key in ("CaCertPath", "ClientCertPath", "ClientKeyPath")]
-        own = [join(self.folder, name) for name in ("ca.pem", "cert.pem", "key.pem")]
+        named = list(self.tls_files())
+        own = [join(self.folder, name) for name in CLIENT_FILES]
         same = all(isfile(path) and read_text(path) == read_text(origin)
                    for path, origin in zip(own, named))
         return own if same else named
@@ -5609,28 +5585,28 @@ class Machine:
     def _check_connection(self, seconds=10):
         """See that the engine answers over TLS from here; else tell a firewall from a crash."""
         out.say("Checking connection to Docker...")
-        url, failures = self.driver.engine_url(), []
+        engine, failures = self.docker(), []
 
         def answers():
             try:
-                return engine_version(url, self.auth, 20, self.name)
+                return engine.version()
             except Unreachable as error:
                 failures.append(error)
 
         if not wait_for(answers, max(seconds, self.driver.boot_seconds / 6), ""):
-            raise self._explain_silence(url, failures[-1])
+            raise self._explain_silence(engine, failures[-1])
 
-    def _explain_silence(self, url, failure):
+    def _explain_silence(self, engine, failure):
         """The error for an engine that does not answer: is it down, or a firewall in the way?"""
         try:
             state = self.driver.ssh().run("sh -s", ENGINE_REPORT_SH, 15).stdout.rstrip()
         except MachineError:
             state = ""
-        message = "the engine at %s does not answer: %s" % (url, failure.message)
+        message = "the engine at %s does not answer: %s" % (engine.url, failure.message)
         if "Active: active" in state:
             return MachineError(message, "It runs on the host. Open TCP port %d in the firewall or "
                                 "security group, then: docker-machine provision %s"
-                                % (split_url(url)[1], self.name))
+                                % (engine.port, self.name))
         return MachineError(message + "\n" + state, "Look into the engine's log: docker-machine "
                             "ssh %s sudo journalctl -u docker" % self.name)
 
@@ -5641,10 +5617,6 @@ class Machine:
                                "with swarm masters" % self.name)
         return join_url(split_url(self.driver.engine_url())[0],
                         split_url(self.swarm.get("Host") or SWARM_OPTIONS[5][1])[1])
-
-    def close(self):
-        if self._driver:
-            self._driver.close()
 
 
 class Store:
@@ -5673,6 +5645,16 @@ class Store:
             return entry.is_dir()
         except OSError:  # a link in a loop, or into a closed folder: whoever loads it is told
             return True
+
+    def drivers(self):
+        """The "Driver" objects of all machines that can be read."""
+        for name in self.names():
+            try:
+                driver = parse_json(read_text(join(self.folder(name), "config.json")))["Driver"]
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+            if isinstance(driver, dict):
+                yield driver
 
     def check_writable(self):
         """Refuse a store that nothing can be written to, while nothing is there yet: a few blocks
@@ -5716,27 +5698,24 @@ class Store:
 
     def new(self, name, driver_class):
         """A Machine that is not saved yet."""
-        driver = driver_class.new(name, self.path, self.folder(name))
-        machine = Machine(self, name, {
-            "ConfigVersion": CONFIG_VERSION, "Driver": driver.config,
+        settings = dict(driver_class.defaults(), MachineName=name, StorePath=self.path)
+        return Machine(self, name, {
+            "ConfigVersion": CONFIG_VERSION, "Driver": settings,
             "DriverName": driver_class.name,
             "HostOptions": {"Driver": "", "Memory": 0, "Disk": 0,
                             "EngineOptions": dict(ENGINE_OPTIONS),
                             "SwarmOptions": dict(SWARM_OPTIONS),
                             "AuthOptions": self.auth_options(name)},
-            "Name": name})
-        return machine
+            "Name": name}, driver_class)
 
     def no_such(self, name):
         return MachineError(
             'Docker machine "%s" does not exist. Use "docker-machine ls" to list machines. '
             'Use "docker-machine create" to add a new one.' % name, nearest(name, self.names()))
 
-    def load(self, name):
-        """The Machine of that name; an old config.json is migrated and saved.
-
-        Raises MachineError.
-        """
+    def machine(self, name):
+        """The Machine of that name, `with store.machine(name) as machine:`; an old config.json is
+        migrated and saved. Raises MachineError."""
         if not self.exists(name):
             raise self.no_such(name)
         path = join(self.folder(name), "config.json")
@@ -6515,7 +6494,7 @@ class Context:
         """The one machine that a command is for."""
         if len(names) > 1:
             raise UsageError("Error: Expected one machine name as an argument")
-        return self.store.load(self.names(names)[0])
+        return self.store.machine(self.names(names)[0])
 
 
 class Command:
@@ -6536,11 +6515,8 @@ def on_each(context, names, action):
             raise context.store.no_such(name)
         out.work_on(name if len(names) > 1 else None)
         with context.store.lock(name):
-            machine = context.store.load(name)
-            try:
+            with context.store.machine(name) as machine:
                 return action(machine)
-            finally:
-                machine.close()
 
     return report_each(names, each(work, names))
 
@@ -6639,18 +6615,16 @@ def command_create(context, words):
         raise trouble
     out.debugging = wants_debug(out.debugging or options["debug"])
     hide_secrets(flags, options)
-    machine = new_machine(context, driver_class, options, names)
-    try:
-        out.say("Running pre-create checks...")
-        machine.pre_create_check()
-        with context.store.lock(machine.name):
-            refuse_existing(context, machine.name)
-            machine.create()
-    except BaseException as error:
-        explain_leftover(context, machine, error)
-        raise
-    finally:
-        machine.close()
+    with new_machine(context, driver_class, options, names) as machine:
+        try:
+            out.say("Running pre-create checks...")
+            machine.pre_create_check()
+            with context.store.lock(machine.name):
+                refuse_existing(context, machine.name)
+                machine.create()
+        except BaseException as error:
+            explain_leftover(context, machine, error)
+            raise
     if driver_class.provisions:
         out.say("Docker is up and running!")
     out.say("To see how to connect your Docker Client to the Docker Engine running on this virtual "
@@ -6763,7 +6737,7 @@ def checked_url(machine, swarm=False):
         return machine.driver.engine_url()
     url = machine.swarm_url()
     try:
-        engine_get(url, machine.auth, "/_ping", 20, machine.name)
+        machine.docker(url).get("/_ping", 20)
     except Unreachable:
         machine.engine_version()
         raise MachineError("Connection to Swarm cannot be checked but the certs are valid. "
@@ -6793,7 +6767,7 @@ def variables(context, options, words):
         url = checked_url(machine, options["swarm"])
     files = machine.client_files()
     folder = dirname(files[0])
-    if files != [join(folder, name) for name in ("ca.pem", "cert.pem", "key.pem")]:
+    if files != [join(folder, name) for name in CLIENT_FILES]:
         raise MachineError("docker wants ca.pem, cert.pem and key.pem in one folder, and those of "
                            "%s are not." % machine.folder,
                            "Renew the copies: docker-machine provision " + quote(machine.name))
@@ -6837,7 +6811,7 @@ def command_ip(context, options, words):
     names = context.names(words)
 
     def address(name):
-        machine = context.store.load(name)
+        machine = context.store.machine(name)
         with stage("Error getting IP address: "):
             return {"Name": name, "IPAddress": machine.driver.get_ip()}
 
@@ -6892,7 +6866,7 @@ def command_ls(context, options, words):
     filters = parse_filters(options["filter"])
     names = context.store.names()
     if filters or options["quiet"]:
-        loaded = {name: _outcome(context.store.load, name) for name in names}
+        loaded = {name: _outcome(context.store.machine, name) for name in names}
         masters = swarm_masters((name, machine.swarm) for name, machine in loaded.items()
                                 if "swarm" in filters and isinstance(machine, Machine))
         names = [name for name, machine in loaded.items()
@@ -7009,95 +6983,127 @@ def swarm_masters(machines):
             if swarm.get("Master") and swarm.get("Discovery")}
 
 
-def list_rows(store, names, seconds, only_active=False):
-    """The rows of `ls` as dicts, in natural order. Each engine is asked once, all in parallel, and
-    all together take `seconds`; `only_active` asks only those that DOCKER_HOST names."""
-    import time
-    start = time.monotonic()
-    listed = [list_row(store, name) for name in names]
-    rows = [row for row, _, _ in listed]
-    questions, there = {}, os.environ.get("DOCKER_HOST")  # type: dict, typing.Any
-    for row, machine, question in listed:
-        if machine and (not only_active or there and there in (row["URL"], row["ActiveSwarm"])):
-            questions.setdefault(question, []).append((row, machine))
-    left = max(seconds - (time.monotonic() - start), 0.001)
-    contexts = engine_contexts(questions)
-    answers = each(lambda item: ask_engine(item[1], contexts[item[0][1:]], seconds / 2),
-                   questions.items(), 500, left) if seconds > 0 else [None] * len(questions)
-    for same, found in zip(questions.values(), answers):
-        if not isinstance(found, list):
-            error = found or "There was no answer within %d s." % max(seconds, 0)
-            found = [{"State": TIMEOUT, "Active": "", "DockerVersion": "", "Error": str(error),
-                      "ResponseTime": Duration(max(seconds, 0))}] * len(same)
-        for (row, _), news in zip(same, found):
-            row.update(news)
-    finish_rows(rows)
-    return sorted(rows, key=lambda row: natural_key(row["Name"]))
+class Row:
+    """A machine in a list: its `cells`, its Machine and Engine if it has them, and why the engine
+    gave no answer."""
 
+    def __init__(self, store, name):
+        self.machine = self.engine = self.trouble = None  # type: typing.Any
+        self.cells = dict.fromkeys(LS_HEADERS, "")  # type: dict
+        self.tell(Name=name, ActiveHost=False, SwarmOptions=None, EngineOptions=None,
+                  DriverName="not found", State=ERROR)
+        try:
+            self._read(store.machine(name))
+        except MachineError as error:
+            self.tell(Error=plain_words(error.message))
+        except Exception as error:  # a value of a wrong type must not hide the other machines
+            self.tell(URL="", Error="config.json cannot be used: %s" % error)
 
-def list_row(store, name):
-    """(row, Machine, question) of one machine before its engine is asked; whatever is wrong with it
-    is in "Error", and there is no Machine then."""
-    row = dict.fromkeys(LS_HEADERS, "")  # type: dict
-    row.update(Name=name, ActiveHost=False, SwarmOptions=None, EngineOptions=None,
-               DriverName="not found", State=ERROR)
-    try:
-        machine = store.load(name)
-        row.update(DriverName=machine.driver_name, Active="-", DockerVersion="Unknown",
-                   SwarmOptions=Struct(machine.swarm), EngineOptions=Struct(machine.engine))
+    def tell(self, **cells):
+        self.cells.update(cells)
+
+    def _read(self, machine):
+        self.tell(DriverName=machine.driver_name, Active="-", DockerVersion="Unknown",
+                  SwarmOptions=Struct(machine.swarm), EngineOptions=Struct(machine.engine))
         if machine.driver.provisions and not machine.driver.get("IPAddress"):
-            raise Unreachable("its address is not stored; docker-machine provision %s finds it"
-                              % name)
-        row.update(URL=machine.driver.engine_url())
-        if machine.swarm.get("Master"):
-            row["ActiveSwarm"] = machine.swarm_url()
-        return row, machine, machine.engine_question()
-    except Unreachable as error:  # it has no address while it is off
-        row.update(silent_engine(machine, error, 5))
-    except MachineError as error:
-        row["Error"] = plain_words(error.message)
-    except Exception as error:  # a value of a wrong type must not hide the other machines
-        row.update(URL="", Error="config.json cannot be used: %s" % error)
-    return row, None, None
+            self.trouble = Unreachable("its address is not stored; docker-machine provision %s "
+                                       "finds it" % machine.name)
+        else:
+            engine = machine.docker()
+            self.tell(URL=engine.url)
+            if machine.swarm.get("Master"):
+                self.tell(ActiveSwarm=machine.swarm_url())
+            self.engine = engine
+        self.machine = machine
+
+    def is_named(self, url):
+        return url and url in (self.cells["URL"], self.cells["ActiveSwarm"])
+
+    def take(self, answer, duration):
+        """What came from the engine: its version or an exception."""
+        self.tell(ResponseTime=duration)
+        if isinstance(answer, str):
+            self.tell(State=RUNNING, DockerVersion="v" + answer)
+        elif isinstance(answer, Unreachable):
+            self.trouble = answer
+        else:
+            self.tell(State=RUNNING, Error=self._unknown(answer))
+
+    def settle(self, state):
+        """What came from the driver, since the engine was silent: a state or an exception."""
+        late = state if isinstance(state, Silent) else self.trouble
+        if isinstance(late, Silent) and state in (RUNNING, late):
+            self.tell(State=TIMEOUT, Active="", DockerVersion="", Error=self._unknown(late))
+        elif isinstance(state, Exception):
+            self.tell(State=ERROR, Error=plain_words(state))
+        else:
+            self.tell(State=state, Error=self._unknown(self.trouble) if state == RUNNING else "")
+
+    @staticmethod
+    def _unknown(error):
+        return "Unable to query docker version: " + plain_words(error)
 
 
-def engine_contexts(questions):
-    """TLS contexts by the files that they are made of, None where that fails: each row tells of it.
-    To make one costs as much as to use it."""
-    machines = {question[1:]: same[0][1] for question, same in questions.items()}
-    contexts = {files: _outcome(lambda one: engine_context(one.auth, one.name), machine)
-                for files, machine in machines.items()}
-    return {files: None if isinstance(found, Exception) else found
-            for files, found in contexts.items()}
-
-
-def ask_engine(same, context, seconds):
-    """News for the rows of machines that have one engine: by its answer, and by their drivers if
-    it is silent. Takes 2 * `seconds` at most."""
+def list_rows(store, names, seconds, only_active=False):
+    """The rows of `ls` as dicts, in natural order, within `seconds`: each engine is asked once, all
+    at the same time, and then the drivers of the machines whose engines are silent. `only_active`
+    asks only the engines that DOCKER_HOST names."""
     import time
-    start = time.monotonic()
-    try:
-        row, machine = same[0]
-        version = "v" + engine_version(row["URL"], machine.auth, seconds, machine.name, context)
-        news = [{"State": RUNNING, "DockerVersion": version}] * len(same)
-    except MachineError as error:
-        if context is None:  # a file of ours, which tells nothing of the machine
-            error = Unreachable(error.message)
-        news = [silent_engine(machine, error, seconds) for _, machine in same]
-    return [dict(one, ResponseTime=Duration(time.monotonic() - start)) for one in news]
+    deadline = time.monotonic() + seconds
+    rows = [Row(store, name) for name in names]
+    asked = [row for row in rows if row.machine and (
+        not only_active or row.is_named(os.environ.get("DOCKER_HOST")))]
+    if seconds > 0:
+        ask_engines([row for row in asked if row.engine], seconds / 2)
+        ask_drivers([row for row in asked if row.trouble], deadline - time.monotonic())
+    else:
+        for row in asked:
+            row.settle(Silent("There was no answer within 0 s."))
+    finish_rows([row.cells for row in rows])
+    return sorted((row.cells for row in rows), key=lambda cells: natural_key(cells["Name"]))
 
 
-def silent_engine(machine, error, seconds):
-    """News for the row of a machine whose engine gave no version."""
-    try:
-        machine.driver.patience = seconds
-        state = machine.driver.glance() if isinstance(error, Unreachable) else RUNNING
-    except MachineError as failure:
-        return {"State": ERROR, "Error": plain_words(failure.message)}
-    said = "Unable to query docker version: " + plain_words(error.message)
-    if state == RUNNING and isinstance(error, Silent):
-        return {"State": TIMEOUT, "Active": "", "DockerVersion": "", "Error": said}
-    return {"State": state, "Error": said if state == RUNNING else ""}
+def ask_engines(rows, seconds):
+    """Take the versions of engines, or what failed, into rows. Machines that have one engine ask it
+    once, and those with the same files share their TLS context."""
+    import time
+    same, contexts = {}, {}  # type: dict, dict
+    for row in rows:
+        same.setdefault((row.engine.url, row.engine.files), []).append(row)
+    for group in same.values():
+        engine = group[0].engine
+        engine.tls = contexts.get(engine.files)
+        contexts[engine.files] = engine.tls or _outcome(Engine.context, engine)
+
+    def ask(group):
+        start, engine = time.monotonic(), group[0].engine
+        answer = contexts[engine.files]
+        if isinstance(answer, MachineError):  # a file of ours, which tells nothing of the machine
+            answer = Unreachable(answer.message)
+        else:
+            answer = _outcome(engine.version, seconds)
+        return answer, Duration(time.monotonic() - start)
+
+    for group, found in zip(same.values(), each(ask, same.values(), 500, seconds)):
+        answer, duration = found if isinstance(found, tuple) else (found, Duration(seconds))
+        for row in group:
+            row.take(answer, duration)
+
+
+def ask_drivers(rows, seconds):
+    """Take states into the rows of machines whose engines are silent."""
+    kinds = {}  # type: dict
+    for row in rows:
+        kinds.setdefault(type(row.machine.driver), []).append(row)
+
+    def ask(group):
+        drivers = [row.machine.driver for row in group]
+        return type(drivers[0]).states(drivers, max(seconds, 0.1))
+
+    for group, found in zip(kinds.values(), each(ask, kinds.values(), seconds=max(seconds, 0.1))):
+        states = found if isinstance(found, list) else [found] * len(group)
+        for row, state in zip(group, states):
+            row.settle(state)
 
 
 def finish_rows(rows):
@@ -7163,8 +7169,8 @@ def renew_shared(store, names):
     done = {}  # type: dict
 
     def renew(name):
-        machine = store.load(name)
-        files = machine.engine_question()[1:]
+        machine = store.machine(name)
+        files = machine.tls_files()
         if files not in done:
             done[files] = _outcome(lambda one: one.bootstrap_certificates(renew=True), machine)
         return done[files]
@@ -7212,7 +7218,7 @@ def command_rm(context, options, words):
 
 def announce_removal(store, names):
     out.say("About to remove " + ", ".join(names))
-    drivers = {name: _outcome(lambda each: store.load(each).driver, name) for name in names}
+    drivers = {name: _outcome(lambda each: store.machine(each).driver, name) for name in names}
     kept = [name for name in names  # what they run on stays
             if getattr(type(drivers[name]), "remove", None) is Driver.remove]
     if len(kept) < len(names):
@@ -7253,7 +7259,7 @@ def remove_machine(store, name, force):
             raise store.no_such(name)
         try:
             if exists(join(store.folder(name), "config.json")):
-                store.load(name).driver.remove()
+                store.machine(name).driver.remove()
         except Exception as error:
             if not force:
                 if isinstance(error, MachineError) and "rm -f" not in error.hint:
@@ -7356,7 +7362,7 @@ class Place:
             self.path = word
         elif host != "localhost":
             with stage("Error loading host: "):
-                self.machine = store.load(name)
+                self.machine = store.machine(name)
         if not self.machine and ":" in self.path.partition("/")[0]:
             self.path = join(".", self.path)  # scp would take it for a host
 
@@ -7384,7 +7390,8 @@ def command_doctor(context, options, words):
               "certificates": check_certificates, "proxies": check_proxies,
               "machines": check_machines}  # type: dict
     for name in driver_names():
-        checks["driver " + name] = lambda store, name=name: load_driver(name).checks() or ()
+        checks["driver " + name] = lambda store, name=name: store.new(
+            "doctor", load_driver(name)).driver.checks() or ()
     findings = []  # type: list
     found = each(lambda check: list(check(context.store)), checks.values())
     for subject, rows in zip(checks, found):  # one check must not hide the others
@@ -7480,7 +7487,7 @@ def check_proxies(store):
             yield Finding("note", "proxy", "%s has no scheme" % name, "Begin it with http://")
     exempt = os.environ.get(no_proxy_variable(), "").split(",")
     for name in store.names() if named else ():
-        host = split_url(list_row(store, name)[0]["URL"])[0]
+        host = split_url(Row(store, name).cells["URL"])[0]
         if host and not any(is_exempt(host, part.strip()) for part in exempt + ["localhost"]):
             yield Finding("note", "proxy", "%s is set, and NO_PROXY does not hold %s, where %s is"
                           % (named[0], host, name),

@@ -47,7 +47,6 @@ from docker_machine import (
     read_text,
     run,
     seed_iso,
-    stored_drivers,
     wait_for,
     write_atomic,
 )
@@ -124,15 +123,13 @@ class QemuDriver(Driver):
     fields = (("EnginePort", 0), ("Base", ""), ("UUID", ""))
     _image = None  # type: object
 
-    @classmethod
-    def checks(cls):
-        driver = cls.new("doctor", "", "")
+    def checks(self):
         try:
-            version = run([driver.program(), "--version"]).stdout.splitlines()[0]
-            driver.qemu_img()
+            version = run([self.program(), "--version"]).stdout.splitlines()[0]
+            self.qemu_img()
         except MachineError as error:
             return [Finding("note", "qemu", error.message, error.hint)]
-        accel, reason = find_accelerator(driver)
+        accel, reason = find_accelerator(self)
         fit = Finding("ok", "qemu, virtualization", accel) if accel != "tcg" else Finding(
             "note", "qemu, virtualization", "QEMU emulates in software, since " + reason,
             "See that virtualization is enabled in the firmware (in a VM: nested, in its "
@@ -243,11 +240,11 @@ class QemuDriver(Driver):
         for key in ("SSHPort", "EnginePort"):
             taken.update(self.config.get(other) for other in ("SSHPort", "EnginePort"))
             self[key] = free_port(taken)
-        self.save()
+        self.machine.save()
 
     def _taken_ports(self):
         """The ports of all machines in the store: those that are stopped need theirs again."""
-        for other in stored_drivers(self.folder):
+        for other in self.machine.store.drivers():
             yield from (other.get("SSHPort"), other.get("EnginePort"))
             try:
                 yield from (parse_forward(text)[1] for text in other.get("Forward") or [])
@@ -292,7 +289,7 @@ class QemuDriver(Driver):
             if port_trouble(self.get(key, 0)):
                 taken = self.get(key, 0)
                 self[key] = free_port(self._taken_ports())
-                self.save()
+                self.machine.save()
                 out.warn("Port %d is taken by another program; %s of %s is at port %d now%s." % (
                     taken, what, self["MachineName"], self[key],
                     " (run docker-machine env again)" if key == "EnginePort" else ""))
@@ -809,7 +806,8 @@ class BuiltImage:
         tar.add("etc/ssh/ssh_host_ed25519_key", read_text(host_key), 0o600)
         tar.add("etc/ssh/ssh_host_ed25519_key.pub", read_text(host_key + ".pub"))
         listen = "fd://" if self.engine["socket"] else "unix:///var/run/docker.sock"
-        files = driver.engine_files(self.engine["path"], listen, self.engine["containerd"])
+        files = driver.machine.engine_files(
+            self.engine["path"], listen, self.engine["containerd"])
         for path, (mode, text) in files.items():
             tar.add(path.lstrip("/"), text, mode)
         if driver["ShareFolder"]:

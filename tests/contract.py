@@ -232,7 +232,7 @@ def check_machines_share_no_lists(subject):
 
 def check_what_is_stored_comes_back_as_it_was(subject):
     written = subject.added().driver
-    read = subject.store.load("web").driver
+    read = subject.store.machine("web").driver
     assert type(read) is subject.driver
     assert read.config == written.config
     assert subject.call("inspect", "web").code == 0
@@ -310,7 +310,7 @@ def check_an_entry_that_lacks_all_fields_can_be_listed_and_removed(subject):
 def check_what_it_tells_doctor_are_findings(subject):
     for path in (os.environ["PATH"], str(subject.bare_path())):
         subject.fixture("monkeypatch").setenv("PATH", path)
-        for found in subject.driver.checks():
+        for found in subject.machine().driver.checks():
             assert isinstance(found, core.Finding) and found.level in ("ok", "note", "bad")
             assert subject.name in found.subject.lower() and found.words and "\n" not in found.words
             assert found.level != "bad" or found.mend, found.words
@@ -340,9 +340,9 @@ def check_the_reference_has_each_flag(subject):
 
 # --- the source
 
-def check_it_neither_prints_nor_prompts_nor_exits_nor_saves(subject):
+def check_it_neither_prints_nor_prompts_nor_exits(subject):
     forbidden = {"print", "input", "exit", "quit", "sys.exit", "os._exit", "os.system", "os.popen", "os.chdir",
-                 "stdout.write", "stderr.write", ".save", "time.sleep"}
+                 "stdout.write", "stderr.write", "time.sleep"}
     assert forbidden & set(subject.calls()) == set()
     assert not [node for node in ast.walk(subject.tree) if isinstance(node, ast.Attribute)
                 and node.attr in ("stdout", "stderr", "stdin") and isinstance(node.value, ast.Name)

@@ -342,7 +342,7 @@ def test_a_name_that_a_certificate_can_carry_is_taken(name):
 # --- the handshake
 
 def ask(port, options, host="127.0.0.1"):
-    return core.engine_version("tcp://%s:%d" % (host, port), options, 5, "web")
+    return core.Engine("tcp://%s:%d" % (host, port), options, "web").version(5)
 
 
 def failure(port, options, host="127.0.0.1"):
@@ -457,7 +457,7 @@ def test_an_engine_that_never_ends_its_answer_is_given_up_in_time(certs, server)
 
     start = time.monotonic()
     with listening(engine(server, pair(certs, "ca"), trickle())) as port, pytest.raises(MachineError):
-        core.engine_version("tcp://127.0.0.1:%d" % port, auth(certs), 0.3, "web")
+        core.Engine("tcp://127.0.0.1:%d" % port, auth(certs), "web").version(0.3)
     assert time.monotonic() - start < HANG
 
 

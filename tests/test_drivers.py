@@ -441,36 +441,36 @@ def test_a_missing_package_is_told_with_the_line_that_installs_it(dm, call, driv
     assert not dm.store.exists() or call("ls", "-q").out == ""
 
 
-def test_the_package_is_called_like_the_module_unless_it_is_named(drivers):
+def test_the_package_is_called_like_the_module_unless_it_is_named(drivers, store):
     class Needy(core.NoneDriver):
         name = "needy"
 
-    driver = Needy.new("web", "/s", "/s/machines/web")
+    driver = store.new("web", Needy).driver
     assert driver.need("json").dumps([1]) == "[1]"
     with pytest.raises(core.MachineError) as failure:
         driver.need("no_such_module")
     assert failure.value.hint.endswith(" -m pip install no_such_module")
 
 
-def test_a_package_that_is_there_but_broken_says_why(drivers, tmp_path, monkeypatch):
+def test_a_package_that_is_there_but_broken_says_why(drivers, store, tmp_path, monkeypatch):
     put(tmp_path, "broken_package", "import no_such_dependency\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(core.MachineError) as failure:
-        core.NoneDriver.new("web", "/s", "/s/machines/web").need("broken_package")
+        store.new("web", core.NoneDriver).driver.need("broken_package")
     assert "no_such_dependency" in failure.value.message
 
 
-def test_lists_in_flags_and_fields_are_each_machines_own(drivers):
+def test_lists_in_flags_and_fields_are_each_machines_own(drivers, store):
     class Listing(core.NoneDriver):
         name = "listing"
         flags = (core.Flag("listing-tag", [], "Tags", field="Tags"),)
         fields = (("Ids", []), ("Map", {}))  # type: tuple
 
-    one = Listing.new("one", "/s", "/s/machines/one")
+    one = store.new("one", Listing).driver
     one["Tags"].append("x")
     one["Ids"].append("x")
     one["Map"]["x"] = "y"
-    two = Listing.new("two", "/s", "/s/machines/two")
+    two = store.new("two", Listing).driver
     assert (two["Tags"], two["Ids"], two["Map"]) == ([], [], {})
 
 
@@ -712,10 +712,10 @@ def test_the_example_resumes_where_it_was_interrupted(container, store, tmp_path
     with pytest.raises(core.MachineError, match="something is wrong"):
         container.driver.create()
     mark.unlink()
-    again = store.load("web").driver  # by what was stored before anything was made
+    again = store.machine("web").driver  # by what was stored before anything was made
     again.create()
     assert len(asked(tmp_path, "create")) == 1 and again.get_state() == "Running"
-    store.load("web").driver.remove()
+    store.machine("web").driver.remove()
     assert asked(tmp_path, "rm")[-1][-1] == again["Container"]
 
 
@@ -730,7 +730,7 @@ def test_the_page_names_every_verb_and_attribute_of_a_driver():
     text = (ROOT / "docs" / "write-a-driver.md").read_text(encoding="utf-8")
     named = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`\n]+)`", text))))
     ours = {name for name in vars(core.Driver) if not name.startswith("_")} - {
-        "new", "get", "close", "ssh", "known_facts", "engine_url", "get_url", "engine_files"}
+        "defaults", "get", "close", "ssh", "known_facts", "engine_url", "get_url"}
     assert ours - named == set()
     assert {"need", "self", "folder"} <= named
 

@@ -122,10 +122,10 @@ def test_a_driver_that_cannot_pause_says_so_and_what_is_possible(power, folder, 
 
 
 @pytest.mark.parametrize("name", ["none", "generic"])
-def test_built_in_drivers_cannot_pause(name):
+def test_built_in_drivers_cannot_pause(store, name):
     sentence = "^(generic driver does not support pause|hosts without a driver cannot be paused)$"
     with pytest.raises(core.MachineError, match=sentence) as failure:
-        core.DRIVERS[name].new("web", "/s", "/s/machines/web").pause()
+        store.new("web", core.DRIVERS[name]).driver.pause()
     assert failure.value.hint
 
 
@@ -291,7 +291,6 @@ def test_the_driver_is_asked_about_the_boot_while_a_machine_is_awaited(store, ss
             raise core.MachineError("It died.")
 
     machine = store.new("web", DyingDriver)
-    machine._driver = DyingDriver(machine.config["Driver"], machine.folder)
     machine.driver["IPAddress"] = "192.0.2.7"
     machine.driver._ssh = ssh(99)
     store.add(machine)

@@ -89,9 +89,8 @@ class SeededDriver(core.Driver):
 
 @pytest.fixture
 def driver(tmp_path):
-    folder = tmp_path / "machines" / "web"
-    folder.mkdir(parents=True)
-    made = SeededDriver.new("web", str(tmp_path), str(folder))
+    (tmp_path / "machines" / "web").mkdir(parents=True)
+    made = core.Store(str(tmp_path)).new("web", SeededDriver).driver
     made.make_ssh_keys()
     return made
 
@@ -395,7 +394,7 @@ def test_a_driver_gets_the_engines_files_of_its_own_machine(store):
     machine.driver["EnginePort"] = 2400
     machine.engine["Labels"] = ["a=b"]
     store.add(machine)
-    files = machine.driver.engine_files("/usr/sbin/dockerd", "fd://", CONTAINERD)
+    files = machine.engine_files("/usr/sbin/dockerd", "fd://", CONTAINERD)
     drop_in = files[DROP_IN][1]
     assert "ExecStart=\nExecStart=/usr/sbin/dockerd -H tcp://0.0.0.0:2400 -H fd:// --containerd=" in drop_in
     assert "--label=a=b --label=provider=generic" in drop_in

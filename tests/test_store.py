@@ -49,7 +49,7 @@ def modes(folder):
 
 
 def load(store, name):
-    return core.Store(str(store)).load(name)
+    return core.Store(str(store)).machine(name)
 
 
 # --- what create leaves
@@ -405,7 +405,7 @@ def test_locks_are_each_machines_own(tmp_path, hold):
     with store.lock("b"):
         pass
     put_sample(tmp_path, "v3-none")
-    assert store.load("v3-none")  # and reading needs none
+    assert store.machine("v3-none")  # and reading needs none
 
 
 def test_two_never_hold_a_lock_that_is_removed_each_time_it_is_held(tmp_path):

@@ -120,7 +120,7 @@ class Here:
         return machine
 
     def load(self, name="web"):
-        return self.store.load(name)
+        return self.store.machine(name)
 
     def vm(self, name="web"):
         return self.box.vm(name)
@@ -143,7 +143,6 @@ def here(dm, vbox, store, tmp_path, monkeypatch):
         monkeypatch.setenv(name, value)
     for name in ("NETWORKS_CONF", "ROUTES"):  # files of this computer
         monkeypatch.setattr(core, name, str(tmp_path / name), raising=False)
-    core.GLANCE.clear()
     return Here(vbox, store, tmp_path)
 
 
