@@ -4537,11 +4537,420 @@ def vm_states(patience=60):
     return found
 
 
+# --- clouds
+
+CLOUD_INIT_MARKS = (  # how user data of cloud-init begins: cloudinit/handlers/__init__.py
+    "#cloud-config", "#cloud-boothook", "#include", "#part-handler", "#!", "## template:")
+CREATION = "docker-machine-"  # how the tag of a creation begins; 16 hexadecimal digits follow
+
+
+class Instance:
+    """What a provider tells of one machine: its id there, its state (one of STATES), its addresses
+    as (whether it is public, address), the best first, and the tag of its creation."""
+
+    def __init__(self, id, state, addresses=(), tag=""):
+        self.id, self.state, self.addresses, self.tag = id, state, addresses, tag
+
+    def address(self, private=False):
+        """Where it is reached: its public address, else a `private` one; "" if it has none."""
+        public = [address for is_public, address in self.addresses if is_public]
+        others = [address for is_public, address in self.addresses if private and not is_public]
+        return (public + others + [""])[0]
+
+
+class CloudDriver(Driver):
+    """Base of drivers whose machines are a provider's: made once and found again by a tag, resumed
+    or removed however far they came, with keys by user data.
+
+    A subclass names what it has to do with, in the attributes below, and asks its API in order(),
+    describe(), find(), instances(), act(), delete() and delete_tagged(). What its API refuses is a
+    RestError. Ids are stored by the base class before anything else happens.
+    """
+
+    provider = ""  # its name in messages
+    thing = "machine"  # what it calls a machine
+    creating = "Creating the machine..."
+    status_page = ""
+    id_field, tag_field, key_id_field = "InstanceID", "CreateTag", ""
+    key_file_field, user_data_field = "SSHKey", "UserDataFile"
+    most_user_data = 65536  # bytes
+    login, new_login, login_field = "the login", "", ""  # what it is, how to get one, its field
+    scope_hint = ""  # what to do about a permission that is lacking, with a %s for its name
+    cures = ()  # type: tuple  # (words of a refusal, what to do)
+    boot_seconds = patience = 300
+    poll_seconds = 5
+
+    # --- what a subclass does
+
+    def order(self, keys):
+        """Ask for a machine with our tag, the user data and these keys of the account; its
+        Instance. Raises RestError, which is `refused` where nothing was made."""
+        raise NotImplementedError
+
+    def describe(self):
+        """The Instance of the stored id; None if it is gone."""
+        raise NotImplementedError
+
+    def find(self, tag):
+        """The Instance that carries a tag, or None."""
+        raise NotImplementedError
+
+    def instances(self):
+        """All Instances that account() has."""
+        raise NotImplementedError
+
+    def account(self):
+        """What two machines have in common that instances() tells of at once."""
+        raise NotImplementedError
+
+    def act(self, verb):
+        """Begin "start", "stop", "kill" or "restart"; all but "stop" are done when it returns."""
+        raise NotImplementedError
+
+    def delete(self):
+        """Delete the machine of the stored id; it may be gone."""
+        raise NotImplementedError
+
+    def delete_tagged(self):
+        """Delete what else carries the tag, and the tag itself."""
+
+    def check_creation(self):
+        """Tell of a creation that takes long. Raises MachineError if it failed."""
+
+    def finish(self):
+        """Do what can only be done with a machine that is there, before it is awaited."""
+
+    def named_key(self):
+        """Which key of the account the user has named, or ""."""
+        return ""
+
+    def account_key(self):
+        """(id, public line) of that key."""
+        raise NotImplementedError
+
+    def find_key(self, public="", name=""):
+        """(id, name) of the account's key with that public line or name, or None."""
+
+    def add_key(self, name, public):
+        """Upload a key: its (id, name), which is another one if the account has the key already."""
+        raise NotImplementedError
+
+    def delete_key(self, key_id):
+        """Delete a key of the account, which may be gone."""
+
+    def has_cloud_init(self):
+        """Whether the image reads cloud-init's user data."""
+        return True
+
+    def needs_key(self):
+        """Whether the machine only lets a key of the account log in."""
+        return not self.reads_user_data()
+
+    def user_data_keys(self):
+        """What else belongs into our part of the user data."""
+        return {}
+
+    # --- before the machine is made
+
+    def pre_create_check(self):
+        need("ssh-keygen")
+        self._check_key()
+        text = self.user_file()
+        if text and not (text.startswith(CLOUD_INIT_MARKS) or is_mime(text)):
+            out.warn("%s begins with none of the marks by which cloud-init knows user data, such "
+                     "as #cloud-config or #!; it will not read it." % self[self.user_data_field])
+
+    def _check_key(self):
+        """Refuse a key file that cannot be used, or is not the named key. Raises MachineError."""
+        path, named = self[self.key_file_field], self.named_key()
+        if not path:
+            return
+        check_key_file(path)
+        ours = public_half(path)
+        if not ours and not named:
+            raise MachineError("The key %s has a passphrase." % path,
+                               "Put its public half beside it, as %s.pub." % path)
+        if ours and named and ours.split()[:2] != self.public_key().split()[:2]:
+            raise MachineError("%s is not the private half of the account's key %s." % (
+                path, named), "Its fingerprint: ssh-keygen -l -E md5 -f " + quote(path))
+
+    def unknown(self, kind, name, command, known=(), places=(), region=""):
+        """The error for what the provider does not have, or has in other `places` than `region`
+        alone; `command` lists all."""
+        import difflib
+        words, hint = '%s has no %s "%s"' % (self.provider, kind, name), ""
+        if places:
+            words += ' in the region "%s"' % region
+            hint = "It is in: %s. " % ", ".join(places)
+        if known:
+            near = difflib.get_close_matches(name, known, 3, 0.5) or known[:3]
+            hint += "Near it: %s. " % ", ".join(near)
+        return MachineError(words + ".", hint + "List all: " + command)
+
+    def explain(self, error, request="", scope=""):
+        """Say what a RestError means for the user: the login, a permission, a quota."""
+        if error.hint:
+            return
+        if error.status == 401:
+            error.message = "%s refuses %s: %s" % (self.provider, self.login, error.words)
+            error.hint = self.new_login
+            if self[self.id_field] and self.login_field:
+                error.hint += '\nThen put it into "%s" of %s' % (
+                    self.login_field, self.path("config.json"))
+        elif error.status == 403:
+            error.message = "%s may not %s: %s" % (
+                self.login[0].upper() + self.login[1:], request, error.words)
+            error.hint = self.scope_hint % scope
+        else:
+            error.hint = next((cure for words, cure in self.cures if words in error.words), "")
+
+    # --- the machine
+
+    def create(self):
+        """Make the machine, or go on with the one that an interrupted creation made: it carries a
+        tag of its own, which was stored before."""
+        instance = self.find_again()
+        if instance is None:
+            self._make_keys()
+            self.log(self.creating)
+            instance = self._ordered()
+        self[self.id_field] = instance.id
+        self.machine.save()
+        self._await()
+        self.finish()
+        self._if_allowed(self._forget_key)
+
+    def find_again(self):
+        """Our Instance, by its id, or by its tag, which may take a moment to be in the list."""
+        instance = self.describe() if self[self.id_field] else None
+        tag = self[self.tag_field]
+        if instance or not tag:
+            return instance
+        return wait_for(lambda: self.find(tag), 3, "", pause=1)
+
+    def _ordered(self):
+        try:
+            return self.order(self._account_keys())
+        except RestError as error:
+            if not error.refused:
+                raise
+            self._if_allowed(self._forget_key)
+            raise PreCreateError(error.message, error.hint)
+
+    def _await(self):
+        """Wait until it is up and has an address. Raises MachineError."""
+        looks, name = [], "The %s %s" % (self.thing, self[self.id_field])
+
+        def up():
+            instance = self.describe() or Instance("", "")  # not yet, or gone
+            looks.append(instance.state)
+            if not instance.state and len(looks) > 7:
+                raise MachineError(name + " vanished while it was created.",
+                                   "See " + self.status_page)
+            if instance.state == STARTING and len(looks) % 4 == 0:
+                self.check_creation()
+            # A public address may come later than the private one.
+            self["IPAddress"] = instance.address(private=looks.count(RUNNING) > 4)
+            return instance.state == RUNNING and self["IPAddress"]
+
+        self.log("Waiting for the %s to become active..." % self.thing)
+        wait_for(up, 900, name + " did not become active within 900 s.", self.poll_seconds, 0.5)
+        self.log("Created %s ID %s, IP address %s" % (
+            self.thing, self[self.id_field], self["IPAddress"]))
+
+    def remove(self):
+        id_field, tag_field = self.id_field, self.tag_field
+        if not (self[id_field] and self[tag_field]):
+            instance = self.find_again()
+            if instance:  # Docker Machine may have rewritten the entry
+                self[id_field], self[tag_field] = instance.id, self[tag_field] or instance.tag
+        if self[id_field]:
+            self.delete()
+        if self[tag_field]:
+            self._if_allowed(self.delete_tagged)
+        self._if_allowed(self._forget_key)
+        nothing = self.defaults()
+        for field in (id_field, tag_field, "IPAddress"):
+            self[field] = nothing[field]
+
+    def _if_allowed(self, action):
+        """Do what the login may not allow; that is told, and no failure: rm tries again."""
+        try:
+            action()
+        except RestError as error:
+            if error.status != 403:
+                raise
+            out.warn("%s. %s" % (error.message, error.hint))
+
+    # --- user data and keys
+
+    def user_file(self):
+        """The text of the user's own user data. Raises MachineError."""
+        path = self[self.user_data_field]
+        if not path:
+            return ""
+        try:
+            text = read_bytes(path).decode("utf-8-sig").lstrip()
+            size = len(mime_part(text).as_string())
+        except (OSError, UnicodeError) as error:
+            raise MachineError("%s cannot be read as text: %s" % (path, error))
+        for number, line in enumerate(text.splitlines(), 1):
+            indent = line[:len(line) - len(line.lstrip())]
+            if text.startswith("#cloud-config") and "\t" in indent and line.strip():
+                raise MachineError("Line %d of %s is indented with a tab, which YAML forbids." % (
+                    number, path), "Indent it with blanks.")
+        if size > self.most_user_data - 4536:  # ours, with what joins them
+            raise MachineError("%s is too large: %s takes %d KiB of user data, ours included." % (
+                path, self.provider, self.most_user_data >> 10))
+        return text
+
+    def reads_user_data(self):
+        """Whether the guest reads our part of the user data: not if the user's is for another
+        program than cloud-init, such as Ignition."""
+        text = self.user_file()
+        return self.has_cloud_init() and (
+            not text or text.startswith(CLOUD_INIT_MARKS) or is_mime(text))
+
+    def user_data(self):
+        """Our part after the user's, and it wins where both say something that cannot be joined."""
+        text = self.user_file()
+        if not self.reads_user_data():
+            return text
+        ours = cloud_config(self, merge_how="list(append)+dict(no_replace,recurse_list)+str()",
+                            **self.user_data_keys())
+        if not text:
+            return ours
+        import email.mime.multipart
+        return email.mime.multipart.MIMEMultipart(
+            _subparts=[mime_part(text), mime_part(ours)]).as_string()
+
+    def _make_keys(self):
+        self[self.tag_field] = self[self.tag_field] or CREATION + os.urandom(8).hex()
+        source, key = self[self.key_file_field], self.path("id_rsa")
+        if source:
+            copy_file(source, key)
+            if not self.named_key():
+                write_atomic(key + ".pub", public_half(source) + "\n", 0o644)
+        elif self.named_key():
+            self.log("The account's SSH key is taken to be in the agent or ssh's usual place.")
+        else:
+            self.log("Creating SSH keys...")
+            new_ssh_key(key, self.machine.name)
+        if source or not self.named_key():
+            self["SSHKeyPath"] = key
+        if self.reads_user_data():
+            self.make_host_key()
+        self.machine.save()
+
+    def public_key(self):
+        return self.account_key()[1].strip() if self.named_key() else super().public_key()
+
+    def get_ssh_key_path(self):
+        """"" leaves it to ssh, as for a named key without a file."""
+        return self["SSHKeyPath"] or ("" if self.named_key() else super().get_ssh_key_path())
+
+    def _account_keys(self):
+        """The ids of the account's keys that the order names: the user's, or ours, uploaded for the
+        time of the creation. Its stored id is -1 while that is unknown."""
+        if self.named_key():
+            return [self.account_key()[0]]
+        if not self.needs_key():
+            return []
+        self.log("Uploading the SSH key for the time of the creation...")
+        self[self.key_id_field] = -1
+        self.machine.save()
+        key_id, name = self.add_key(self[self.tag_field], self.public_key())
+        self[self.key_id_field] = key_id if name == self[self.tag_field] else 0
+        self.machine.save()
+        return [key_id]
+
+    def _forget_key(self):
+        """Delete the key that was uploaded for this machine, by us or by Docker Machine."""
+        field = self.key_id_field
+        if self.named_key() or not field or not self[field]:
+            return
+        key = (self[field], "") if self[field] != -1 else self.find_key(name=self[self.tag_field])
+        if key:
+            self.delete_key(key[0])
+        self[field] = 0
+
+    # --- on and off
+
+    def start(self):
+        self.act("start")
+
+    def stop(self):
+        self.shut_down(lambda: self.act("stop"))
+
+    def kill(self):
+        self.act("kill")
+
+    def restart(self):
+        before = self.boot_id()
+        self.act("restart")
+        if before:
+            self.await_reboot(before)
+
+    # --- what it is
+
+    def get_state(self):
+        return self._state(self.describe())
+
+    def _state(self, instance):
+        if instance is None:
+            raise MachineError("%s has no %s %s." % (
+                self.provider, self.thing, self[self.id_field]),
+                "Forget it: docker-machine rm " + quote(self.machine.name))
+        return instance.state
+
+    @classmethod
+    def states(cls, drivers, seconds):
+        """By one question for each account that has more than one of the machines."""
+        accounts = {}  # type: dict
+        for driver in drivers:
+            driver.patience = seconds
+            accounts.setdefault(driver.account(), []).append(driver)
+
+        def ask(group):
+            if len(group) == 1:
+                return {group[0][cls.id_field]: group[0].describe()}
+            return {instance.id: instance for instance in group[0].instances()}
+
+        answers = dict(zip(accounts, each(ask, accounts.values(), seconds=seconds)))
+
+        def state(driver):
+            answer = answers[driver.account()]
+            if isinstance(answer, Exception):
+                return answer
+            return _outcome(driver._state, answer.get(driver[cls.id_field]))
+
+        return [state(driver) for driver in drivers]
+
+    def ports(self):
+        """The TCP ports that a firewall is to let in: ssh, the engine's, a Swarm manager's."""
+        ports = [self.get_ssh_port(), self.listen_port()]
+        if self.machine.swarm.get("Master"):
+            ports.append(split_url(self.machine.swarm["Host"])[1])
+        return ports
+
+
+def is_mime(user_data):
+    """As cloud-init finds it out (cloudinit/user_data.py)."""
+    return "mime-version:" in user_data[:4096].lower()
+
+
+def mime_part(user_data):
+    """Some user data as a part of a larger one; cloud-init tells its kind by how it begins."""
+    import email
+    import email.mime.text
+    return email.message_from_string(user_data) if is_mime(user_data) \
+        else email.mime.text.MIMEText(user_data)
+
+
 # --- digitalocean
 
 DIGITALOCEAN = "https://api.digitalocean.com"
 DIGITALOCEAN_TOKENS = "https://cloud.digitalocean.com/account/api/tokens"
-DIGITALOCEAN_STATUS = "https://status.digitalocean.com"
 UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 DROPLET_STATES = {"new": STARTING, "active": RUNNING, "off": STOPPED, "archive": STOPPED}
 DIGITALOCEAN_NAMES = {  # of what a flag names: the field, the path, and the command that lists all
@@ -4549,16 +4958,19 @@ DIGITALOCEAN_NAMES = {  # of what a flag names: the field, the path, and the com
     "project": ("ProjectID", "/v2/projects/", "projects list"),
     "ssh_key": ("SSHKeyFingerprint", "/v2/account/keys/", "compute ssh-key list"),
 }
-CLOUD_INIT_MARKS = (  # how user-data of cloud-init begins: cloudinit/handlers/__init__.py
-    "#cloud-config", "#cloud-boothook", "#include", "#part-handler", "#!", "## template:")
 
-
-class DigitalOceanDriver(Driver):
+class DigitalOceanDriver(CloudDriver):
     """A droplet of DigitalOcean, by its API v2."""
 
     name = "digitalocean"
-    boot_seconds = patience = 300
-    poll_seconds = 5
+    provider, thing, creating = "DigitalOcean", "droplet", "Creating Digital Ocean droplet..."
+    status_page = "https://status.digitalocean.com"
+    id_field, key_id_field = "DropletID", "SSHKeyID"
+    login, login_field = "the access token", "AccessToken"
+    new_login = "Make a new one: " + DIGITALOCEAN_TOKENS
+    scope_hint = "See that it has the scope %s: " + DIGITALOCEAN_TOKENS
+    cures = (("droplet limit", "Remove a droplet, or ask DigitalOcean for a higher limit."),
+             ("VPC", "List all: doctl vpcs list"))
     flags = (
         Flag("digitalocean-access-token", "", "Token of the API, which may be a scoped one",
              "DIGITALOCEAN_ACCESS_TOKEN", field="AccessToken", secret=True, required=True,
@@ -4621,29 +5033,12 @@ class DigitalOceanDriver(Driver):
 
     def pre_create_check(self):
         """Two questions to the API, and one more for a key or a project that is named."""
-        need("ssh-keygen")
-        if self["SSHKey"]:
-            self._check_key()
-        if self._user_file() and not self._has_cloud_init():
-            out.warn("%s begins with none of the marks by which cloud-init knows user data, such "
-                     "as #cloud-config or #!; it will not read it." % self["UserDataFile"])
+        super().pre_create_check()
         self._check_image(self._check_size())
         if self["SSHKeyFingerprint"]:
             self._named("ssh_key")
         elif self["ProjectID"]:
             self._named("project")
-
-    def _check_key(self):
-        """Refuse a key file that cannot be used, or is not the named key. Raises MachineError."""
-        path, named = self["SSHKey"], self["SSHKeyFingerprint"]
-        check_key_file(path)
-        ours = public_half(path)
-        if not ours and not named:
-            raise MachineError("The key %s has a passphrase." % path,
-                               "Put its public half beside it, as %s.pub." % path)
-        if ours and named and ours.split()[:2] != self.public_key().split()[:2]:
-            raise MachineError("%s is not the private half of the account's key %s." % (
-                path, named), "Its fingerprint: ssh-keygen -l -E md5 -f " + quote(path))
 
     def _check_size(self):
         """The size, which must be there in the region. Raises MachineError."""
@@ -4651,12 +5046,13 @@ class DigitalOceanDriver(Driver):
                  if size["available"] and size["regions"]]
         regions = sorted({name for size in sizes for name in size["regions"]})
         if not self._ours(regions):
-            raise self._unknown("region", self["Region"], "compute region list", regions)
+            raise self.unknown("region", self["Region"], "doctl compute region list", regions)
         near = [size["slug"] for size in sizes if self._ours(size["regions"])]
         size = next((size for size in sizes if size["slug"] == self["Size"]), None)
         if self["Size"] not in near:
             where = size["regions"] if size else ()
-            raise self._unknown("size", self["Size"], "compute size list", near, where)
+            raise self.unknown("size", self["Size"], "doctl compute size list", near, where,
+                               self["Region"])
         return size
 
     def _ours(self, regions):
@@ -4668,7 +5064,8 @@ class DigitalOceanDriver(Driver):
         image = self._named("image")
         regions = image.get("regions") or size["regions"]
         if not self._ours(regions) & set(size["regions"]):
-            raise self._unknown("image", self["Image"], "compute image list", (), regions)
+            raise self.unknown("image", self["Image"], "doctl compute image list", (), regions,
+                               self["Region"])
         if (image.get("min_disk_size") or 0) > size["disk"]:
             raise MachineError('The image "%s" needs a disk of %d GB; the size "%s" has %d GB.' % (
                 self["Image"], image["min_disk_size"], size["slug"], size["disk"]),
@@ -4684,41 +5081,17 @@ class DigitalOceanDriver(Driver):
                 if kind == "image":
                     images = self._list("image:read", "/v2/images", "images", type="distribution")
                     known = sorted(filter(None, (image.get("slug") for image in images)))[::-1]
-                raise self._unknown(kind.replace("ssh_", "SSH "), self[field], command, known)
+                raise self.unknown(kind.replace("ssh_", "SSH "), self[field], "doctl " + command,
+                                   known)
             self._found[kind] = found
         return self._found[kind]
 
-    def _unknown(self, kind, name, command, known, regions=()):
-        """The error for what is not there, or in other `regions` alone."""
-        import difflib
-        words, hint = 'DigitalOcean has no %s "%s"' % (kind, name), ""
-        if regions:
-            words += ' in the region "%s"' % self["Region"]
-            hint = "It is in: %s. " % ", ".join(regions)
-        if known:
-            near = difflib.get_close_matches(name, known, 3, 0.5) or known[:3]
-            hint += "Near it: %s. " % ", ".join(near)
-        return MachineError(words + ".", hint + "List all: doctl " + command)
-
     # --- the machine
 
-    def create(self):
-        """Make the droplet, or go on with the one that an interrupted creation made: it carries a
-        tag of its own, which was stored before."""
-        droplet = self._find()
-        if droplet is None:
-            self._make_keys()
-            self.log("Creating Digital Ocean droplet...")
-            droplet = self._create_droplet()
-        self["DropletID"] = droplet["id"]
-        self.machine.save()
-        self._await_droplet()
-        if self["ProjectID"]:
-            self._assign()
-        self._if_allowed(self._forget_key)
-
-    def _assign(self):
+    def finish(self):
         """Put the droplet into the project. Raises MachineError."""
+        if not self["ProjectID"]:
+            return
         for resource in self._call(
                 "project:assign_resource", "POST", "/v2/projects/%s/resources" % self["ProjectID"],
                 {"resources": ["do:droplet:%d" % self["DropletID"]]}, key="resources", repeat=True):
@@ -4726,91 +5099,43 @@ class DigitalOceanDriver(Driver):
                 raise MachineError("The droplet could not be assigned to the project %s: %s." % (
                     self["ProjectID"], resource["status"].replace("_", " ")))
 
-    def _make_keys(self):
-        self["CreateTag"] = self["CreateTag"] or "docker-machine-" + os.urandom(8).hex()
-        if self["SSHKey"]:
-            self["SSHKeyPath"] = self.path("id_rsa")
-            copy_file(self["SSHKey"], self["SSHKeyPath"])
-            if not self["SSHKeyFingerprint"]:
-                write_atomic(self.path("id_rsa.pub"), public_half(self["SSHKey"]) + "\n", 0o644)
-        elif self["SSHKeyFingerprint"]:
-            self.log("The account's SSH key is taken to be in the agent or ssh's usual place.")
-        else:
-            self.log("Creating SSH keys...")
-            self["SSHKeyPath"] = self.path("id_rsa")
-            new_ssh_key(self["SSHKeyPath"], self["MachineName"])
-        if self._has_cloud_init():
-            self.make_host_key()
-        self.machine.save()
-
-    def public_key(self):
-        return self._named("ssh_key")["public_key"].strip() if self["SSHKeyFingerprint"] \
-            else super().public_key()
-
-    def _create_droplet(self):
-        """The droplet as the API gives it. Raises PreCreateError if it is refused."""
-        try:
-            return self._call("droplet:create, image:read and tag:create (for a VPC vpc:read, for "
-                              "a key ssh_key:read)", "POST", "/v2/droplets",
-                              self._order(self._account_keys()), key="droplet", made=self._find)
-        except RestError as error:
-            if not error.refused:
-                raise
-            if "droplet limit" in error.words:
-                error.hint = "Remove a droplet, or ask DigitalOcean for a higher limit."
-            elif "VPC" in error.words:
-                error.hint = "List all: doctl vpcs list"
-            self._if_allowed(self._forget_key)
-            raise PreCreateError(error.message, error.hint)
-
-    def _order(self, keys):
-        """The body of the request that creates the droplet."""
+    def order(self, keys):
         image, tags = self["Image"], self["Tags"].split(",") + [self["CreateTag"]]
         body = {"name": self["DropletName"], "region": self["Region"], "size": self["Size"],
                 "image": int(image) if image.isdigit() else image, "ipv6": self["IPv6"],
                 "backups": self["Backups"], "monitoring": self["Monitoring"],
-                "vpc_uuid": self["VPCUUID"], "user_data": self._user_data(), "ssh_keys": keys,
+                "vpc_uuid": self["VPCUUID"], "user_data": self.user_data(), "ssh_keys": keys,
                 "tags": [tag.strip() for tag in tags if tag.strip()]}
-        return {key: value for key, value in body.items() if value}
+        made = self._call(
+            "droplet:create, image:read and tag:create (for a VPC vpc:read, for a key ssh_key:read)",
+            "POST", "/v2/droplets", {key: value for key, value in body.items() if value},
+            key="droplet", made=self.find_again)
+        return made if isinstance(made, Instance) else self._instance(made)
 
-    def _find(self):
-        """Our droplet, by its id, or by its tag; that may take a moment to be in the list. None if
-        there is none."""
-        tag = self["CreateTag"]
-        droplet = self._droplet() if self["DropletID"] else None
-        if droplet or not tag:
-            return droplet
+    def find(self, tag):
+        rows = self._list("droplet:read", "/v2/droplets", "droplets", tag_name=tag)
+        return next((self._instance(row) for row in rows if tag in row["tags"]), None)
 
-        def tagged():
-            rows = self._list("droplet:read", "/v2/droplets", "droplets", tag_name=tag)
-            return next((row for row in rows if tag in row["tags"]), None)
+    def describe(self):
+        row = self._call("droplet:read", "GET", self._path(), key="droplet", none=404)
+        return row and self._instance(row)
 
-        return wait_for(tagged, 3, "", pause=1)
+    def instances(self):
+        return map(self._instance, self._list("droplet:read", "/v2/droplets", "droplets"))
 
-    def _await_droplet(self):
-        """Wait until it is up and has an address; one that fails is removed."""
-        states = []  # at each look
+    def account(self):
+        return self["AccessToken"]
 
-        def up():
-            droplet = self._droplet() or {"status": "", "networks": {}}  # not yet, or gone
-            states.append(droplet["status"])
-            if not droplet["status"] and len(states) > 7:
-                raise MachineError("The droplet %d vanished while it was created."
-                                   % self["DropletID"], "See " + DIGITALOCEAN_STATUS)
-            if droplet["status"] == "new" and len(states) % 4 == 0:
-                self._check_creation()
-            # A public address may come later than the private one.
-            self["IPAddress"] = address_of(droplet["networks"], states.count("active") > 4)
-            return droplet["status"] == "active" and self["IPAddress"]
+    @staticmethod
+    def _instance(row):
+        networks = [network for version in ("v4", "v6")
+                    for network in row["networks"].get(version) or ()]
+        tags = [tag for tag in row["tags"] if tag.startswith(CREATION) and len(tag) == 31]
+        return Instance(row["id"], DROPLET_STATES.get(row["status"], ERROR), [
+            (network["type"] == "public", network["ip_address"]) for network in networks],
+            "".join(tags[:1]))
 
-        self.log("Waiting for the droplet to become active...")
-        wait_for(up, 900, "The droplet %d did not become active within 900 s." % self["DropletID"],
-                 self.poll_seconds, 0.5)
-        self.log("Created droplet ID %d, IP address %s" % (self["DropletID"], self["IPAddress"]))
-
-    def _check_creation(self):
-        """Tell how far the creation is. Raises MachineError, and removes the droplet, if it
-        failed."""
+    def check_creation(self):
         for action in self._list("droplet:read", self._path() + "/actions", "actions"):
             if action["type"] == "create":
                 self.log("The droplet's creation is %s..." % action["status"])
@@ -4818,121 +5143,59 @@ class DigitalOceanDriver(Driver):
                     self.remove()
                     raise MachineError("DigitalOcean could not create the droplet; it was removed.",
                                        "Try again, or another --digitalocean-region; see also "
-                                       + DIGITALOCEAN_STATUS)
+                                       + self.status_page)
 
     # --- user data and keys
 
-    def _user_file(self):
-        """The text of the user's own user data. Raises MachineError."""
-        if not self["UserDataFile"]:
-            return ""
-        try:
-            text = read_bytes(self["UserDataFile"]).decode("utf-8-sig").lstrip()
-            size = len(mime_part(text).as_string())
-        except (OSError, UnicodeError) as error:
-            raise MachineError("%s cannot be read as text: %s" % (self["UserDataFile"], error))
-        for number, line in enumerate(text.splitlines(), 1):
-            indent = line[:len(line) - len(line.lstrip())]
-            if text.startswith("#cloud-config") and "\t" in indent and line.strip():
-                raise MachineError("Line %d of %s is indented with a tab, which YAML forbids." % (
-                    number, self["UserDataFile"]), "Indent it with blanks.")
-        if size > 61000:
-            raise MachineError("%s is too large: DigitalOcean takes 64 KiB of user data, ours "
-                               "included." % self["UserDataFile"])
-        return text
-
-    def _has_cloud_init(self):
-        """Whether the guest reads our user data: not with an image that nobody knows, or with user
-        data for another program, such as Ignition."""
-        text = self._user_file()
+    def has_cloud_init(self):
         return self._named("image").get("distribution") not in (
-            "Unknown", "Unknown OS", "CoreOS", "FreeBSD", "RancherOS") and (
-            not text or text.startswith(CLOUD_INIT_MARKS) or is_mime(text))
+            "Unknown", "Unknown OS", "CoreOS", "FreeBSD", "RancherOS")
 
-    def _user_data(self):
-        """Our part after the user's, which wins where both say something that cannot be joined."""
-        text = self._user_file()
-        if not self._has_cloud_init():
-            return text
+    def needs_key(self):
+        return super().needs_key() or self._named("image").get("type") == "custom"
+
+    def user_data_keys(self):
         # A droplet without a key of the account gets a root password that has expired, with which
         # PAM refuses every login; the vendor's part may do that early or late.
         fresh = ["sh", "-c", "chage -d -1 -E -1 -I -1 -M -1 root || true"]
-        ours = cloud_config(self, chpasswd={"expire": False}, bootcmd=[fresh], runcmd=[fresh],
-                            merge_how="list(append)+dict(no_replace,recurse_list)+str()")
-        if not text:
-            return ours
-        import email.mime.multipart
-        return email.mime.multipart.MIMEMultipart(
-            _subparts=[mime_part(text), mime_part(ours)]).as_string()
+        return {"chpasswd": {"expire": False}, "bootcmd": [fresh], "runcmd": [fresh]}
 
-    def _account_keys(self):
-        """What goes into "ssh_keys": the named key, or ours, uploaded for custom images, which want
-        one, and guests that read no user data. SSHKeyID is its id until `_forget_key()`, -1 while
-        that is unknown."""
-        if self["SSHKeyFingerprint"]:
-            return [self._named("ssh_key")["id"]]
-        if self._has_cloud_init() and self._named("image").get("type") != "custom":
-            return []
-        self.log("Uploading the SSH key for the time of the creation...")
-        self["SSHKeyID"] = -1
-        self.machine.save()
-        name, public = self["CreateTag"], self.public_key()
+    def named_key(self):
+        return self["SSHKeyFingerprint"]
+
+    def account_key(self):
+        key = self._named("ssh_key")
+        return key["id"], key["public_key"]
+
+    def find_key(self, public="", name=""):
+        for key in self._list("ssh_key:read", "/v2/account/keys", "ssh_keys"):
+            if name and key["name"] == name or public and (
+                    key["public_key"].split()[:2] == public.split()[:2]):
+                return key["id"], key["name"]
+        return None
+
+    def add_key(self, name, public):
         try:
-            key = self._call("ssh_key:create", "POST", "/v2/account/keys",
-                             {"name": name, "public_key": public}, key="ssh_key",
-                             made=lambda: self._key_of("name", name))
+            found = self._call("ssh_key:create", "POST", "/v2/account/keys",
+                               {"name": name, "public_key": public}, key="ssh_key",
+                               made=lambda: self.find_key(name=name))
+            return found if isinstance(found, tuple) else (found["id"], found["name"])
         except RestError as error:
             # 422 is also the answer for one that is there: the user's own, which stays.
-            key = self._key_of("public_key", public) if error.status == 422 else None
-            if key is None:
+            found = self.find_key(public) if error.status == 422 else None
+            if found is None:
                 raise
-        self["SSHKeyID"] = key["id"] if key["name"] == name else 0
-        self.machine.save()
-        return [key["id"]]
+            return found
 
-    def _key_of(self, field, value):
-        """The key of the account whose name or public half is that, or None."""
-        return next((key for key in self._list("ssh_key:read", "/v2/account/keys", "ssh_keys")
-                     if key[field].split()[:2] == value.split()[:2]), None)
-
-    def _forget_key(self):
-        """Remove the key that was uploaded for this machine, by us or by Docker Machine."""
-        if self["SSHKeyFingerprint"] or not self["SSHKeyID"]:
-            return
-        key = {"id": self["SSHKeyID"]}
-        if key["id"] < 0:
-            key = self._key_of("name", self["CreateTag"])
-        if key:
-            self._delete("ssh_key:delete", "/v2/account/keys/%d" % key["id"])
-        self["SSHKeyID"] = 0
-
-    def _if_allowed(self, action):
-        """Do what the token may not be allowed to; that is told, and no failure: rm tries again."""
-        try:
-            action()
-        except RestError as error:
-            if error.status != 403:
-                raise
-            out.warn("%s. %s" % (error.message, error.hint))
+    def delete_key(self, key_id):
+        self._delete("ssh_key:delete", "/v2/account/keys/%d" % key_id)
 
     # --- on and off
 
-    def remove(self):
-        if not (self["DropletID"] and self["CreateTag"]):
-            droplet = self._find() or {"id": 0, "tags": []}
-            self["DropletID"] = droplet["id"]
-            for tag in droplet["tags"]:  # Docker Machine may have rewritten the entry
-                if tag.startswith("docker-machine-") and len(tag) == 31:
-                    self["CreateTag"] = self["CreateTag"] or tag
-        if self["DropletID"]:
-            self._delete("droplet:delete", self._path())
-        if self["CreateTag"]:
-            self._if_allowed(self._forget_tag)
-        self._if_allowed(self._forget_key)
-        self["DropletID"], self["CreateTag"], self["IPAddress"] = 0, "", ""
+    def delete(self):
+        self._delete("droplet:delete", self._path())
 
-    def _forget_tag(self):
-        """Remove another droplet, of a request whose answer was lost, and the tag."""
+    def delete_tagged(self):
         self._delete("droplet:delete, and tag:read", "/v2/droplets", tag_name=self["CreateTag"])
         self._delete("tag:delete", "/v2/tags/" + self["CreateTag"])
 
@@ -4940,63 +5203,37 @@ class DigitalOceanDriver(Driver):
         """Delete what may be gone already, and may be busy for a while."""
         self._call(scope, "DELETE", path, query=query, none=404, busy="pending")
 
-    def _act(self, kind, state):
-        """Do something with the droplet, and wait for its end. Raises MachineError if it fails,
-        unless the state that it leads to is there all the same."""
-        def ended():
-            status = self._call("droplet:read", "GET", path, key="action")["status"]
-            return "" if status == "in-progress" else status
-
+    def act(self, verb):
+        """Begin something; all but "stop" are awaited. An action may fail where the state that it
+        leads to is there all the same."""
+        if verb == "stop":  # 422: it is asked already, or off
+            return self._begin("shutdown", none=422)
+        kind = {"start": "power_on", "kill": "power_off", "restart": "reboot"}[verb]
         try:
-            path = self._path() + "/actions/%d" % self._begin(kind, busy="pending")["id"]
-            if wait_for(ended, 300, "DigitalOcean did not finish %s within 300 s." % kind,
-                        self.poll_seconds, 0.5) == "errored":
-                raise MachineError("DigitalOcean failed to do %s with the droplet %d." % (
-                    kind, self["DropletID"]), "Try again; see also " + DIGITALOCEAN_STATUS)
+            self._await_action(kind, self._begin(kind, busy="pending")["id"])
         except MachineError:
-            if not state or self.get_state() != state:
+            if {"start": RUNNING, "kill": STOPPED}.get(verb) != self.get_state():
                 raise
 
     def _begin(self, kind, **more):
         return self._call("droplet:update", "POST", self._path() + "/actions", {"type": kind},
                           key="action", repeat=True, **more)
 
-    def start(self):
-        self._act("power_on", RUNNING)
+    def _await_action(self, kind, number):
+        def ended():
+            status = self._call("droplet:read", "GET", path, key="action")["status"]
+            return "" if status == "in-progress" else status
 
-    def stop(self):
-        # 422: it is asked already, or off.
-        self.shut_down(lambda: self._begin("shutdown", none=422))
+        path = self._path() + "/actions/%d" % number
+        if wait_for(ended, 300, "DigitalOcean did not finish %s within 300 s." % kind,
+                    self.poll_seconds, 0.5) == "errored":
+            raise MachineError("DigitalOcean failed to do %s with the droplet %d." % (
+                kind, self["DropletID"]), "Try again; see also " + self.status_page)
 
-    def kill(self):
-        self._act("power_off", STOPPED)
-
-    def restart(self):
-        before = self.boot_id()
-        self._act("reboot", "")
-        if before:
-            self.await_reboot(before)
-
-    # --- what and where it is
+    # --- the API
 
     def _path(self):
         return "/v2/droplets/%d" % self["DropletID"]
-
-    def _droplet(self):
-        """What the API tells of it; None if it is gone, or was never made."""
-        return self._call("droplet:read", "GET", self._path(), key="droplet", none=404)
-
-    def get_state(self):
-        droplet = self._droplet()
-        if droplet is None:
-            raise MachineError("DigitalOcean has no droplet %d." % self["DropletID"],
-                               "Forget it: docker-machine rm " + quote(self["MachineName"]))
-        return DROPLET_STATES.get(droplet["status"], ERROR)
-
-    def get_ssh_key_path(self):
-        """"" leaves it to ssh, as for a named key without a file."""
-        return self["SSHKeyPath"] or (
-            "" if self["SSHKeyFingerprint"] else super().get_ssh_key_path())
 
     def _call(self, scope, method, path, body=None, query=None, pages="", none=-1, **more):
         """Ask the API; `scope` is what the token must be allowed, `pages` the key of a list, `none`
@@ -5017,41 +5254,11 @@ class DigitalOceanDriver(Driver):
         except RestError as error:
             if error.status == none:
                 return None
-            if error.status == 401 and not error.hint:
-                error.message = "DigitalOcean refuses the access token: " + error.words
-                error.hint = "Make a new one: " + DIGITALOCEAN_TOKENS
-                if self["DropletID"]:
-                    error.hint += '\nThen put it into "AccessToken" of ' + self.path("config.json")
-            elif error.status == 403 and not error.hint:
-                error.message = "The access token may not %s %s: %s" % (method, path, error.words)
-                error.hint = "See that it has the scope %s: %s" % (scope, DIGITALOCEAN_TOKENS)
+            self.explain(error, "%s %s" % (method, path), scope)
             raise
 
     def _list(self, scope, path, key, **query):
         return self._call(scope, "GET", path, query=dict(query, per_page=200), pages=key)
-
-
-def is_mime(user_data):
-    """As cloud-init finds it out (cloudinit/user_data.py)."""
-    return "mime-version:" in user_data[:4096].lower()
-
-
-def mime_part(user_data):
-    """Some user data as a part of a larger one; cloud-init tells its kind by how it begins."""
-    import email
-    import email.mime.text
-    return email.message_from_string(user_data) if is_mime(user_data) \
-        else email.mime.text.MIMEText(user_data)
-
-
-def address_of(networks, private):
-    """Where a droplet is reached: public IPv4, else public IPv6, else `private` IPv4; or ""."""
-    kinds = (("v4", "public"), ("v6", "public"), ("v4", "private"))
-    for version, kind in kinds if private else kinds[:2]:
-        for network in networks.get(version) or ():
-            if network["type"] == kind:
-                return network["ip_address"]
-    return ""
 
 
 # --- drivers by name
