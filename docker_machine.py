@@ -1666,7 +1666,50 @@ def server_pair_fits(pair, ca_cert, names, also_client):
                  if kind in ("DNS", "IP Address")} == {_canonical(name) or name for name in names})
 
 
-def bootstrap_certificates(folder, ca, client, renew=False):
+class Draft:
+    """Certificates for a new machine, made in a scratch folder while its host is looked at. What
+    is taken from there enters the store; anything that lacks is made when it is needed."""
+
+    def __init__(self, ca, client, server, names, machine):
+        """`ca`, `client`, `server`: the Pairs that are wanted; `names` may not be known yet."""
+        self.scratch = Scratch()
+        place = join(self.scratch.__enter__(), "")
+        self.made = {pair.cert: Pair(place + "%d.pem" % number, place + "%d-key.pem" % number)
+                     for number, pair in enumerate((ca, client, server))}
+        self.names, self.signer = names, b""
+        self.thread = _in_thread(self._make, ca, client, server, machine)
+
+    def close(self):
+        self.thread.join(5)
+        self.scratch.__exit__()
+
+    def _make(self, ca, client, server, machine):
+        try:
+            signer = ca
+            if not exists(ca.cert):
+                signer = self.made[ca.cert]
+                issue_ca(signer)
+            self.signer = read_bytes(signer.cert)
+            if not client.complete():
+                issue_client(self.made[client.cert], signer)
+            if self.names:
+                issue_server(self.made[server.cert], signer, machine, self.names)
+        except (MachineError, OSError) as error:
+            out.debug("draft: %s" % error)
+
+    def take(self, pair, ca):
+        """Put a pair into its place if it is here and of that CA; whether it is."""
+        self.thread.join()
+        made = self.made[pair.cert]
+        signer = read_bytes(ca.cert) if exists(ca.cert) else self.signer
+        if not made.complete() or self.signer != signer:
+            return False
+        write_all([(pair.key, read_bytes(made.key), 0o600),
+                   (pair.cert, read_bytes(made.cert), 0o644)])
+        return True
+
+
+def bootstrap_certificates(folder, ca, client, renew=False, draft=None):
     """See to it that the store has a CA and a client pair that fit each other; with `renew` both
     get new certificates. The CA keeps its key, so that what it signed stays valid.
 
@@ -1679,14 +1722,15 @@ def bootstrap_certificates(folder, ca, client, renew=False):
     with Lock(join(folder, ".lock"), "The certificate folder", 60), \
             stage("Error generating certificates: "):
         clear_leftovers(folder, ".tmp-docker-machine-")
-        _bootstrap_client(folder, ca, client, _bootstrap_ca(folder, ca, renew) or renew)
+        renewed = _bootstrap_ca(folder, ca, renew, draft)
+        _bootstrap_client(folder, ca, client, renewed or renew, draft)
 
 
 def _is_own(folder, path):
     return dirname(abspath(path)) == abspath(folder)
 
 
-def _bootstrap_ca(folder, ca, renew):
+def _bootstrap_ca(folder, ca, renew, draft):
     """Make the CA if there is none or if it has expired; tell whether its certificate is new."""
     problem = ""
     if exists(ca.cert):
@@ -1702,11 +1746,12 @@ def _bootstrap_ca(folder, ca, renew):
             out.say("CA certificate is outdated and needs to be regenerated")
             out.warn('machines made with the old CA need "docker-machine regenerate-certs NAME".')
     out.say("Creating CA: " + ca.cert)
-    issue_ca(ca, keep_key=not problem)
+    if problem or not (draft and draft.take(ca, ca)):
+        issue_ca(ca, keep_key=not problem)
     return True
 
 
-def _bootstrap_client(folder, ca, client, renew):
+def _bootstrap_client(folder, ca, client, renew, draft):
     if client.complete():
         problem = "it is to be renewed" if renew else pair_problem(client, ca.cert)
         if not problem:
@@ -1718,7 +1763,8 @@ def _bootstrap_client(folder, ca, client, renew):
         if not renew:
             out.say("Client certificate is outdated and needs to be regenerated")
     out.say("Creating client certificate: " + client.cert)
-    issue_client(client, ca, keep_key=not exists(client.cert))
+    if client.complete() or not (draft and draft.take(client, ca)):
+        issue_client(client, ca, keep_key=not exists(client.cert))
 
 
 # === 7. SSH =======================================================================================
@@ -5418,6 +5464,7 @@ class Machine:
         self.store, self.name, self.config = store, name, config
         self.folder = store.folder(name)
         self.take_over = False  # whether it may have an engine that other clients use
+        self.draft = None  # type: typing.Any
         self._driver_class, self._driver = driver_class, None
 
     def __enter__(self):
@@ -5426,6 +5473,8 @@ class Machine:
     def __exit__(self, *unused):
         if self._driver:
             self._driver.close()
+        if self.draft:
+            self.draft.close()
 
     @property
     def driver_name(self):
@@ -5482,6 +5531,10 @@ class Machine:
         return Pair(self.auth["CaCertPath"], self.auth["CaPrivateKeyPath"])
 
     @property
+    def client(self):
+        return Pair(self.auth["ClientCertPath"], self.auth["ClientKeyPath"])
+
+    @property
     def server_pair(self):
         return Pair(self.auth["ServerCertPath"], self.auth["ServerKeyPath"])
 
@@ -5532,6 +5585,7 @@ class Machine:
                 need("openssl")
                 if self.driver.provisions:
                     need("ssh")
+                    self._begin_draft()
                 self.driver.pre_create_check()
                 facts = self.driver.known_facts()
                 if facts:
@@ -5539,6 +5593,11 @@ class Machine:
                     self._check_host(facts)
             except MachineError as error:
                 raise PreCreateError(json_text(error.message), error.hint)
+
+    def _begin_draft(self):
+        """Let certificates be made while the driver looks at the host."""
+        names = self.server_names() if self.driver.get("IPAddress") else []
+        self.draft = Draft(self.ca, self.client, self.server_pair, names, self.name)
 
     def _check_owner(self, facts):
         """Refuse a host whose engine trusts another CA. Raises MachineError."""
@@ -5561,10 +5620,9 @@ class Machine:
             facts["checked"] = "yes"
 
     def bootstrap_certificates(self, renew=False):
-        client = Pair(self.auth["ClientCertPath"], self.auth["ClientKeyPath"])
         signs = self.driver.provisions or renew
-        if signs or not (client.complete() and isfile(self.ca.cert)):
-            bootstrap_certificates(self.store.certs, self.ca, client, renew)
+        if signs or not (self.client.complete() and isfile(self.ca.cert)):
+            bootstrap_certificates(self.store.certs, self.ca, self.client, renew, self.draft)
 
     def create(self):
         """Make the machine where the driver makes machines, then provision it.
@@ -5764,9 +5822,11 @@ class Machine:
 
     def _server_certificates(self, renew):
         """The PEM texts for the host; a server certificate that fits is kept unless `renew`."""
-        ca, server = self.ca, self.server_pair
+        ca, server, names = self.ca, self.server_pair, self.server_names()
         if renew or not self._server_fits():
-            issue_server(server, ca, self.name, self.server_names(), self.swarm.get("Master"))
+            drafted = self.draft and self.draft.names == names and not self.swarm.get("Master")
+            if not (drafted and self.draft.take(server, ca)):
+                issue_server(server, ca, self.name, names, self.swarm.get("Master"))
         return {"CA": read_text(ca.cert), "CERT": read_text(server.cert),
                 "KEY": read_text(server.key)}
 

@@ -527,3 +527,81 @@ def test_non_ascii_options_are_stored_right_under_a_locale_that_is_not(dm, store
     """A cron job or a systemd unit has LC_ALL=C; Python 3.6 then takes everything for ASCII."""
     assert dm("create", "-d", "none", "--url", "tcp://h:1", "--engine-label", "ort=Köln", "web", LC_ALL="C").code == 0
     assert load(dm.store, "web").engine["Labels"] == ["ort=Köln"]
+
+
+# --- certificates made ahead
+
+class Looking(core.GenericDriver):
+    """A host whose look takes until all certificates are made, and that is never there."""
+
+    name = "generic"
+    fails = False
+
+    def pre_create_check(self):
+        self.machine.draft.thread.join()
+        self.machine.made_ahead = {role: pair.complete() and core.read_bytes(pair.cert) for role, pair in zip(
+            ("ca", "client", "server"), self.machine.draft.made.values())}
+        assert os.listdir(self.machine.store.path) == []
+        if self.fails:
+            raise core.MachineError("It is not there.")
+
+    def create(self):
+        raise core.MachineError("It went away.")
+
+
+@pytest.fixture
+def empty_store(tmp_path):
+    return core.Store(str(tmp_path / "empty"))
+
+
+def looked_at(store, **config):
+    os.makedirs(store.path)
+    machine = store.new("web", Looking)
+    machine.driver.config.update(config)
+    return machine
+
+
+def test_certificates_are_made_while_the_host_is_looked_at(empty_store):
+    with looked_at(empty_store, IPAddress="192.0.2.7") as machine:
+        machine.pre_create_check()
+        with pytest.raises(core.MachineError, match="It went away"):
+            machine.create()
+        machine._server_certificates(False)
+        assert machine.made_ahead == {"ca": core.read_bytes(machine.ca.cert), "client": core.read_bytes(
+            machine.client.cert), "server": core.read_bytes(machine.server_pair.cert)}
+        assert core.pair_problem(machine.client, machine.ca.cert) == ""
+        assert core.pair_problem(machine.server_pair, machine.ca.cert) == ""
+
+
+def test_nothing_that_was_made_ahead_stays_of_a_check_that_failed(empty_store, monkeypatch):
+    monkeypatch.setattr(Looking, "fails", True)
+    before = set(core.Scratch.left)
+    with looked_at(empty_store, IPAddress="192.0.2.7") as machine:
+        with pytest.raises(core.PreCreateError, match="It is not there"):
+            machine.pre_create_check()
+        assert all(machine.made_ahead.values()) and core.Scratch.left > before
+    assert os.listdir(empty_store.path) == [] and core.Scratch.left == before
+
+
+def test_a_server_whose_address_came_later_gets_its_own_certificate(empty_store):
+    with looked_at(empty_store) as machine:
+        machine.pre_create_check()
+        machine.driver["IPAddress"] = "192.0.2.8"
+        machine.bootstrap_certificates()
+        os.makedirs(machine.folder)
+        machine._server_certificates(False)
+        assert machine.made_ahead["ca"] and not machine.made_ahead["server"]
+        assert machine._server_fits()
+
+
+def test_a_ca_that_another_process_made_meanwhile_is_the_one_that_signs(empty_store):
+    with looked_at(empty_store, IPAddress="192.0.2.7") as machine:
+        machine.pre_create_check()
+        other = empty_store.new("other", core.GenericDriver)
+        other.bootstrap_certificates()
+        there = core.read_bytes(machine.ca.cert)
+        machine.bootstrap_certificates()
+        os.makedirs(machine.folder)
+        machine._server_certificates(False)
+        assert core.read_bytes(machine.ca.cert) == there != machine.made_ahead["ca"]
+        assert core.pair_problem(machine.client, machine.ca.cert) == "" and machine._server_fits()
