@@ -42,16 +42,17 @@ if False:  # for type checkers alone
 
 __version__ = "1.0.0.dev0"
 __all__ = [
-    "CacheLock", "Driver", "ERROR", "Finding", "Flag", "HOST_KEY", "LOOPBACK", "Lock",
-    "MachineError", "PACKAGE_NAMES", "PAUSED", "PreCreateError", "RUNNING", "Rest", "RestError",
-    "Result", "SAVED", "SSH", "STARTING", "STATES", "STOPPED", "STOPPING", "TIMEOUT", "UsageError",
+    "CacheLock", "CloudDriver", "Driver", "ERROR", "Finding", "Flag", "HOST_KEY", "Instance",
+    "LOOPBACK", "LocalVM", "Lock", "MachineError", "PACKAGE_NAMES", "PAUSED", "PreCreateError",
+    "RUNNING", "Rest", "RestError", "Result", "SAVED", "SSH", "STARTING", "STATES", "STOPPED",
+    "STOPPING", "TIMEOUT", "UsageError",
     "WINDOWS", "cached_image", "cloud_config", "download", "each", "find_qemu", "free_port",
-    "host_arch", "host_name", "install_line", "json_text", "main", "missing_program", "need",
+    "host_arch", "host_name", "image_kind", "install_line", "json_text", "main", "missing_program", "need",
     "need_space", "out", "parse_checksum", "parse_json", "port_trouble", "published_checksum",
-    "quote", "read_text", "run", "seed_iso", "wait_for", "write_atomic",
+    "quote", "read_text", "run", "wait_for", "write_atomic",
 ]
 
-WINDOWS = os.name == "nt"
+WINDOWS, MACOS = os.name == "nt", sys.platform == "darwin"
 
 
 # === 2. Errors and results ========================================================================
@@ -3732,9 +3733,95 @@ class GenericDriver(Driver):
         return self.get("SSHKeyPath") or self.get("SSHKey")
 
 
+# --- virtual machines of this computer
+
+class LocalVM(Driver):
+    """Base of drivers that run virtual machines on this computer: ports of 127.0.0.1 that stay
+    theirs, a seed for cloud-init, the checks of memory and disk, the console's last words.
+
+    Their flags are --NAME-memory and --NAME-disk-size (MB, stored as Memory and DiskSize) and
+    --NAME-cpu-count (stored as CPU).
+    """
+
+    default_user = "docker"
+    boot_seconds = 600  # without hardware virtualization
+    most_cpus = 64
+    ports = (("SSHPort", "SSH"),)  # type: tuple  # stored fields, and what is behind the ports
+
+    def cpus(self):
+        """How many the machine gets: -1 stands for as many as this computer has."""
+        return min(os.cpu_count() or 1, self.most_cpus) if self["CPU"] == -1 else self["CPU"]
+
+    def check_memory(self):
+        """Raises MachineError if the machine is to have more than this computer has."""
+        memory = total_memory()
+        if memory and self["Memory"] > memory:
+            raise MachineError("--%s-memory %d is more than the %d MB of this computer." % (
+                self.name, self["Memory"], memory),
+                "Give less: --%s-memory %d" % (self.name, min(2048, memory // 2)))
+
+    def check_disk(self, size):
+        """Raises UsageError for an image of more bytes than the disk is to have."""
+        if size > self["DiskSize"] << 20:
+            raise UsageError("--%s-disk-size %d is less than the image's own size." % (
+                self.name, self["DiskSize"]), "Give at least %d." % (size + (1 << 20) - 1 >> 20))
+
+    def taken_ports(self):
+        """The ports of all machines in the store: those that are off need theirs again."""
+        for settings in self.machine.store.drivers():
+            yield from (settings.get("SSHPort"), settings.get("EnginePort"))
+
+    def settle_ports(self):
+        """Choose the machine's ports; others than before where a program has taken them while it
+        was off."""
+        for key, what in self.ports:
+            port = self.get(key, 0)
+            if port and not port_trouble(port):
+                continue
+            self[key] = free_port(self.taken_ports())
+            self.machine.save()
+            if port:
+                out.warn("Port %d is taken by another program; %s of %s is at port %d now%s." % (
+                    port, what, self.machine.name, self[key],
+                    " (run docker-machine env again)" if key == "EnginePort" else ""))
+
+    def write_seed(self, name, network=None, **more):
+        """Write the CD of cloud-init's NoCloud source, with `more` keys of the user data, and
+        `network` as its network configuration of version 2."""
+        texts = {"user-data": cloud_config(self, **more),
+                 "meta-data": json_text({"instance-id": self["UUID"],
+                                         "local-hostname": host_name(self.machine.name)})}
+        if network:
+            texts["network-config"] = json_text(dict(network, version=2))
+        write_atomic(self.path(name), seed_iso({name: text.encode() for name, text
+                                                in texts.items()}))
+
+    def went_off(self, hint=""):
+        """The error for a machine that is off although it is to boot."""
+        try:
+            with open(self.path("console.log"), "rb") as file:
+                file.seek(max(os.fstat(file.fileno()).st_size - 4096, 0))
+                said = plain_words(file.read().decode(errors="replace"))[-500:]
+        except OSError:
+            said = ""
+        return MachineError("The machine went off while it booted. Its console said last: %s" % (
+            said or "nothing"), hint)
+
+    def restart(self):
+        self.stop()
+        self.start()
+
+
+def total_memory():
+    """MB of memory in this computer; 0 where that cannot be told."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+    except (AttributeError, OSError, ValueError):
+        return 0
+
+
 # --- virtualbox
 
-MACOS = sys.platform == "darwin"
 VBOX_CIDR = "192.168.56.1/24"
 VBOX_ALLOWED = "192.168.56.0/21"  # where VirtualBox has no networks.conf
 NETWORKS_CONF, ROUTES = "/etc/vbox/networks.conf", "/proc/net/route"
@@ -4082,12 +4169,10 @@ def format_me(public_key):
     return buffer.getvalue()
 
 
-class VirtualBoxDriver(Driver):
+class VirtualBoxDriver(LocalVM):
     """A VM of VirtualBox on this computer."""
 
     name = "virtualbox"
-    default_user = "docker"
-    boot_seconds = 600
     flags = (
         Flag("virtualbox-memory", 1024, "Memory of the machine, in MB", "VIRTUALBOX_MEMORY_SIZE",
              field="Memory", least=512),
@@ -4186,6 +4271,7 @@ class VirtualBoxDriver(Driver):
         if '"%s" {' % self["MachineName"] in vbox("list", "vms"):
             raise MachineError("VirtualBox has a VM of the name %s already." % self["MachineName"],
                                "Choose another name, or see: VBoxManage list vms")
+        self.check_memory()
         HostOnly().plan(self["HostOnlyCIDR"])
         if self["Boot2DockerImportVM"]:
             self._disk_to_import()
@@ -4213,9 +4299,8 @@ class VirtualBoxDriver(Driver):
             kind, size, label = image_kind(path)
             if kind != "iso" and self["Boot2DockerImportVM"]:
                 raise MachineError("--virtualbox-import-boot2docker-vm needs an ISO to boot from.")
-            if kind != "iso" and size > self["DiskSize"] << 20:
-                raise UsageError("--virtualbox-disk-size %d is less than the image's own size." % (
-                    self["DiskSize"]), "Give at least %d." % (size + (1 << 20) - 1 >> 20))
+            if kind != "iso":
+                self.check_disk(size)
             if label.startswith("Boot2Docker-v"):
                 out.warn("boot2docker ended in 2020, with Docker Engine 19.03; this is %s. Leave "
                          "--virtualbox-boot2docker-url out for a maintained system." % label)
@@ -4268,8 +4353,7 @@ class VirtualBoxDriver(Driver):
         self.start()
 
     def _hardware(self, kind):
-        cpus = min(os.cpu_count() or 1, 64) if self["CPU"] == -1 else self["CPU"]
-        words = ["--memory", str(self["Memory"]), "--cpus", str(cpus), "--ostype"]
+        words = ["--memory", str(self["Memory"]), "--cpus", str(self.cpus()), "--ostype"]
         words += ["Linux_arm64"] if host_arch() == "aarch64" else [
             "Linux26_64", "--firmware", "bios", "--pae", "on", "--hpet", "on", "--hwvirtex", "on",
             "--nestedpaging", "on", "--largepages", "on", "--vtxvpid", "on"]
@@ -4322,22 +4406,19 @@ class VirtualBoxDriver(Driver):
         if self["DiskSize"] << 20 > size:
             vbox("modifymedium", "disk", disk, "--resize", str(self["DiskSize"]), seconds=300)
         self.make_ssh_keys()
-        write_atomic(self.path("seed.iso"), seed_iso(self._seed()))
+        self._write_seed()
         self._attach(0, "dvddrive", self.path("seed.iso"))
 
-    def _seed(self):
-        """cloud-init's NoCloud files; both cards take their addresses by DHCP, known by MAC."""
+    def _write_seed(self):
+        """Both cards take their addresses by DHCP, and are known by their MACs."""
         import textwrap
         cards = {name: {"match": {"macaddress": ":".join(textwrap.wrap(self.mac(card).lower(), 2))},
                         "dhcp4": True, "dhcp-identifier": "mac", "optional": card > 1}
                  for card, name in ((1, "nat"), (2, "hostonly"))}
         shares = [[name, "/" + name, "vboxsf", "uid=1000,gid=1000,nofail", "0", "0"]
                   for name, _ in self.shares()]
-        texts = {"user-data": cloud_config(self, **({"mounts": shares} if shares else {})),
-                 "meta-data": json_text({"instance-id": self["UUID"],
-                                         "local-hostname": host_name(self["MachineName"])}),
-                 "network-config": json_text({"version": 2, "ethernets": cards})}
-        return {name: text.encode() for name, text in texts.items()}
+        more = {"mounts": shares} if shares else {}
+        self.write_seed("seed.iso", {"ethernets": cards}, **more)
 
     def _attach(self, port, kind, path):
         vbox("storageattach", self.id(), "--storagectl", "SATA", "--port", str(port), "--device",
@@ -4375,27 +4456,26 @@ class VirtualBoxDriver(Driver):
             # The removal of another machine must not take the network away in between.
             with HostOnly() as networks:
                 vbox("modifyvm", self.id(), *networks.use(self))  # waits for the end of a session
-            self._settle_port()
+            self.settle_ports()
+            self._forward_port()
         self["IPAddress"] = ""
         self.log("Starting the VM...")
         try:
             vbox("startvm", self.id(), "--type", self.get("UIType", "headless"), seconds=180)
         except MachineError as error:
             error.hint = next((cure for words, cure in VBOX_CURES if words in error.message),
-                              "See the end of the VM's log: " + join(
-                                  self.folder, self["MachineName"], "Logs", "VBox.log"))
+                              "See the end of the VM's log: " + self._log_file())
             raise
         self.log("Waiting for an IP...")
         self["IPAddress"] = wait_for(self._find_address, self.boot_seconds, "The machine got no "
                                      "address on its host-only network within %d s."
                                      % self.boot_seconds)
 
-    def _settle_port(self):
-        """Forward a port of ours to SSH; another one where a program took it while we were off."""
-        if not self.get("SSHPort") or port_trouble(self["SSHPort"]):
-            self["SSHPort"] = free_port(driver.get(key) for driver in self.machine.store.drivers()
-                                        for key in ("SSHPort", "EnginePort"))
-            self.machine.save()
+    def _log_file(self):
+        return join(self.folder, self["MachineName"], "Logs", "VBox.log")
+
+    def _forward_port(self):
+        """Let VirtualBox forward our port to SSH."""
         rule = "ssh,tcp,%s,%d,,22" % (LOOPBACK, self["SSHPort"])
         info = vm_info(self.id())
         rules = [value for key, value in info.items() if key.startswith("Forwarding(")]
@@ -4434,9 +4514,7 @@ class VirtualBoxDriver(Driver):
 
     def check_boot(self):
         if self.get_state() in (STOPPED, ERROR):
-            raise MachineError("The VM went off while it booted.", "See: %s, and %s" % (
-                self.path("console.log"), join(
-                    self.folder, self["MachineName"], "Logs", "VBox.log")))
+            raise self.went_off("See: %s, and %s" % (self.path("console.log"), self._log_file()))
 
     def stop(self):
         state = self.get_state()
@@ -4465,10 +4543,6 @@ class VirtualBoxDriver(Driver):
 
     def pause(self):
         vbox("controlvm", self.id(), "pause")
-
-    def restart(self):
-        self.stop()
-        self.start()
 
     def upgrade(self):
         """Replace boot2docker's ISO by the newest one of its source, which takes a restart; what

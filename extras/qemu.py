@@ -22,18 +22,17 @@ from docker_machine import (
     STOPPED,
     WINDOWS,
     CacheLock,
-    Driver,
     Finding,
     Flag,
+    LocalVM,
     MachineError,
-    PreCreateError,
     UsageError,
     cached_image,
-    cloud_config,
     find_qemu,
     free_port,
     host_arch,
     host_name,
+    image_kind,
     install_line,
     json_text,
     missing_program,
@@ -46,7 +45,6 @@ from docker_machine import (
     quote,
     read_text,
     run,
-    seed_iso,
     wait_for,
     write_atomic,
 )
@@ -78,12 +76,12 @@ QMP_STATES = {  # QMP's RunState (qapi/run-state.json) -> ours; all others run
 }
 
 
-class QemuDriver(Driver):
+class QemuDriver(LocalVM):
     """A VM of QEMU's own on this computer."""
 
     name = "qemu"
-    default_user = "docker"
-    boot_seconds = 600  # of software emulation
+    most_cpus = 255
+    ports = (("SSHPort", "SSH"), ("EnginePort", "Docker Engine"))
     by_hand = "Do it by hand: docker-machine ssh NAME"
     flags = (
         Flag("qemu-memory", 2048, "Memory of the machine, in MB", "QEMU_MEMORY", field="Memory",
@@ -193,11 +191,7 @@ class QemuDriver(Driver):
         need("ssh-keygen")
         self.qemu_img()
         choose_accelerator(self)
-        memory = total_memory()
-        if memory and self["Memory"] > memory:
-            raise PreCreateError("--qemu-memory %d is more than the %d MB of this computer." % (
-                self["Memory"], memory), "Give less: --qemu-memory %d" % max(
-                    min(2048, memory // 2), LEAST_MEMORY))
+        self.check_memory()
         self._check_forwards()
         self.image()
 
@@ -217,7 +211,7 @@ class QemuDriver(Driver):
         self["UUID"] = self["UUID"] or os.urandom(16).hex()
         self.log("Creating SSH keys...")
         self.make_ssh_keys()
-        self._choose_ports()
+        self.settle_ports()
         self.log("Creating the disk...")
         self._make_disk(image)
         image.write_seed()
@@ -234,20 +228,11 @@ class QemuDriver(Driver):
         if not result.ok:
             raise MachineError("The disk cannot be made: " + result.last_words())
 
-    def _choose_ports(self):
-        taken = set(self._taken_ports())
-        taken.update(parse_forward(text)[1] for text in self["Forward"])
-        for key in ("SSHPort", "EnginePort"):
-            taken.update(self.config.get(other) for other in ("SSHPort", "EnginePort"))
-            self[key] = free_port(taken)
-        self.machine.save()
-
-    def _taken_ports(self):
-        """The ports of all machines in the store: those that are stopped need theirs again."""
-        for other in self.machine.store.drivers():
-            yield from (other.get("SSHPort"), other.get("EnginePort"))
+    def taken_ports(self):
+        yield from super().taken_ports()
+        for settings in self.machine.store.drivers():
             try:
-                yield from (parse_forward(text)[1] for text in other.get("Forward") or [])
+                yield from (parse_forward(text)[1] for text in settings.get("Forward") or [])
             except (TypeError, AttributeError, MachineError):
                 continue
 
@@ -264,7 +249,8 @@ class QemuDriver(Driver):
         if not os.path.exists(self.path("disk.qcow2")):
             raise MachineError("The machine has no disk: its creation did not finish.",
                                "Finish it: docker-machine provision " + self["MachineName"])
-        self._settle_ports()
+        self.settle_ports()
+        self._check_forwards()
         accel = self._accelerator()
         self.log("Starting QEMU (%s)..." % accel)
         for file in ("qmp.sock", "agent.sock", "qemu.pid"):
@@ -274,26 +260,10 @@ class QemuDriver(Driver):
 
     def check_boot(self):
         if not self._pid():
-            with open(self.path("console.log"), "ab+") as file:
-                file.seek(max(file.tell() - 4096, 0))
-                said = file.read().decode(errors="replace").split()[-40:]
-            raise MachineError("The machine went off while it booted. Its console said last: %s"
-                               % (" ".join(said) or "nothing"))
+            raise self.went_off()
         if self.get_state() == ERROR:
             raise MachineError("QEMU gave up on the machine while it booted.",
                                "Try it without acceleration: --qemu-accel tcg")
-
-    def _settle_ports(self):
-        """Take other ports where a program has taken ours while the machine was off."""
-        for key, what in (("SSHPort", "SSH"), ("EnginePort", "Docker Engine")):
-            if port_trouble(self.get(key, 0)):
-                taken = self.get(key, 0)
-                self[key] = free_port(self._taken_ports())
-                self.machine.save()
-                out.warn("Port %d is taken by another program; %s of %s is at port %d now%s." % (
-                    taken, what, self["MachineName"], self[key],
-                    " (run docker-machine env again)" if key == "EnginePort" else ""))
-        self._check_forwards()
 
     def _check_forwards(self):
         for address, port, _, kind in map(parse_forward, self.get("Forward", [])):
@@ -335,10 +305,6 @@ class QemuDriver(Driver):
         if not wait_for(lambda: not self._pid(), 5, ""):
             kill_process(pid)
             wait_for(lambda: not self._pid(), 10, "QEMU (process %d) does not end." % pid)
-
-    def restart(self):
-        self.stop()
-        self.start()
 
     def pause(self):
         self.qmp("stop")
@@ -576,14 +542,6 @@ def is_address(text):
         return False
 
 
-def total_memory():
-    """MB of memory in this computer; 0 where that cannot be told."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
-    except (AttributeError, OSError, ValueError):
-        return 0
-
-
 # --- QEMU's command line
 
 def choose_accelerator(driver):
@@ -630,8 +588,8 @@ class Arguments:
         with_seed = os.path.exists(driver.path("seed.img"))
         return ([driver.program(), "-name", "docker-machine " + driver["MachineName"]]
                 + self.processor()
-                + ["-smp", str((os.cpu_count() or 1) if driver["CPU"] == -1 else driver["CPU"]),
-                   "-m", str(driver["Memory"]), "-nodefaults", "-no-user-config"]
+                + ["-smp", str(driver.cpus()), "-m", str(driver["Memory"]), "-nodefaults",
+                   "-no-user-config"]
                 + self.display() + self.control() + self.drive("disk", "disk.qcow2", "qcow2")
                 + (self.drive("seed", "seed.img", "raw") if with_seed else [])
                 + self.networks() + ["-device", "virtio-rng-pci"] + self.share() + self.boot()
@@ -738,24 +696,11 @@ class CloudImage:
         self.format = self._check(self.file)
 
     def _check(self, path):
-        """The image's format. Raises MachineError for what is no disk of the right kind."""
-        image = self.driver["Image"]
-        result = run([self.driver.qemu_img(), "info", "--output=json", "-U", path])
-        if not result.ok:
-            raise MachineError("qemu-img cannot read %s: %s" % (image, result.last_words(1)))
-        facts = parse_json(result.stdout)
-        kind, own = facts.get("format"), facts.get("format-specific", {}).get("data", {})
-        with open(path, "rb") as file:
-            is_disk = kind == "qcow2" or file.read(512)[510:] == b"\x55\xaa"
-        if kind not in ("qcow2", "raw") or not is_disk:
-            raise MachineError("%s holds no disk image in the format qcow2 or raw." % image,
-                               "Check the address.")
-        if facts.get("backing-filename") or own.get("data-file"):
-            raise MachineError("%s is an image that refers to another file." % image,
-                               "Make it one: qemu-img convert -O qcow2 IMAGE NEW")
-        if facts["virtual-size"] > self.driver["DiskSize"] << 20:
-            raise MachineError("--qemu-disk-size %d is less than the image's own size." % (
-                self.driver["DiskSize"]), "Give at least %d." % (facts["virtual-size"] >> 20))
+        """The image's format. Raises MachineError for what is not a disk that fits."""
+        kind, size, _ = image_kind(path)
+        if kind == "iso":
+            raise MachineError("%s is an ISO, not a disk image." % self.driver["Image"])
+        self.driver.check_disk(size)
         return kind
 
     def write_seed(self):
@@ -764,10 +709,7 @@ class CloudImage:
         if driver.get("ShareFolder"):
             target = driver["ShareFolder"].rpartition(":")[2]
             more["mounts"] = [["share", target, "9p", SHARE_OPTIONS + ",nofail", "0", "0"]]
-        seed = {"user-data": cloud_config(driver, **more).encode(), "meta-data": json_text({
-            "instance-id": driver["UUID"], "local-hostname": host_name(driver["MachineName"]),
-        }).encode()}
-        write_atomic(driver.path("seed.img"), seed_iso(seed))
+        driver.write_seed("seed.img", **more)
 
 
 class BuiltImage:

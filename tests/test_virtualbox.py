@@ -1109,7 +1109,7 @@ def test_a_vm_that_goes_off_while_it_boots_is_told_at_once(here, off):
     here.box.fail("startvm", "VBoxManage: error: VT-x is not available (VERR_VMX_NO_VMX)\n", rc=0)  # as 4.x did
     with pytest.raises(core.MachineError) as failure:
         off.driver.start()
-    assert "The VM went off while it booted." in failure.value.message and "VBox.log" in failure.value.hint
+    assert "The machine went off while it booted." in failure.value.message and "VBox.log" in failure.value.hint
 
 
 # --- VBoxManage's failures
