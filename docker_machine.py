@@ -5152,40 +5152,37 @@ class DigitalOceanDriver(CloudDriver):
         self["DropletName"] = host_name(self["MachineName"])
 
     def pre_create_check(self):
-        """Two questions to the API, and one more for a key or a project that is named."""
+        """Two questions to the API, and one more for a key or a project that is named, all at the
+        same time."""
         super().pre_create_check()
-        self._check_image(self._check_size())
-        if self["SSHKeyFingerprint"]:
-            self._named("ssh_key")
-        elif self["ProjectID"]:
-            self._named("project")
+        named = [kind for kind in ("ssh_key", "project") if self[DIGITALOCEAN_NAMES[kind][0]]]
+        found = each(lambda kind: self._named(kind) if kind else self._check_size(),
+                     ["", "image"] + named[:1])
+        for answer in found:
+            if isinstance(answer, Exception):
+                raise answer
+        self._check_image(*found[:2])
 
     def _check_size(self):
         """The size, which must be there in the region. Raises MachineError."""
+        region = self["Region"]
         sizes = [size for size in self._list("sizes:read, and regions:read", "/v2/sizes", "sizes")
                  if size["available"] and size["regions"]]
         regions = sorted({name for size in sizes for name in size["regions"]})
-        if not self._ours(regions):
-            raise self.unknown("region", self["Region"], "doctl compute region list", regions)
-        near = [size["slug"] for size in sizes if self._ours(size["regions"])]
+        if region and region not in regions:
+            raise self.unknown("region", region, "doctl compute region list", regions)
+        near = [size["slug"] for size in sizes if not region or region in size["regions"]]
         size = next((size for size in sizes if size["slug"] == self["Size"]), None)
         if self["Size"] not in near:
             where = size["regions"] if size else ()
-            raise self.unknown("size", self["Size"], "doctl compute size list", near, where,
-                               self["Region"])
+            raise self.unknown("size", self["Size"], "doctl compute size list", near, where, region)
         return size
 
-    def _ours(self, regions):
-        """Those that our region means, which may be the start of several (nyc) or empty."""
-        return {name for name in regions
-                if self["Region"] in ("", name, name.rstrip("0123456789"))}
-
-    def _check_image(self, size):
-        image = self._named("image")
-        regions = image.get("regions") or size["regions"]
-        if not self._ours(regions) & set(size["regions"]):
-            raise self.unknown("image", self["Image"], "doctl compute image list", (), regions,
-                               self["Region"])
+    def _check_image(self, size, image):
+        common = set(image.get("regions") or size["regions"]) & set(size["regions"])
+        if self["Region"] not in common and (self["Region"] or not common):
+            raise self.unknown("image", self["Image"], "doctl compute image list", (),
+                               image["regions"], self["Region"])
         if (image.get("min_disk_size") or 0) > size["disk"]:
             raise MachineError('The image "%s" needs a disk of %d GB; the size "%s" has %d GB.' % (
                 self["Image"], image["min_disk_size"], size["slug"], size["disk"]),
