@@ -5528,6 +5528,12 @@ def hide_secrets(flags, options):
                        if flag.secret and len(options.get(flag.name) or "") > 5)
 
 
+TURNS = {  # verb -> what is said before and after it, and the state that it leads to
+    "start": ("Starting", "started", RUNNING), "stop": ("Stopping", "stopped", STOPPED),
+    "kill": ("Killing", "killed", STOPPED), "pause": ("Pausing", "paused", PAUSED),
+}
+
+
 class Machine:
     """One machine: its config.json, its driver, and what is done with both."""
 
@@ -5782,47 +5788,34 @@ class Machine:
 
     # --- start, stop and what follows
 
-    def start(self):
-        """Raises MachineError, also if the machine runs already."""
-        out.say('Starting "%s"...' % self.name)
-        if self.unfinished() == "create":
+    def turn(self, verb):
+        """start, stop, kill or pause it. Raises MachineError, also if it is so already."""
+        doing, done, goal = TURNS[verb]
+        out.say('%s "%s"...' % (doing, self.name))
+        if verb == "start" and self.unfinished() == "create":
             raise MachineError('Machine "%s" was not finished.' % self.name,
                                "Finish it: docker-machine provision " + self.name)
-        if self.driver.get_state() == RUNNING:
-            raise MachineError('Machine "%s" is already running.' % self.name)
-        self.driver.start()
-        self._reach(RUNNING)
-        out.say('Machine "%s" was started.' % self.name)
-        self._after_boot()
-
-    def stop(self, kill=False):
-        """Raises MachineError, also if the machine is stopped already."""
-        out.say('%s "%s"...' % ("Killing" if kill else "Stopping", self.name))
-        if self.driver.get_state() == STOPPED:
-            raise MachineError('Machine "%s" is already stopped.' % self.name)
-        (self.driver.kill if kill else self.driver.stop)()
-        self._reach(STOPPED)
-        out.say('Machine "%s" was %s.' % (self.name, "killed" if kill else "stopped"))
-        self.save()
-
-    def pause(self):
-        """Hold the machine in memory until it is started again. Raises MachineError."""
-        out.say('Pausing "%s"...' % self.name)
         state = self.driver.get_state()
-        if state != RUNNING:
+        if state == goal:
+            raise MachineError('Machine "%s" is already %s.' % (self.name, state.lower()))
+        if goal == PAUSED and state != RUNNING:
             raise MachineError('Machine "%s" is not running, but %s.' % (self.name, state))
-        self.driver.pause()
-        self._reach(PAUSED)
-        out.say('Machine "%s" was paused.' % self.name)
+        getattr(self.driver, verb)()
+        self._reach(goal)
+        out.say('Machine "%s" was %s.' % (self.name, done))
+        self.save()
+        if goal == RUNNING:
+            self._after_boot()
 
     def restart(self):
         out.say('Restarting "%s"...' % self.name)
         state = self.driver.get_state()
         if state in (STOPPED, PAUSED, SAVED):
-            return self.start()
+            return self.turn("start")
         if state == RUNNING:
             self.driver.restart()
         self._reach(RUNNING)
+        self.save()
         self._after_boot()
 
     def upgrade(self):
@@ -5832,12 +5825,13 @@ class Machine:
             raise MachineError("hosts without a driver cannot be upgraded")
         if self.driver.get_state() != RUNNING:
             out.say("Starting machine so machine can be upgraded...")
-            self.start()
+            self.turn("start")
         try:
             before = self.engine_version()
         except Unreachable:
             before = ""  # an upgrade may mend it
         if self.driver.upgrade():
+            self.save()
             self._after_boot()
         else:
             self.provision(upgrade=True)
@@ -5853,7 +5847,6 @@ class Machine:
 
     def _after_boot(self):
         """Wait for ssh and the engine; the certificate follows an address that changed."""
-        self.save()
         if not self.driver.provisions:
             return
         self._detect(max(self.driver.boot_seconds, 60))
@@ -5971,18 +5964,11 @@ class Store:
     def names(self):
         """All machines, in byte order, broken ones too."""
         try:
-            with os.scandir(self.machines) as entries:
-                return sorted(entry.name for entry in entries
-                              if is_plain_name(entry.name) and self._is_folder(entry))
+            names = sorted(filter(is_plain_name, os.listdir(self.machines)))
         except FileNotFoundError:
             return []
-
-    @staticmethod
-    def _is_folder(entry):
-        try:
-            return entry.is_dir()
-        except OSError:  # a link in a loop, or into a closed folder: whoever loads it is told
-            return True
+        # Also a link in a loop, or into a closed folder: whoever loads it is told.
+        return [name for name in names if not isfile(self.folder(name))]
 
     def drivers(self):
         """The "Driver" objects of all machines that can be read."""
@@ -7478,11 +7464,11 @@ def for_each(action, what=""):
 
 
 command_provision = for_each(lambda machine: machine.provision())
-command_start = for_each(lambda machine: machine.start(), "Started")
+command_start = for_each(lambda machine: machine.turn("start"), "Started")
 command_restart = for_each(lambda machine: machine.restart(), "Restarted")
-command_stop = for_each(lambda machine: machine.stop())
-command_kill = for_each(lambda machine: machine.stop(kill=True))
-command_pause = for_each(lambda machine: machine.pause())
+command_stop = for_each(lambda machine: machine.turn("stop"))
+command_kill = for_each(lambda machine: machine.turn("kill"))
+command_pause = for_each(lambda machine: machine.turn("pause"))
 command_upgrade = for_each(lambda machine: machine.upgrade())
 
 

@@ -110,7 +110,8 @@ def test_pause_is_for_machines_that_run(power, dm, now):
     state(dm, now)
     ended = power("pause", "web")
     assert (ended.code, log(dm)) == (1, ["create"])
-    assert ended.err.startswith('Machine "web" is not running, but %s.' % now)
+    words = "already paused" if now == "Paused" else "not running, but " + now
+    assert ended.err.startswith('Machine "web" is %s.' % words)
 
 
 def test_a_driver_that_cannot_pause_says_so_and_what_is_possible(power, folder, drivers, dm):
