@@ -45,11 +45,11 @@ __all__ = [
     "CacheLock", "CloudDriver", "Driver", "ERROR", "Finding", "Flag", "HOST_KEY", "Instance",
     "LOOPBACK", "LocalVM", "Lock", "MachineError", "PACKAGE_NAMES", "PAUSED", "PreCreateError",
     "RUNNING", "Rest", "RestError", "Result", "SAVED", "SSH", "STARTING", "STATES", "STOPPED",
-    "STOPPING", "TIMEOUT", "UsageError",
-    "WINDOWS", "cached_image", "cloud_config", "download", "each", "find_qemu", "free_port",
-    "host_arch", "host_name", "image_kind", "install_line", "json_text", "main", "missing_program", "need",
-    "need_space", "out", "parse_checksum", "parse_json", "port_trouble", "published_checksum",
-    "quote", "read_text", "run", "wait_for", "write_atomic",
+    "STOPPING", "TIMEOUT", "UsageError", "WINDOWS", "cached_image", "cloud_config", "download",
+    "each", "find_qemu", "free_port", "host_arch", "host_name", "image_kind", "install_line",
+    "json_text", "main", "missing_program", "need", "need_space", "out", "parse_checksum",
+    "parse_json", "port_trouble", "published_checksum", "quote", "read_text", "run", "wait_for",
+    "write_atomic",
 ]
 
 WINDOWS, MACOS = os.name == "nt", sys.platform == "darwin"
@@ -5224,8 +5224,8 @@ class DigitalOceanDriver(CloudDriver):
                 "vpc_uuid": self["VPCUUID"], "user_data": self.user_data(), "ssh_keys": keys,
                 "tags": [tag.strip() for tag in tags if tag.strip()]}
         made = self._call(
-            "droplet:create, image:read and tag:create (for a VPC vpc:read, for a key ssh_key:read)",
-            "POST", "/v2/droplets", {key: value for key, value in body.items() if value},
+            "droplet:create, image:read and tag:create (for a VPC vpc:read, for a key "
+            "ssh_key:read)", "POST", "/v2/droplets", {key: value for key, value in body.items() if value},
             key="droplet", made=self.find_again)
         return made if isinstance(made, Instance) else self._instance(made)
 
@@ -6853,8 +6853,7 @@ def report_each(names, results, layout="", default=""):
     if layout == "json":
         out.answer(go_json(answers, None))
     else:
-        for data in answers:
-            out.answer(Template(layout).render(data) if layout else str(data[default]))
+        show_lines(formatted(layout, data) if layout else str(data[default]) for data in answers)
     for name, result in zip(names, results):
         if isinstance(result, MachineError):
             said = result.message if '"%s"' % name in result.message else "%s: %s" % (
@@ -7024,33 +7023,56 @@ FORMAT_FLAG = Flag("format", "", 'Answer as "json", or in the given Go template 
 
 def answer(options, data, text):
     """Print the answer to a query: `text`, or `data` by --format."""
-    layout = options["format"]
-    out.answer(go_json(data, None) if layout == "json" else Template(layout).render(data) if layout
-               else text)
+    if options["format"]:
+        text = formatted(options["format"], data)
+    out.answer(text)
     return 0
+
+
+def formatted(layout, data):
+    return go_json(data, None) if layout == "json" else Template(layout).render(data)
+
+
+def query(field, ask, doing=""):
+    """The command that answers ask(machine), the `field` of its answer; `doing` names the step in
+    an error."""
+    def command(context, options, words):
+        with context.machine(words) as machine, stage(doing.replace("NAME", machine.name)):
+            value = ask(machine)
+        return answer(options, {"Name": machine.name, field: value}, value)
+
+    return command
+
+
+command_url = query("URL", lambda machine: machine.driver.get_url())
+command_status = query("State", lambda machine: machine.driver.get_state(),
+                       "error getting state for host NAME: ")
+engine_version = query("DockerVersion", Machine.engine_version,
+                       "Unable to query docker version: ")
 
 
 def command_active(context, options, words):
     if words:
         raise UsageError("Error: Too many arguments given")
-    rows = list_rows(context.store, context.store.names(), options["timeout"], only_active=True)
-    active = [row["Name"] for row in rows if row["ActiveHost"] or row["ActiveSwarm"]]
-    if active:
-        return answer(options, {"Name": active[0]}, active[0])
-    if any(row["State"] == TIMEOUT for row in rows):
+    there = os.environ.get("DOCKER_HOST")
+    rows = [row for row in read_rows(context.store) if row.aim() and row.is_named(there)]
+    ask_rows(rows, options["timeout"])
+    for row in rows:
+        if row.cells["ActiveHost"] or row.cells["ActiveSwarm"]:
+            return answer(options, {"Name": row.name}, row.name)
+    if any(row.cells["State"] == TIMEOUT for row in rows):
         raise MachineError("Error getting active host: timeout", "Give it longer: --timeout 30")
     raise MachineError("No active host found", 'Choose one: eval "$(docker-machine env NAME)"')
 
 
 def command_config(context, options, words):
     out.progress_to_stderr = True
-    machine = context.machine(words[:1])
-    with stage("Error running connection boilerplate: "):
-        url = checked_url(machine, options["swarm"])
-    out.answer("\n".join(["--tlsverify"] + [
-        "--%s=%s" % (flag, json_text(path)) for flag, path in zip(
-            ("tlscacert", "tlscert", "tlskey"), machine.client_files())] + ["-H=" + url]))
-    return 0
+    with context.machine(words[:1]) as machine:
+        with stage("Error running connection boilerplate: "):
+            url = checked_url(machine, options["swarm"])
+        flags = zip(("tlscacert", "tlscert", "tlskey"), machine.client_files())
+    return show_lines(["--tlsverify"] + [
+        "--%s=%s" % (flag, json_text(path)) for flag, path in flags] + ["-H=" + url])
 
 
 def checked_url(machine, swarm=False):
@@ -7086,8 +7108,7 @@ DOCKER_VARIABLES = ("DOCKER_TLS_VERIFY", "DOCKER_HOST", "DOCKER_CERT_PATH", "DOC
 
 def variables(context, options, words):
     """What `env` sets, {name: value}, after a look at the engine. Raises MachineError."""
-    machine = context.machine(words)
-    with stage("Error checking TLS connection: "):
+    with context.machine(words) as machine, stage("Error checking TLS connection: "):
         url = checked_url(machine, options["swarm"])
     files = machine.client_files()
     folder = dirname(files[0])
@@ -7135,34 +7156,17 @@ def command_ip(context, options, words):
     names = context.names(words)
 
     def address(name):
-        machine = context.store.machine(name)
-        with stage("Error getting IP address: "):
+        with context.store.machine(name) as machine, stage("Error getting IP address: "):
             return {"Name": name, "IPAddress": machine.driver.get_ip()}
 
     return report_each(names, each(address, names), options["format"], "IPAddress")
 
 
-def command_url(context, options, words):
-    machine = context.machine(words)
-    url = machine.driver.get_url()
-    return answer(options, {"Name": machine.name, "URL": url}, url)
-
-
-def command_status(context, options, words):
-    machine = context.machine(words)
-    with stage("error getting state for host %s: " % machine.name):
-        state = machine.driver.get_state()
-    return answer(options, {"Name": machine.name, "State": state}, state)
-
-
 def command_version(context, options, words):
-    if not words:
-        line = version_line()
-        return answer(options, {"Version": __version__, "Build": line.rpartition(" ")[2]}, line)
-    machine = context.machine(words)
-    with stage("Unable to query docker version: "):
-        version = machine.engine_version()
-    return answer(options, {"Name": machine.name, "DockerVersion": version}, version)
+    if words:
+        return engine_version(context, options, words)
+    line = version_line()
+    return answer(options, {"Version": __version__, "Build": line.rpartition(" ")[2]}, line)
 
 
 def version_line():
@@ -7187,28 +7191,24 @@ LS_HEADERS = dict({field: header for header, field in LS_COLUMNS}, ActiveHost="A
 
 
 def command_ls(context, options, words):
-    filters = parse_filters(options["filter"])
-    names = context.store.names()
-    if filters or options["quiet"]:
-        loaded = {name: _outcome(context.store.machine, name) for name in names}
-        masters = swarm_masters((name, machine.swarm) for name, machine in loaded.items()
-                                if "swarm" in filters and isinstance(machine, Machine))
-        names = [name for name, machine in loaded.items()
-                 if keep_machine(name, machine, filters, options["quiet"], masters)]
-    if options["quiet"] and "state" not in filters:
-        return show_lines(names)
-    rows = [row for row in list_rows(context.store, names, options["timeout"])
-            if row["State"].lower() in filters.get("state", [row["State"].lower()])]
-    if options["quiet"]:
-        return show_lines(sorted(row["Name"] for row in rows))
+    filters, quiet = parse_filters(options["filter"]), options["quiet"]
+    rows = [row for row in read_rows(context.store) if row.fits(filters)]
+    if quiet:  # what cannot be loaded is never in a list of names
+        rows = [row for row in rows if row.machine]
+    if not quiet or "state" in filters:
+        ask_rows([row for row in rows if row.aim()], options["timeout"])
+        states = filters.get("state")
+        rows = [row for row in rows if not states or row.cells["State"].lower() in states]
+    if quiet:
+        return show_lines(sorted(row.name for row in rows))
+    cells = [row.cells for row in rows]
     if options["format"] == "json":
-        return show_lines([go_json(rows, None)])
+        return show_lines([go_json(cells, None)])
     if options["format"]:
-        return show_formatted(rows, options["format"])
-    cells = [[header for header, _ in LS_COLUMNS]]
-    cells += [[shown(str(row[field]).replace("\n", " ")) for _, field in LS_COLUMNS]
-              for row in rows]
-    return show_lines(table(cells))
+        return show_formatted(cells, options["format"])
+    lines = [[shown(str(row[field]).replace("\n", " ")) for _, field in LS_COLUMNS]
+             for row in cells]
+    return show_lines(table([[header for header, _ in LS_COLUMNS]] + lines))
 
 
 def show_lines(lines):
@@ -7279,66 +7279,62 @@ def from_re2(pattern):
     return flags + "".join(pieces)
 
 
-def keep_machine(name, machine, filters, quiet, masters):
-    """Whether a machine passes the filters that its stored settings can answer. One that cannot be
-    loaded has no more than a name and a state, and is never in a list of names."""
-    try:
-        labels = [label.partition("=") for label in machine.engine.get("Labels") or ()]
-    except Exception:
-        if quiet:
-            return False
-        machine, labels = None, []
-    answers = {
-        "driver": lambda value: machine and machine.driver_name.lower() == value,
-        "name": lambda value: value.search(name),
-        "label": lambda value: any(value == key or value.partition("=")[0] == key
-                                   and text.lower() == value.partition("=")[2].lower()
-                                   for key, _, text in labels),
-        "swarm": lambda value: machine and value.lower() == masters.get(
-            str(machine.swarm.get("Discovery")), "").lower(),
-        "state": lambda value: True,
-    }
-    return all(any(answers[key](value) for value in values) for key, values in filters.items())
-
-
-def swarm_masters(machines):
-    """Who is master of a standalone Swarm, {its discovery URL: name}, of (name, Swarm options)."""
-    return {str(swarm["Discovery"]): name for name, swarm in machines
-            if swarm.get("Master") and swarm.get("Discovery")}
-
-
 class Row:
-    """A machine in a list: its `cells`, its Machine and Engine if it has them, and why the engine
+    """A machine in a list: its `cells`, its Machine if that can be loaded, its Engine, and why that
     gave no answer."""
 
     def __init__(self, store, name):
+        self.name = name
         self.machine = self.engine = self.trouble = None  # type: typing.Any
+        self.swarm = {}  # type: dict
         self.cells = dict.fromkeys(LS_HEADERS, "")  # type: dict
         self.tell(Name=name, ActiveHost=False, SwarmOptions=None, EngineOptions=None,
                   DriverName="not found", State=ERROR)
         try:
-            self._read(store.machine(name))
+            self.machine = store.machine(name)
         except MachineError as error:
-            self.tell(Error=plain_words(error.message))
-        except Exception as error:  # a value of a wrong type must not hide the other machines
-            self.tell(URL="", Error="config.json cannot be used: %s" % error)
+            self.tell(Error=out.mask(plain_words(error)))
+            return
+        self.swarm = self.machine.swarm
+        self.tell(DriverName=self.machine.driver_name, Active="-", DockerVersion="Unknown",
+                  SwarmOptions=Struct(self.swarm), EngineOptions=Struct(self.machine.engine))
 
     def tell(self, **cells):
         self.cells.update(cells)
 
-    def _read(self, machine):
-        self.tell(DriverName=machine.driver_name, Active="-", DockerVersion="Unknown",
-                  SwarmOptions=Struct(machine.swarm), EngineOptions=Struct(machine.engine))
-        if machine.driver.provisions and not machine.driver.get("IPAddress"):
-            self.trouble = Unreachable("its address is not stored; docker-machine provision %s "
-                                       "finds it" % machine.name)
-        else:
+    def fits(self, filters):
+        """Whether it passes the filters that stored settings can answer."""
+        labels = self.machine and self.machine.engine.get("Labels") or ()
+        master = self.cells["Swarm"].partition(" ")[0].lower()
+        tests = {
+            "driver": lambda value: self.cells["DriverName"].lower() == value,
+            "name": lambda value: value.search(self.name),
+            "label": lambda value: any(label_fits(label, value) for label in labels),
+            "swarm": lambda value: self.machine and value.lower() == master,
+            "state": lambda value: True,
+        }
+        return all(any(map(tests[key], values)) for key, values in filters.items())
+
+    def aim(self):
+        """Find out which engine is to be asked; whether there is something to ask."""
+        machine = self.machine
+        try:
+            if not machine:
+                return False
+            if machine.driver.provisions and not machine.driver.get("IPAddress"):
+                self.trouble = Unreachable("its address is not stored; docker-machine provision %s "
+                                           "finds it" % self.name)
+                return True
             engine = machine.docker()
             self.tell(URL=engine.url)
-            if machine.swarm.get("Master"):
+            if self.swarm.get("Master"):
                 self.tell(ActiveSwarm=machine.swarm_url())
             self.engine = engine
-        self.machine = machine
+        except MachineError as error:
+            self.tell(Error=plain_words(error))
+        except Exception as error:  # a value of a wrong type must not hide the other machines
+            self.tell(URL="", Error="config.json cannot be used: %s" % error)
+        return bool(self.engine)
 
     def is_named(self, url):
         return url and url in (self.cells["URL"], self.cells["ActiveSwarm"])
@@ -7368,23 +7364,53 @@ class Row:
         return "Unable to query docker version: " + plain_words(error)
 
 
-def list_rows(store, names, seconds, only_active=False):
-    """The rows of `ls` as dicts, in natural order, within `seconds`: each engine is asked once, all
-    at the same time, and then the drivers of the machines whose engines are silent. `only_active`
-    asks only the engines that DOCKER_HOST names."""
+    def finish(self):
+        """What follows from the state: only a running machine has a URL and can be active."""
+        cells, there = self.cells, os.environ.get("DOCKER_HOST")
+        if cells["State"] != RUNNING:
+            cells["URL"] = cells["ActiveSwarm"] = ""
+        cells["ActiveHost"] = bool(cells["URL"]) and cells["URL"] == there
+        cells["ActiveSwarm"] = bool(cells["ActiveSwarm"]) and cells["ActiveSwarm"] == there
+        if cells["ActiveHost"]:
+            cells["Active"] = "*"
+        if cells["ActiveSwarm"]:
+            cells["Active"] = "* (swarm)"
+        cells["Error"] = out.mask(cells["Error"])
+
+
+def label_fits(label, wanted):
+    """Whether a label is the one that is wanted: by its key, and its value in any case if that is
+    given."""
+    key, _, value = label.partition("=")
+    wanted_key, equals, wanted_value = wanted.partition("=")
+    return key == wanted_key and (not equals or value.lower() == wanted_value.lower())
+
+
+def read_rows(store):
+    """A Row for each machine, in natural order, with the masters of standalone Swarms, which are
+    known by their discovery URLs."""
+    rows = [Row(store, name) for name in sorted(store.names(), key=natural_key)]
+    masters = {row.swarm.get("Discovery"): row for row in rows if row.swarm.get("Master")}
+    for row in rows:
+        discovery = row.swarm.get("Discovery")
+        if discovery and discovery in masters:
+            row.tell(Swarm=masters[discovery].name + " (master)" * bool(row.swarm.get("Master")))
+    return rows
+
+
+def ask_rows(rows, seconds):
+    """Fill in what engines and drivers say of rows that are aimed, within `seconds`: each engine is
+    asked once, all at the same time, and then the drivers of machines whose engines are silent."""
     import time
     deadline = time.monotonic() + seconds
-    rows = [Row(store, name) for name in names]
-    asked = [row for row in rows if row.machine and (
-        not only_active or row.is_named(os.environ.get("DOCKER_HOST")))]
     if seconds > 0:
-        ask_engines([row for row in asked if row.engine], seconds / 2)
-        ask_drivers([row for row in asked if row.trouble], deadline - time.monotonic())
+        ask_engines([row for row in rows if row.engine], seconds / 2)
+        ask_drivers([row for row in rows if row.trouble], deadline - time.monotonic())
     else:
-        for row in asked:
+        for row in rows:
             row.settle(Silent("There was no answer within 0 s."))
-    finish_rows([row.cells for row in rows])
-    return sorted((row.cells for row in rows), key=lambda cells: natural_key(cells["Name"]))
+    for row in rows:
+        row.finish()
 
 
 def ask_engines(rows, seconds):
@@ -7428,25 +7454,6 @@ def ask_drivers(rows, seconds):
         states = found if isinstance(found, list) else [found] * len(group)
         for row, state in zip(group, states):
             row.settle(state)
-
-
-def finish_rows(rows):
-    """What follows from the state, since only a running machine has a URL and can be active; and
-    the masters of standalone Swarms."""
-    there = os.environ.get("DOCKER_HOST")
-    masters = swarm_masters((row["Name"], row["SwarmOptions"] or {}) for row in rows)
-    for row in rows:
-        row["Error"] = out.mask(row["Error"])
-        options, swarm = row["SwarmOptions"] or {}, row["ActiveSwarm"]
-        if row["State"] != RUNNING:
-            row["URL"] = ""
-        row["ActiveHost"] = bool(row["URL"]) and row["URL"] == there
-        row["ActiveSwarm"] = bool(row["URL"] and swarm) and swarm == there
-        if row["ActiveHost"] or row["ActiveSwarm"]:
-            row["Active"] = "* (swarm)" if row["ActiveSwarm"] else "*"
-        row["Swarm"] = masters.get(str(options.get("Discovery")), "")
-        if row["Swarm"] and options.get("Master"):
-            row["Swarm"] += " (master)"
 
 
 # --- actions
@@ -7810,8 +7817,8 @@ def check_proxies(store):
         if "://" not in os.environ[name]:
             yield Finding("note", "proxy", "%s has no scheme" % name, "Begin it with http://")
     exempt = os.environ.get(no_proxy_variable(), "").split(",")
-    for name in store.names() if named else ():
-        host = split_url(Row(store, name).cells["URL"])[0]
+    for row in read_rows(store) if named else ():
+        name, host = row.name, row.aim() and split_url(row.cells["URL"])[0]
         if host and not any(is_exempt(host, part.strip()) for part in exempt + ["localhost"]):
             yield Finding("note", "proxy", "%s is set, and NO_PROXY does not hold %s, where %s is"
                           % (named[0], host, name),
@@ -7835,21 +7842,22 @@ def is_exempt(host, part):
 def check_machines(store):
     """Folders without a machine, machines that were left half-made, and those that run but whose
     engine does not answer."""
-    config_of = {name: join(store.folder(name), "config.json") for name in store.names()}
-    for row in list_rows(store, config_of, 10):
-        name = row["Name"]
-        if not exists(config_of[name]):
+    rows = read_rows(store)
+    ask_rows([row for row in rows if row.aim()], 10)
+    for row in rows:
+        name, cells = row.name, row.cells
+        if not exists(join(store.folder(name), "config.json")):
             yield Finding("bad", "store", "%s has no config.json" % store.folder(name),
                           "Remove it: docker-machine rm -f " + quote(name))
         elif store.unfinished(name):
             yield Finding("bad", name, "was not finished (%s)" % store.unfinished(name),
                           "Finish it: docker-machine provision %s; or remove it: docker-machine rm "
                           "%s" % (name, name))
-        elif row["Error"]:
-            yield Finding("bad", name, row["Error"],
+        elif cells["Error"]:
+            yield Finding("bad", name, cells["Error"],
                           "Look closer: docker-machine provision " + quote(name))
         else:
-            yield Finding("ok", name, row["State"])
+            yield Finding("ok", name, cells["State"])
 
 
 def report_crash(context, command, error):
