@@ -1328,7 +1328,7 @@ class Flag:
             for one in value:
                 self.check(one)
         elif self.choices and value not in self.choices:
-            words = "is none of: %s." % ", ".join(filter(None, self.choices))
+            words = "is none of: %s." % ", ".join(self.choices)
         elif self.least is not None and value < self.least:
             words = "is too small: at least %d." % self.least
         elif self.most is not None and value > self.most:
@@ -1339,38 +1339,46 @@ class Flag:
             raise UsageError("--%s%s %s" % (
                 self.name, "" if self.secret else " " + json_text(value), words), self.hint)
 
-    def convert(self, text):
-        """The value that `text` on a command line stands for. Raises ValueError."""
-        if isinstance(self.default, bool):
-            return parse_bool(text)
-        if isinstance(self.default, int):
-            return int(text, 0) if text[:2].lower() in ("0x", "0o", "0b") else int(text)
-        return text
-
-    def from_environment(self, environ):
-        """The value of its variable; None if unset, empty or (with a warning) unusable."""
-        text = environ.get(self.env, "") if self.env else ""
-        if not text:
-            return None
-        if isinstance(self.default, list):
-            return [part.strip() for part in text.split(",")]
+    def convert(self, typed):
+        """The value of NAME=TEXT. Raises UsageError, which calls the flag NAME."""
+        name, _, text = typed.partition("=")
+        words = 'invalid value "%s" for flag -%s: parse error'
         try:
-            return self.convert(text)
+            if isinstance(self.default, bool):
+                words = 'invalid boolean value "%s" for -%s: parse error'
+                return parse_bool(text)
+            if isinstance(self.default, int):
+                return int(text, 0 if text[:2].lower() in ("0x", "0o", "0b") else 10)
+            return text
         except ValueError:
+            raise UsageError(words % (text, name))
+
+    def settle(self, typed, environ):
+        """The value in force: the last one `typed`, else that of the variable, else the default.
+        A list has the values of the variable and those typed."""
+        text = environ.get(self.env)
+        if isinstance(self.default, list):
+            there = [part.strip() for part in text.split(",")] if text else []
+            return there + typed or list(self.default)
+        if typed or not text:
+            return (typed or [self.default])[-1]
+        try:
+            return self.convert("=" + text)
+        except UsageError:
             out.warn('%s="%s" is not a value for --%s; ignored.' % (self.env, text, self.name))
-            return None
+            return self.default
 
     def entry(self):
         """The left and right half of its line in a help text."""
-        names = ("--" if self.name[1:] else "-") + self.name + (
-            ", -" + self.short if self.short else "")
+        names = ("--" if self.name[1:] else "-") + self.name
+        if self.short:
+            names += ", -" + self.short
         if isinstance(self.default, list):
             names += " [--%s option --%s option]" % (self.name, self.name)
+        elif self.name == "storage-path":
+            names += ' "%s"' % dirname(Scratch.spare)  # the one in force
         elif not isinstance(self.default, bool):
-            default = expanduser(str(self.default))
-            if self.name == "storage-path":  # the one in force
-                default = dirname(Scratch.spare) or default
-            names += ' "%s"' % default if default else " "
+            names += ' "%s"' % self.default if self.default != "" else " "
         return names, self.help + (" [$%s]" % self.env if self.env else "")
 
 
@@ -1396,7 +1404,7 @@ def wants_debug(flag):
 def nearest(word, known, lead="Did you mean %s?"):
     """A hint with the known word closest to a mistyped one, or ""."""
     import difflib
-    found = difflib.get_close_matches(word, list(known), 1, 0.6)
+    found = difflib.get_close_matches(word, known)
     return lead % found[0] if found else ""
 
 
@@ -1408,64 +1416,58 @@ def parse_flags(flags, words, environ=None, interleaved=True):
     Raises UsageError.
     """
     environ = os.environ if environ is None else environ
-    by_name = {name: flag for flag in flags for name in (flag.name, flag.short) if name}
-    given = {}  # type: dict
-    used = {}  # type: dict
-    rest = []
-    words = list(words)
-    while words:
-        word = words.pop(0)
+    typed, rest = split_words(flags, words, interleaved)
+    given = _parse(flags, typed) if typed else {}
+    return {flag.name: flag.settle(given.get(flag.name, []), environ) for flag in flags}, rest
+
+
+def split_words(flags, words, interleaved=True):
+    """A command line by the rules of Go's flag package: ([(flag name, name as typed, value)],
+    [other words]). What is not among `flags` is taken for a flag without a value.
+    Raises UsageError."""
+    by_name = {name: flag for flag in flags for name in (flag.name, flag.short)}
+    typed, rest, spelled = [], [], {}  # type: list, list, dict
+    words = iter(words)
+    for word in words:
         if word == "--":
-            rest += words
             break
-        if not word.startswith("-") or word == "-":
+        if word == "-" or not word.startswith("-"):
             rest.append(word)
-            if not interleaved:
-                rest += words
-                break
-            continue
-        flag, name, value = _parse_flag(by_name, word, words)
-        if used.setdefault(flag.name, name) != name:
+            if interleaved:
+                continue
+            break
+        name, equals, value = word.lstrip("-").partition("=")
+        if not name or word.startswith("---"):
+            raise UsageError("bad flag syntax: " + word)
+        flag = by_name.get(name) or Flag(name, False, "")
+        if spelled.setdefault(flag.name, name) != name:
             raise UsageError("Cannot use two forms of the same flag: %s %s" % (
                 flag.short, flag.name))
-        if isinstance(flag.default, list):
-            given.setdefault(flag.name, []).append(value)
-        else:
-            given[flag.name] = value
-    return {flag.name: _settle(flag, given, environ) for flag in flags}, rest
-
-
-def _parse_flag(by_name, word, words):
-    name, equals, text = word[2 if word.startswith("--") else 1:].partition("=")
-    if not name or name.startswith("-"):
-        raise UsageError("bad flag syntax: " + word)
-    flag = by_name.get(name)
-    if flag is None:
-        long_names = [name for name in by_name if len(name) > 1]
-        raise UsageError("flag provided but not defined: -" + name,
-                         nearest(name, long_names, "Did you mean --%s?"))
-    if not equals:
-        if isinstance(flag.default, bool):
-            return flag, name, True
-        if not words:
+        if not equals:
+            value = "true" if isinstance(flag.default, bool) else next(words, None)
+        if value is None:
             raise UsageError("flag needs an argument: -" + name)
-        text = words.pop(0)
-    try:
-        return flag, name, flag.convert(text)
-    except ValueError:
-        if isinstance(flag.default, bool):
-            raise UsageError('invalid boolean value "%s" for -%s: parse error' % (text, name))
-        raise UsageError('invalid value "%s" for flag -%s: parse error' % (text, name))
+        typed.append((flag.name, name, value))
+    return typed, rest + list(words)
 
 
-def _settle(flag, given, environ):
-    if isinstance(flag.default, list):
-        there = flag.from_environment(environ) or []
-        return there + given[flag.name] if flag.name in given else there or list(flag.default)
-    if flag.name in given:
-        return given[flag.name]
-    value = flag.from_environment(environ)
-    return flag.default if value is None else value
+def _parse(flags, typed):
+    """{name: [values]} of what split_words() found. Raises UsageError."""
+    import argparse  # 15 ms, so only where there is a flag
+    parser = argparse.ArgumentParser(
+        add_help=False, allow_abbrev=False, conflict_handler="resolve",
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, width=80))  # asks no terminal
+    for flag in flags:
+        parser.add_argument("--" + flag.name, dest=flag.name, action="append", default=[],
+                            type=flag.convert)
+    # The name as typed is for the messages, and keeps a value from being "--", which would be lost.
+    found, unknown = parser.parse_known_args(["--%s=%s=%s" % flag for flag in typed])
+    given = vars(found)
+    if unknown:
+        name = unknown[0].split("=")[1]
+        raise UsageError("flag provided but not defined: -" + name,
+                         nearest(name, given, "Did you mean --%s?"))
+    return given
 
 
 def flag_help(flags):
@@ -6878,25 +6880,13 @@ def show_error(error):
 
 # --- create
 
-def create_driver_name(words, environ):
-    """The driver that a `create` line names, or None, found before its flags can be known. A word
-    after a flag that is known to take a value is that value."""
-    taking = {name for flag in CREATE_FLAGS for name in (flag.name, flag.short)
-              if not isinstance(flag.default, bool)}
-    words = list(words)
-    while words:
-        word = words.pop(0)
-        name, equals, value = word.lstrip("-").partition("=")
-        if word == "--":
-            break
-        if not word.startswith("-") or name not in taking:
-            continue
-        if not equals and not words:
-            raise UsageError("flag needs an argument: -" + name)
-        value = value if equals else words.pop(0)
-        if name in ("d", "driver"):
-            return value
-    return environ.get("MACHINE_DRIVER") or None
+def named_driver(words):
+    """The driver that a `create` line names, or None, found before all flags are known: those of a
+    driver that is not loaded yet are taken for flags without a value."""
+    flags = [flag for driver in DRIVERS.values() for flag in driver.flags]
+    typed, _ = split_words(flags + list(CREATE_FLAGS), words)
+    named = [value for name, _, value in typed if name == "driver"]
+    return named[0] if named else os.environ.get("MACHINE_DRIVER") or None
 
 
 def default_driver():
@@ -6919,7 +6909,7 @@ def create_flags(driver_class):
 
 
 def command_create(context, words):
-    named = create_driver_name(words, os.environ)
+    named = named_driver(words)
     trouble = None  # type: typing.Any
     try:
         driver_class = load_driver(default_driver() if named is None else named)
@@ -7976,15 +7966,14 @@ def completions(context, before, typed):
     flags = command.flags + COMMON_FLAGS if command else GLOBAL_FLAGS
     if name == "create":
         try:
-            driver = load_driver(create_driver_name(rest + [""], os.environ) or default_driver())
+            driver = load_driver(named_driver(rest + [""]) or default_driver())
         except MachineError:
             driver = Driver
         flags = tuple(create_flags(driver)) + COMMON_FLAGS
-    for flag in flags:
-        spellings = ["-" + flag.name, "--" + flag.name, "-" + (flag.short or flag.name)]
-        if before and before[-1] in spellings and not isinstance(flag.default, bool):
-            return {"driver": driver_names(),
-                    "shell": list(SHELLS) + list(POSIX_SHELLS[:5])}.get(flag.name, [])
+    given, others = split_words(flags, rest[1:] + [""])
+    if others[-1:] != [""]:  # what is typed is the value of a flag
+        return {"driver": driver_names(),
+                "shell": list(SHELLS) + list(POSIX_SHELLS[:5])}.get(given[-1][0], [])
     if typed.startswith("-"):
         return ["--" + flag.name for flag in flags]
     if not rest or name in ("help", "completion"):

@@ -42,6 +42,7 @@ def parse(line, **environ):
     ("--format|--quiet", {"format": "--quiet"}, []),
     ("--format|--", {"format": "--"}, []),
     ("--label|a=b,c|--label=d", {"label": ["a=b,c", "d"]}, []),
+    ("--label|--|--label=--|--label|-q|--label=| x", {"label": ["--", "--", "-q", ""]}, [" x"]),
     ("a|b", {}, ["a", "b"]),
     ("-", {}, ["-"]),
     ("a||b", {}, ["a", "", "b"]),
@@ -144,6 +145,10 @@ def test_without_interleaving_the_first_word_ends_the_flags():
     ("ls -t abc", 'invalid value "abc" for flag -t: parse error\n'),
     ("--storage-pth x ls", "flag provided but not defined: -storage-pth\nDid you mean --storage-path?\n"),
     ("ls -s x", "flag provided but not defined: -s\n"),
+    ("-storage-pth=x ls", "flag provided but not defined: -storage-pth\nDid you mean --storage-path?\n"),
+    ("-sx ls", "flag provided but not defined: -sx\n"),
+    ("-d ls", "flag provided but not defined: -d\n"),
+    ("--debu ls", "flag provided but not defined: -debu\nDid you mean --debug?\n"),
     ("create -d none --ulr x web", "flag provided but not defined: -ulr\nDid you mean --url?\n"),
     ("create --url x -d", "flag needs an argument: -d\n"),
     ("create --driver", "flag needs an argument: -driver\n"),
@@ -167,6 +172,27 @@ def test_create_knows_its_driver_before_the_drivers_flags(call, line, env):
 def test_create_takes_the_flags_of_its_driver_only(call):
     ended = call("create", "-d", "none", "--generic-ip-address", "192.0.2.1", "web")
     assert ended == (2, "", "flag provided but not defined: -generic-ip-address\n")
+
+
+@pytest.mark.parametrize("line, words", [
+    ("--engine-label -d -d none --url tcp://h:1 web", '--engine-label "-d" cannot be used.'),
+    ("--engine-label --help -d none --url tcp://h:1 web", '--engine-label "--help" cannot be used.'),
+    ("--generic-ssh-user -d -d generic --generic-ip-address h web", '--generic-ssh-user "-d" cannot be used.'),
+    ("--url --driver=generic -d none --engine-label=x web", '--engine-label "x" cannot be used.'),
+    ("-d none --unheard-of -d web", "flag provided but not defined: -unheard-of"),
+    ("--unheard-of -h web -d none", "flag provided but not defined: -unheard-of"),
+    ("-d none -- -d generic", "Found extra arguments [generic]"),
+])
+def test_a_value_that_looks_like_driver_or_help_is_neither(dm, call, line, words):
+    ended = call("create", *line.split())
+    assert (ended.code, ended.out) == (2, "") and words in ended.err
+    assert not dm.store.exists()
+
+
+def test_help_of_create_is_that_of_the_driver_wherever_it_is_named(call):
+    for line in ("--help -d none", "--engine-label -d -d none --help", "-h --driver=none web"):
+        ended = call("create", *line.split())
+        assert ended.code == 0 and "--url" in ended.out and "--generic-" not in ended.out
 
 
 def test_an_unknown_driver_is_one_sentence_with_the_nearest_as_a_hint(dm, call):
