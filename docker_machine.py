@@ -1307,18 +1307,21 @@ def need_space(folder, least):
 class Flag:
     """One flag, declared once for parser, help, environment, stored config and reference.
 
-    The type of `default` (False, 0, "" or []) tells the kind. `field` is the key under "Driver" in
-    config.json. A `secret` value never reaches the screen. A value other than the default is one of
-    `choices`, or a number from `least` to `most`, or of a `form` (a regular expression of ASCII);
-    `hint` helps whoever gave another one.
+    The type of `default` (False, 0, "" or []) tells the kind. `field` is the key in config.json,
+    under "Driver" for a driver's flag. A `secret` value never reaches the screen. A value other
+    than the default is one of `choices`, a number from `least` to `most`, a `port`, of a `form` (a
+    regular expression of ASCII), or the path of a `file`, stored in full: True for one that must be
+    there, "any" for one that need not. `hint` helps whoever gave another one.
     """
 
     def __init__(self, name, default, help, env="", short="", field="", secret=False,
-                 required=False, choices=(), least=None, most=None, form="", hint=""):
+                 required=False, choices=(), least=None, most=None, form="", hint="", port=False,
+                 file=False):
         self.name, self.default, self.help, self.env = name, default, help, env
         self.short, self.field, self.secret, self.required = short, field, secret, required
-        self.choices, self.least, self.most, self.form = choices, least, most, form
-        self.hint = hint
+        self.choices, self.form, self.hint, self.file = choices, form, hint, file
+        self.least = 1 if port else least
+        self.most = 65535 if port else most
 
     def check(self, value):
         """Refuse a value that the flag does not take. Raises UsageError."""
@@ -1335,9 +1338,11 @@ class Flag:
             words = "is too large: at most %d." % self.most
         elif self.form and not re.fullmatch(self.form, value, re.A):
             words = "cannot be used."
+        elif self.file is True and not isfile(value):
+            words = "is not a file."
         if words and value != self.default:
-            raise UsageError("--%s%s %s" % (
-                self.name, "" if self.secret else " " + json_text(value), words), self.hint)
+            shown = "" if self.secret else " " + json_text(value)
+            raise UsageError("--%s%s %s" % (self.name, shown, words), self.hint)
 
     def convert(self, typed):
         """The value of NAME=TEXT. Raises UsageError, which calls the flag NAME."""
@@ -1380,6 +1385,18 @@ class Flag:
         elif not isinstance(self.default, bool):
             names += ' "%s"' % self.default if self.default != "" else " "
         return names, self.help + (" [$%s]" % self.env if self.env else "")
+
+
+def store_flags(flags, options, settings):
+    """Check the values that `options` has for `flags`, and keep each under its field in `settings`,
+    where the defaults stand already. Raises UsageError."""
+    for flag in flags:
+        value = options[flag.name]
+        if flag.file and value:
+            value = abspath(expanduser(value))
+        flag.check(value)
+        if flag.field and value != flag.default:
+            settings[flag.field] = value
 
 
 def parse_bool(text):
@@ -1624,13 +1641,6 @@ def _canonical(address):
         except (OSError, ValueError):
             pass
     return ""
-
-
-def check_san(name):
-    """Refuse a --tls-san value that no certificate can carry. Raises UsageError."""
-    allowed = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_*")
-    if not is_address(name) and (not name or set(name) - allowed or len(name) > 253):
-        raise UsageError('--tls-san "%s" is neither a host name nor an address.' % name)
 
 
 def pair_problem(pair, ca_cert):
@@ -2087,9 +2097,7 @@ class Driver:
             if flag.required and not options[flag.name]:
                 raise UsageError("%s driver requires the --%s option" % (self.name, flag.name),
                                  "See: docker-machine create --driver %s --help" % self.name)
-            flag.check(options[flag.name])
-            if flag.field:
-                self[flag.field] = options[flag.name]
+        store_flags(self.flags, options, self.config)
 
     def pre_create_check(self):
         """Find out whether create() can work, before anything is made. Raises MachineError."""
@@ -3660,23 +3668,20 @@ class GenericDriver(Driver):
     boot_seconds = 0
     flags = (
         Flag("generic-engine-port", ENGINE_PORT, "Docker engine port", "GENERIC_ENGINE_PORT",
-             field="EnginePort", least=1, most=65535),
+             field="EnginePort", port=True),
         Flag("generic-ip-address", "", "IP address or name of the host", "GENERIC_IP_ADDRESS",
              field="IPAddress", required=True, form=r"\[?[^-\s/@,;'\"\\%][^\s/@,;'\"\\%]*",
              hint="It is an address without a zone, which docker could not use, or a name."),
         Flag("generic-ssh-user", "root", "SSH user, root or one with sudo", "GENERIC_SSH_USER",
              field="SSHUser", form=r"[^-\s]\S*"),
         Flag("generic-ssh-key", "", "SSH private key; without one ssh's agent and defaults are "
-             "used", "GENERIC_SSH_KEY", field="SSHKey"),
-        Flag("generic-ssh-port", 22, "SSH port", "GENERIC_SSH_PORT", field="SSHPort",
-             least=1, most=65535),
+             "used", "GENERIC_SSH_KEY", field="SSHKey", file="any"),
+        Flag("generic-ssh-port", 22, "SSH port", "GENERIC_SSH_PORT", field="SSHPort", port=True),
     )
 
     def set_config_from_flags(self, options):
         super().set_config_from_flags(options)
         self["IPAddress"] = self["IPAddress"].strip("[]")
-        if self["SSHKey"]:
-            self["SSHKey"] = abspath(expanduser(self["SSHKey"]))
 
     def pre_create_check(self):
         if self["SSHKey"]:
@@ -5104,9 +5109,10 @@ class DigitalOceanDriver(CloudDriver):
              field="SSHKeyFingerprint", form="(MD5:)?([0-9a-fA-F]{2}:){15}[0-9a-fA-F]{2}|[0-9]*",
              hint="DigitalOcean knows MD5 fingerprints: ssh-keygen -l -E md5 -f KEY.pub"),
         Flag("digitalocean-ssh-key-path", "", "SSH private key; without one a key is made, or the "
-             "agent's used for a fingerprint", "DIGITALOCEAN_SSH_KEY_PATH", field="SSHKey"),
+             "agent's used for a fingerprint", "DIGITALOCEAN_SSH_KEY_PATH", field="SSHKey",
+             file=True),
         Flag("digitalocean-ssh-port", 22, "SSH port that the image listens on",
-             "DIGITALOCEAN_SSH_PORT", field="SSHPort", least=1, most=65535),
+             "DIGITALOCEAN_SSH_PORT", field="SSHPort", port=True),
         Flag("digitalocean-image", "ubuntu-24-04-x64", "Slug or id of the image",
              "DIGITALOCEAN_IMAGE", field="Image", form=r"[\w.-]+"),
         Flag("digitalocean-region", "nyc3", "Slug of the region", "DIGITALOCEAN_REGION",
@@ -5126,7 +5132,7 @@ class DigitalOceanDriver(CloudDriver):
         Flag("digitalocean-backups", False, "Turn on backups", "DIGITALOCEAN_BACKUPS",
              field="Backups"),
         Flag("digitalocean-userdata", "", "File of user data for the first boot, in any form that "
-             "cloud-init knows", "DIGITALOCEAN_USERDATA", field="UserDataFile"),
+             "cloud-init knows", "DIGITALOCEAN_USERDATA", field="UserDataFile", file=True),
         Flag("digitalocean-monitoring", False, "Install the monitoring agent",
              "DIGITALOCEAN_MONITORING", field="Monitoring"),
         Flag("digitalocean-tags", "", "Tags, with commas between", "DIGITALOCEAN_TAGS",
@@ -5145,11 +5151,6 @@ class DigitalOceanDriver(CloudDriver):
     def set_config_from_flags(self, options):
         super().set_config_from_flags(options)
         self["AccessToken"] = self["AccessToken"].strip()
-        for flag, key in (("ssh-key-path", "SSHKey"), ("userdata", "UserDataFile")):
-            if self[key]:
-                self[key] = abspath(expanduser(self[key]))
-                if not isfile(self[key]):
-                    raise UsageError("--digitalocean-%s %s is no file." % (flag, self[key]))
         self["SSHKeyFingerprint"] = self["SSHKeyFingerprint"].replace("MD5:", "").lower()
         self["DropletName"] = host_name(self["MachineName"])
 
@@ -6704,25 +6705,26 @@ TEMPLATE_FUNCTIONS = {
 
 # === 14. Commands =================================================================================
 
+HELP_FLAG = Flag("help", False, "show help", short="h")
 GLOBAL_FLAGS = (
     Flag("debug", False, "Enable debug mode", short="D"),
     Flag("storage-path", join("~", ".docker", "machine"), "Configures storage path",
          "MACHINE_STORAGE_PATH", "s"),
     Flag("tls-ca-cert", "", "CA to verify remotes against", "MACHINE_TLS_CA_CERT",
-         field="CaCertPath"),
+         field="CaCertPath", file="any"),
     Flag("tls-ca-key", "", "Private key to generate certificates", "MACHINE_TLS_CA_KEY",
-         field="CaPrivateKeyPath"),
+         field="CaPrivateKeyPath", file="any"),
     Flag("tls-client-cert", "", "Client cert to use for TLS", "MACHINE_TLS_CLIENT_CERT",
-         field="ClientCertPath"),
+         field="ClientCertPath", file="any"),
     Flag("tls-client-key", "", "Private key used in client TLS auth", "MACHINE_TLS_CLIENT_KEY",
-         field="ClientKeyPath"),
+         field="ClientKeyPath", file="any"),
     Flag("github-api-token", "", "Accepted for compatibility; no token is needed",
          "MACHINE_GITHUB_API_TOKEN", secret=True),
     Flag("native-ssh", False, "Accepted for compatibility; the system's ssh is always used",
          "MACHINE_NATIVE_SSH"),
     Flag("bugsnag-api-token", "", 'Bugsnag key to send crash reports with; none are sent without, '
          'or with "no-report"', "MACHINE_BUGSNAG_API_TOKEN", secret=True),
-    Flag("help", False, "show help", short="h"),
+    HELP_FLAG,
     Flag("version", False, "print the version", short="v"),
 )
 ENGINE_FLAGS = (
@@ -6766,10 +6768,12 @@ SWARM_FLAGS = (
     Flag("swarm-strategy", "spread", "Define a default scheduling strategy for Swarm",
          field="Strategy"),
 )
-CREATE_FLAGS = ENGINE_FLAGS + SWARM_FLAGS + (
-    Flag("tls-san", [], "Support extra SANs for TLS certs"),
+TLS_FLAGS = (
+    Flag("tls-san", [], "Support extra SANs for TLS certs", field="ServerCertSANs",
+         form=r"[\w.*-]{1,253}|([\dA-Fa-f]{0,4}:){2,7}[\dA-Fa-f.]*",
+         hint="It is a host name or an address."),
 )
-HELP_FLAG = Flag("help", False, "show help", short="h")
+CREATE_FLAGS = ENGINE_FLAGS + SWARM_FLAGS + TLS_FLAGS
 COMMON_FLAGS = (HELP_FLAG, GLOBAL_FLAGS[0])  # what every command takes, --debug too
 FORCE_FLAG = Flag("force", False, "Remove local configuration even if machine cannot be removed, "
                   'also implies an automatic yes', short="f")
@@ -6974,35 +6978,29 @@ def new_machine(context, driver_class, options, names):
     if not names:
         raise UsageError("Error: No machine name specified", "See: docker-machine create --help")
     check_new_name(names[0])
-    machine = context.store.new(names[0], driver_class)
-    fill_host_options(machine, options, context.options)
+    refuse_swarm(options)
     refuse_existing(context, names[0])
+    machine = context.store.new(names[0], driver_class)
+    machine.take_over = options["engine-take-over"]
+    auth = machine.config["HostOptions"]["AuthOptions"]
     with stage("Error setting machine configuration from flags provided: "):
-        for flag in ENGINE_FLAGS:
-            flag.check(options[flag.name])
+        store_flags(ENGINE_FLAGS, options, machine.engine)
+        store_flags(SWARM_FLAGS, options, machine.swarm)
+        store_flags(TLS_FLAGS, options, auth)
+        store_flags(GLOBAL_FLAGS, context.options, auth)
         check_engine_options(machine.engine)
-        for name in machine.auth["ServerCertSANs"]:
-            check_san(name)
         machine.driver.set_config_from_flags(options)
     return machine
 
 
-def fill_host_options(machine, options, global_options):
-    """Take the common flags of `create` into "HostOptions". Raises UsageError."""
+def refuse_swarm(options):
+    """Refuse the flags of a standalone Swarm that cannot work. Raises UsageError."""
     if options["swarm"] or options["swarm-master"]:
         raise UsageError("Standalone Swarm (--swarm, --swarm-master) cannot be set up.",
                          "Create the machine without it, then: docker swarm init")
     if options["swarm-discovery"] and "://" not in options["swarm-discovery"]:
         raise UsageError("Error parsing swarm discovery: Swarm Discovery URL was in the wrong "
                          "format: " + options["swarm-discovery"])
-    machine.take_over = options["engine-take-over"]
-    auth = machine.config["HostOptions"]["AuthOptions"]
-    for flags, settings in ((ENGINE_FLAGS, machine.engine), (SWARM_FLAGS, machine.swarm)):
-        settings.update((flag.field, options[flag.name]) for flag in flags
-                        if flag.field and (options[flag.name] or flag.field in settings))
-    auth["ServerCertSANs"] = options["tls-san"]
-    auth.update((flag.field, abspath(global_options[flag.name]))
-                for flag in GLOBAL_FLAGS if flag.field and global_options[flag.name])
 
 
 # --- queries

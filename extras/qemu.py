@@ -39,7 +39,6 @@ from docker_machine import (
     need,
     need_space,
     out,
-    parse_checksum,
     parse_json,
     port_trouble,
     quote,
@@ -95,7 +94,9 @@ class QemuDriver(LocalVM):
              "debootstrap) is, else Debian's cloud "
              "image)", "QEMU_IMAGE", field="Image"),
         Flag("qemu-image-checksum", "", "sha256:HEX or sha512:HEX of the image (default: from the "
-             "list beside its URL)", "QEMU_IMAGE_CHECKSUM", field="Checksum"),
+             "list beside its URL)", "QEMU_IMAGE_CHECKSUM", field="Checksum",
+             form="(?i)sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}",
+             hint="Write it as sha256:HEX or sha512:HEX, with 64 or 128 digits."),
         Flag("qemu-mirror", "", "Package mirror to build the image from", "QEMU_MIRROR",
              field="Mirror"),
         Flag("qemu-ssh-user", "", "Login that a cloud-init image is given; docker or root in a "
@@ -151,8 +152,6 @@ class QemuDriver(LocalVM):
         places = [(forward[1], forward[3]) for forward in map(parse_forward, self["Forward"])]
         if len(places) != len(set(places)):
             raise UsageError("--qemu-forward names a port twice.")
-        if self["Checksum"]:
-            parse_checksum(self["Checksum"])
         self.extra_arguments()
         self._set_share_folder()
         self["Image"] = self["Image"] or self.default_image()

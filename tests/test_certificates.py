@@ -331,12 +331,12 @@ def test_a_garbled_server_certificate_does_not_fit(folder, server_copy):
 @pytest.mark.parametrize("name", ["", "a b", "a,DNS:b", "a;b", "a\nb", "http://h", "h:1", "ä.test", "x" * 254])
 def test_a_name_that_no_certificate_can_carry_is_refused(name):
     with pytest.raises(core.UsageError, match="^--tls-san "):
-        core.check_san(name)
+        core.TLS_FLAGS[0].check([name])
 
 
 @pytest.mark.parametrize("name", ["h", "a.b.test", "*.b.test", "192.0.2.1", "::1", "2001:db8::1", "x_y", "x" * 63])
 def test_a_name_that_a_certificate_can_carry_is_taken(name):
-    core.check_san(name)
+    core.TLS_FLAGS[0].check([name])
 
 
 # --- the handshake

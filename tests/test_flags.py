@@ -1,8 +1,10 @@
 """The command line is read as Docker Machine reads it (cli.md 1.1 and 1.2), with exit code 2 for what is wrong."""
 
+import os
+
 import pytest
 
-from docker_machine import Flag, UsageError, parse_flags
+from docker_machine import Flag, UsageError, parse_flags, store_flags
 
 FLAGS = (
     Flag("quiet", False, "", short="q", env="T_QUIET"),
@@ -134,6 +136,54 @@ def test_without_interleaving_the_first_word_ends_the_flags():
     assert parse_flags(FLAGS, ["-q", "ls", "-f", "x"], {}, interleaved=False) == (
         dict(DEFAULTS, quiet=True), ["ls", "-f", "x"])
     assert parse_flags(FLAGS, ["--", "ls", "-q"], {}, interleaved=False) == (DEFAULTS, ["ls", "-q"])
+
+
+# --- what is stored
+
+ROWS = (
+    Flag("port", 22, "", field="Port", port=True), Flag("speed", "slow", "", field="Speed", choices=("slow", "fast")),
+    Flag("count", 1, "", field="Count", least=1, most=9), Flag("names", [], "", field="Names", form="[a-z]+"),
+    Flag("key", "", "", field="Key", file=True), Flag("later", "", "", field="Later", file="any"),
+    Flag("pin", "", "", field="Pin", secret=True, form="[0-9]+", hint="Digits."), Flag("loud", False, ""),
+)
+
+
+def stored(*words):
+    settings = {"Other": 1}
+    store_flags(ROWS, parse_flags(ROWS, words, {})[0], settings)
+    return settings
+
+
+def test_what_is_given_is_stored_under_the_field_and_a_default_leaves_what_is_there():
+    assert stored() == stored("--port=22", "--speed=slow", "--loud") == {"Other": 1}
+    assert stored("--port", "1", "--speed", "fast", "--names=b", "--names=a") == {
+        "Other": 1, "Port": 1, "Speed": "fast", "Names": ["b", "a"]}
+
+
+def test_the_path_of_a_file_is_stored_in_full(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "id").touch()
+    path = os.path.abspath("id")
+    for word in ("id", "./id", "~/id", path):
+        assert stored("--key", word) == {"Other": 1, "Key": path}
+        assert stored("--later", word + "x") == {"Other": 1, "Later": path + "x"}
+
+
+@pytest.mark.parametrize("word, message, hint", [
+    ("--port=0", "--port 0 is too small: at least 1.", ""),
+    ("--port=65536", "--port 65536 is too large: at most 65535.", ""),
+    ("--speed=warp", '--speed "warp" is none of: slow, fast.', ""),
+    ("--speed=", '--speed "" is none of: slow, fast.', ""),
+    ("--count=0", "--count 0 is too small: at least 1.", ""), ("--count=10", "--count 10 is too large: at most 9.", ""),
+    ("--names=A", '--names "A" cannot be used.', ""), ("--names=", '--names "" cannot be used.', ""),
+    ("--key=/no/such", '--key "/no/such" is not a file.', ""), ("--key=/", '--key "/" is not a file.', ""),
+    ("--pin=abc", "--pin cannot be used.", "Digits."),
+])
+def test_a_value_that_a_row_does_not_take_is_refused_by_name(word, message, hint):
+    with pytest.raises(UsageError) as caught:
+        stored("--names=fine", word)
+    assert (caught.value.message, caught.value.hint) == (message, hint)
 
 
 # --- whole command lines
