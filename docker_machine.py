@@ -5736,6 +5736,10 @@ class Machine:
                 self.save()
         self.mark("provision")
 
+    def remove(self):
+        """Delete what the driver made, and what follows the machine elsewhere; its entry stays."""
+        self.driver.remove()
+
     def provision(self, renew_server=False, upgrade=False):
         """Bring the host to the stored options; do nothing there if it is so already."""
         provisions = self.driver.provisions
@@ -6912,54 +6916,93 @@ def create_flags(driver_class):
     return sorted(CREATE_FLAGS + tuple(driver_class.flags), key=lambda flag: flag.name)
 
 
-def command_create(context, words):
-    named = named_driver(words)
-    trouble = None  # type: typing.Any
-    try:
-        driver_class = load_driver(default_driver() if named is None else named)
-    except MachineError as error:
-        trouble, driver_class = error, Driver
-    flags = create_flags(driver_class)
-    try:
-        options, names = parse_flags(flags + list(COMMON_FLAGS), words)
-    except UsageError as error:  # a flag of the driver that is not here, maybe
-        raise trouble or error
-    if options["help"]:
-        if trouble and named:
-            out.warn("%s These are the flags of all drivers." % trouble.message)
-        return show_command_help(COMMANDS["create"], flags)
-    if trouble:
-        raise trouble
-    out.debugging = wants_debug(out.debugging or options["debug"])
-    hide_secrets(flags, options)
-    with new_machine(context, driver_class, options, names) as machine:
+class Request:
+    """What a `create` line asks for: the `driver_class`, the `options` of all flags, `names`.
+    Raises UsageError, or, unless only help is wanted, MachineError for a driver that is not here.
+    """
+
+    def __init__(self, words):
+        named, trouble = named_driver(words), None  # type: typing.Any, typing.Any
         try:
-            out.say("Running pre-create checks...")
-            machine.pre_create_check()
-            with context.store.lock(machine.name):
-                refuse_existing(context, machine.name)
-                machine.create()
-        except BaseException as error:
-            explain_leftover(context, machine, error)
-            raise
-    if driver_class.provisions:
+            self.driver_class = load_driver(default_driver() if named is None else named)
+        except MachineError as error:
+            trouble, self.driver_class = error, Driver
+        self.flags = create_flags(self.driver_class)
+        try:
+            self.options, self.names = parse_flags(self.flags + list(COMMON_FLAGS), words)
+        except UsageError as error:  # a flag of the driver that is not here, maybe
+            raise trouble or error
+        self.needs_help = self.options["help"]
+        if trouble and named and self.needs_help:
+            out.warn("%s These are the flags of all drivers." % trouble.message)
+        elif trouble and not self.needs_help:
+            raise trouble
+
+    def machine(self, store, global_options):
+        """The Machine that is described, all of it checked, and nothing made. Raises MachineError.
+        """
+        options, names = self.options, self.names
+        if len(names) > 1:
+            raise UsageError("Invalid command line. Found extra arguments [%s]" % " ".join(
+                names[1:]))
+        if not names:
+            raise UsageError("Error: No machine name specified",
+                             "See: docker-machine create --help")
+        check_new_name(names[0])
+        refuse_swarm(options)
+        refuse_existing(store, names[0])
+        machine = store.new(names[0], self.driver_class)
+        machine.take_over = options["engine-take-over"]
+        auth = machine.config["HostOptions"]["AuthOptions"]
+        with stage("Error setting machine configuration from flags provided: "):
+            store_flags(ENGINE_FLAGS, options, machine.engine)
+            store_flags(SWARM_FLAGS, options, machine.swarm)
+            store_flags(TLS_FLAGS, options, auth)
+            store_flags(GLOBAL_FLAGS, global_options, auth)
+            check_engine_options(machine.engine)
+            machine.driver.set_config_from_flags(options)
+        return machine
+
+
+def command_create(context, words):
+    request = Request(words)
+    if request.needs_help:
+        return show_command_help(COMMANDS["create"], request.flags)
+    out.debugging = wants_debug(out.debugging or request.options["debug"])
+    hide_secrets(request.flags, request.options)
+    with request.machine(context.store, context.options) as machine:
+        create_machine(machine)
+    if machine.driver.provisions:
         out.say("Docker is up and running!")
     out.say("To see how to connect your Docker Client to the Docker Engine running on this virtual "
             "machine, run: %s env %s" % (context.program_words, machine.name))
     return 0
 
 
-def refuse_existing(context, name):
-    if not context.store.exists(name):
+def create_machine(machine):
+    """Check, then make a machine that was described. Raises MachineError with how to go on."""
+    try:
+        out.say("Running pre-create checks...")
+        machine.pre_create_check()
+        with machine.store.lock(machine.name):
+            refuse_existing(machine.store, machine.name)
+            machine.create()
+    except BaseException as error:
+        explain_leftover(machine, error)
+        raise
+
+
+def refuse_existing(store, name):
+    if not store.exists(name):
         return
     hint = "Choose another name, or remove it first: docker-machine rm %s" % name
-    if context.store.unfinished(name):
+    if store.unfinished(name):
         hint = ("Its creation did not finish. Resume it: docker-machine provision %s (or remove "
                 "it: docker-machine rm %s)" % (name, name))
     raise MachineError('Docker machine "%s" already exists' % name, hint)
 
 
-def explain_leftover(context, machine, error):
+def explain_leftover(machine, error):
     """Add to the error of a failed creation what is left and how to go on."""
     if not machine.unfinished():
         return
@@ -6969,28 +7012,6 @@ def explain_leftover(context, machine, error):
         error.hint = (error.hint + "\n" if error.hint else "") + advice
     else:
         out.error(advice)
-
-
-def new_machine(context, driver_class, options, names):
-    """The Machine that a `create` line describes, all of it checked. Raises MachineError."""
-    if len(names) > 1:
-        raise UsageError("Invalid command line. Found extra arguments [%s]" % " ".join(names[1:]))
-    if not names:
-        raise UsageError("Error: No machine name specified", "See: docker-machine create --help")
-    check_new_name(names[0])
-    refuse_swarm(options)
-    refuse_existing(context, names[0])
-    machine = context.store.new(names[0], driver_class)
-    machine.take_over = options["engine-take-over"]
-    auth = machine.config["HostOptions"]["AuthOptions"]
-    with stage("Error setting machine configuration from flags provided: "):
-        store_flags(ENGINE_FLAGS, options, machine.engine)
-        store_flags(SWARM_FLAGS, options, machine.swarm)
-        store_flags(TLS_FLAGS, options, auth)
-        store_flags(GLOBAL_FLAGS, context.options, auth)
-        check_engine_options(machine.engine)
-        machine.driver.set_config_from_flags(options)
-    return machine
 
 
 def refuse_swarm(options):
@@ -7578,7 +7599,8 @@ def remove_machine(store, name, force):
             raise store.no_such(name)
         try:
             if exists(join(store.folder(name), "config.json")):
-                store.machine(name).driver.remove()
+                with store.machine(name) as machine:
+                    machine.remove()
         except Exception as error:
             if not force:
                 if isinstance(error, MachineError) and "rm -f" not in error.hint:
