@@ -6328,36 +6328,38 @@ def natural_key(name):
 
 # --- templates: Go's text/template for --format, after pkg.go.dev/text/template and pkg.go.dev/fmt
 
-# The text between two actions is one token with the }} and the {{ around it; names of fields
-# belong to the token before them.
-TOKEN = r"""(?xs) (?P<text> (?: [ \t\r\n]+-\}\}[ \t\r\n]* | [ \t\r\n]*\}\} ) (?P<words> .*? )
-                            (?P<open> \{\{-[ \t\r\n] | \{\{ | \Z ) )
-    | [ \t\r\n]* (?: (?P<comment> /\* .*? \*/ (?= \}\} | [ \t\r\n]+-\}\} ) )
-    | (?P<string> "(?:[^"\\\n]|\\(?:[abfnrtv\\"]|[0-3][0-7]{2}|x[\da-fA-F]{2}
-                    |u(?![dD][89a-fA-F])[\da-fA-F]{4}|U00(?!00[dD][89a-fA-F])[\da-fA-F]{6}))*"
-                    (?!\.) | `[^`]*` (?!\.) )
-    | (?P<set> \$\w* (?:\s*,\s*\$\w*)? \s* :?=(?!=) ) | (?P<variable> \$\w* (?:\.[^\W\d]\w*)* )
-    | (?P<number> [+-]?\.?\d (?:[\w.]|(?<=[eE])[+-])* ) | (?P<field> (?:\.[^\W\d]\w*)+ | \. )
-    | (?P<keyword> (?:if|with|range|else|end|break|continue)\b | [(|] )
-    | (?P<constant> (?:true|false|nil)\b (?!\.) ) | (?P<word> \w+ )
-    | (?P<close> \) (?:\.[^\W\d]\w*)* ) | (?P<rest> .+ ) )"""
-ENDS = ("text", "|", "close")  # kinds of the token behind a command
+# Each group is a kind of token. The end of an action is one with the text up to the next {{, and
+# names of fields belong to what stands before them.
+TOKEN = r"""(?xs)
+    (?: [ \t\r\n]+-\}\}[ \t\r\n]* | [ \t\r\n]*\}\} ) (?:
+        (?P<end_of_action> .*? ) (?: [ \t\r\n]*\{\{-[ \t\r\n]+ | \{\{[ \t\r\n]* )
+        | (?P<end_of_text> .* ) )
+    | (?: /\* .*? \*/ (?P<comment>) (?= \}\} | [ \t\r\n]+-\}\} ) | ` (?P<raw> [^`]* ) ` (?!\.)
+        | (?P<literal> (?: true\b | false\b
+            | "(?: [^"\\\x00-\x1f] | \\["\\bfnrt] | \\u(?![dD][89a-fA-F])[0-9a-fA-F]{4} )*"
+            | -?(?:0|[1-9][0-9]{0,18}) (?:\.[0-9]+)? (?:[eE][+-]?[0-9]+)? (?!\w) ) (?!\.) )
+        | (?P<branch> (?:if|with|range)\b ) | (?P<else> else\b ) | (?P<end> end\b )
+        | (?P<assignment> \$\w* (?:\s*,\s*\$\w*)? \s* :?=(?!=) )
+        | (?P<variable> (?: \$\w* | nil\b )? (?:\.[^\W\d]\w*)+ | \$\w* | nil\b | \. )
+        | (?P<function> [^\W\d]\w* ) | (?P<pipe> \| ) | (?P<parenthesis> \( )
+        | (?P<closing_parenthesis> \) (?:\.[^\W\d]\w*)* )
+        | (?P<end_in_an_action> \Z ) | (?P<sign> .+ )
+    ) (?: [ \t\r\n]+ (?!-\}\}) )?"""
+OPERANDS = ("literal", "raw", "comment", "variable", "parenthesis")
 
 
 class Struct(dict):
     """Template data with fixed fields, found in any case; another field is an error, as in Go."""
 
-    def __missing__(self, name):
-        for key in self:
-            if key.lower() == name.lower():
-                return self[key]
-        raise MachineError('template: there is no field "%s" in a machine' % name)
+    def get(self, name, default=None):
+        return {key.lower(): value for key, value in self.items()}[name.lower()]
 
 
 class GoState(str):
     """The name of a machine's state; by %d its number, as in Docker Machine."""
 
-    methods = {"String": str}
+    def get(self, name):
+        return {"String": str(self)}[name]
 
     def __int__(self):
         return STATES.index(self)
@@ -6366,261 +6368,216 @@ class GoState(str):
 class Duration(int):
     """Nanoseconds, which print as Go prints them, in whole milliseconds: 16ms, 3.053s, 1m2.5s."""
 
-    methods = {"String": str, "Nanoseconds": int, "Seconds": lambda self: self / 1e9,
-               "Milliseconds": lambda self: self // 1000000, "Minutes": lambda self: self / 6e10}
-
     def __new__(cls, seconds):
         return super().__new__(cls, seconds * 1e9)
 
     def __str__(self):
-        seconds = self / 1e9
-        if seconds < 1:
-            return "%dms" % (seconds * 1000)
-        minutes, rest = divmod(round(seconds, 3), 60)
-        return "%dm%gs" % (minutes, rest) if minutes else "%gs" % rest
+        if self < 1e9:
+            return "%dms" % (self // 1000000)
+        minutes, seconds = divmod(round(self / 1e9, 3), 60)
+        return "%dm%gs" % (minutes, seconds) if minutes else "%gs" % seconds
 
-
-def _tokens(source):
-    """The tokens of a template as (kind, text, line). Raises MachineError."""
-    import re
-    line, wrong = 1, ""
-    for found in re.finditer(TOKEN, "}}" + source):
-        kind, text = found.lastgroup, found.group().lstrip()
-        if kind == "text":
-            text, opening = found.group("words", "open")
-            text = text.rstrip(" \t\r\n") if "-" in opening else text
-            wrong = "unclosed action" if opening else ""
-        elif kind == "rest":
-            wrong = json_text(text[:20]) + " cannot be read" if text else wrong
-            break
-        yield text if kind == "keyword" else kind, text, line
-        line += found.group().count("\n")
-    if wrong:
-        raise MachineError("template: :%d: %s" % (line, wrong))
-    yield "", "", line
+    def get(self, name):
+        return {"String": str(self), "Seconds": self / 1e9}[name]
 
 
 class Template:
-    """A template that is run as it is read. What is not to be run, `live` being false, is read all
-    the same, so that a first reading finds what is wrong in any case. Raises MachineError."""
+    """A template, read into functions without arguments: one for what each block and each action
+    writes, one for each value. A variable is a list with its value; the dot is the variable "dot",
+    of which each {{with}} and {{range}} has its own. Raises MachineError if it cannot be read."""
 
     def __init__(self, source):
-        self.tokens = list(_tokens(source))
-        self.render(None, live=False)
-
-    def render(self, data, live=True):
-        """The template filled in with data as JSON has it."""
-        self.next, self.written = 0, [""]
-        self.variables = {"$": [data]}  # each in a list of one, which inner blocks share
-        self.jump = None  # in a loop "", or the "break" or "continue" that ends a round of it
+        import re
+        found = re.finditer(TOKEN, "}}" + source)  # type: typing.Any
+        self.tokens = [(one.lastgroup, one.group(one.lastgroup)) for one in found]
+        self.tokens.reverse()  # so that the next one can be popped
+        self.data = [None]
+        self.variables = {"$": self.data, "dot": self.data, "nil": [None]}
         try:
-            ended = self._block(data, live)
+            self.text = self._block()
         except RecursionError:
-            self._refuse("it is nested too deeply")
-        if ended:
-            self._refuse("unexpected {{%s}}" % ended)
-        return "".join(self.written)
+            _refuse("it is nested too deeply")
+        self.last_text = self._take("end_of_text")
 
-    def _refuse(self, words):
-        raise MachineError("template: :%d: %s" % (self.tokens[self.next - 1][2], words))
+    def render(self, data):
+        """The template filled in with data as JSON has it. Raises MachineError."""
+        self.data[0] = data
+        try:
+            return self.text() + self.last_text
+        except RecursionError:
+            _refuse("it is nested too deeply")
 
     def _peek(self):
         """The kind of the next token."""
-        return self.tokens[self.next][0]
+        return self.tokens[-1][0]
 
-    def _take(self, wanted=""):
-        """The text of the next token, which must be of a kind, and go on behind it."""
-        kind, text, _ = self.tokens[self.next]
-        self.next += 1
-        if wanted not in ("", kind):
-            self._refuse("unexpected %s" % (json_text(text) if kind != "text" else "end"))
+    def _take(self, *kinds):
+        """The text of the next token, which must be of one of the kinds if there are any."""
+        kind, text = self.tokens.pop()
+        if kinds and kind not in kinds:
+            _refuse("unexpected %s: %.20s" % (kind.replace("_", " "), json_text(text)))
         return text
 
-    def _block(self, dot, live):
-        """What stands before {{end}}, {{else}} or the end of the text; which of them it was."""
-        if self._peek() in ("if", "with"):  # of an {{else if}}, whose {{end}} is also ours
-            self._branch(self._take(), dot, live)
-            return "end"
-        outer, self.variables = self.variables, dict(self.variables)
-        while True:
-            text = self._take("text")  # it closes the action before it
-            if live and not self.jump:
-                self.written.append(text)
-            kind = self._peek()
-            if kind in ("else", "end", ""):
-                self.variables = outer
-                return self._take()
-            self._action(kind, dot, live and not self.jump)
+    def _block(self):
+        """What is written before {{else}}, {{end}} or the last text."""
+        parts = []
+        while self._peek() != "end_of_text":
+            parts.append(content([self._take("end_of_action")]))
+            if self._peek() in ("else", "end"):
+                break
+            if self._peek() == "branch":
+                parts.append(self._branch())
+                self._take("end")
+            else:
+                parts.append(self._action())
+        return lambda: "".join([part() for part in parts])
 
-    def _action(self, kind, dot, live):
-        if kind in ("if", "with", "range"):
-            self._branch(self._take(), dot, live)
-        elif kind == "comment":
-            self._take()
-        elif kind in ("break", "continue"):
-            self._take()
-            if self.jump is None:
-                self._refuse("{{%s}} outside of {{range}}" % kind)
-            self.jump = kind if live else self.jump
-        else:
-            value, variables = self._pipeline(dot, live)
-            if live and not variables:
-                self.written.append("<no value>" if value is None else go_text(value))
+    def _action(self):
+        value, variables = self._pipeline()
 
-    def _branch(self, keyword, dot, live):
-        """What stands before the {{end}} of this {{if}}, {{with}} or {{range}}."""
-        outer, self.variables = self.variables, dict(self.variables)
-        value, variables = self._pipeline(dot, live, keyword == "range")
-        if keyword == "range":
-            value = pairs_of(value)
-            ended = self._loop(value, variables)
-        else:
-            ended = self._block(value if keyword == "with" else dot, live and value)
-        if ended == "else":
-            ended = self._block(dot, live and not value)
-        if ended != "end":
-            self._refuse("{{%s}} has no {{end}}" % keyword)
+        def written():
+            found = value()
+            text = "<no value>" if found is None else go_text(found)
+            return "" if variables else text
+
+        return written
+
+    def _branch(self):
+        """What an {{if}}, {{with}} or {{range}} writes; its {{end}} remains to be taken."""
+        keyword, outer, dot = self._take(), self.variables, [None]
+        value, variables = self._pipeline()
+        inner = self.variables
+        if keyword != "if":
+            self.variables = dict(inner, dot=dot)
+        body, otherwise = self._block(), content([""])
+        self.variables = inner
+        if self._peek() == "else":
+            self._take()
+            otherwise = self._branch() if self._peek() == "branch" else self._block()
         self.variables = outer
 
-    def _loop(self, pairs, variables):
-        """Run a block for each pair of index and item; what ended the block."""
-        outer, start = self.jump, self.next
-        for pair in pairs or [()]:  # without any, the block is only read
-            self.next, self.jump = start, ""
-            for variable, value in zip(variables, pair[-len(variables):]):
-                variable[0] = value
-            ended = self._block(pair[1] if pair else None, bool(pair))
-            if self.jump == "break":
-                break
-        self.jump = outer
-        return ended
+        def one_round(pair):
+            dot[0] = pair[1]
+            for variable, found in zip(reversed(variables), reversed(pair)):
+                variable[0] = found
+            return body()
 
-    def _pipeline(self, dot, live, is_range=False):
-        """The value of a pipeline, and the variables that it sets; a range sets its own itself."""
-        setting = self._take() if self._peek() == "set" else ""
-        names = [name.strip() for name in setting.rstrip(":=").split(",") if name]
-        if len(names) > 1 + is_range:
-            self._refuse("too many variables")
-        value = self._command(dot, live, [])
-        while self._peek() == "|":
+        def written():
+            pairs = pairs_of(value(), keyword)
+            return "".join(map(one_round, pairs)) if pairs else otherwise()
+
+        return written
+
+    def _pipeline(self):
+        """The value of a pipeline, and the variables that are set to it."""
+        setting = self._take() if self._peek() == "assignment" else ""
+        names = setting.rstrip(":=").replace(",", " ").split()
+        value = self._command([])
+        while self._peek() == "pipe":
             self._take()
-            value = self._command(dot, live, [value])
+            value = self._command([value])
         if ":" in setting:
-            self.variables.update((name, [None]) for name in names)
+            self.variables = dict(self.variables, **{name: [None] for name in names})
         variables = [self._variable(name) for name in names]
-        if live and variables and not is_range:
-            variables[0][0] = value
-        return value, variables
+
+        def assign():
+            found = value()
+            for variable in variables:
+                variable[0] = found
+            return found
+
+        return assign, variables
 
     def _variable(self, name):
-        if name not in self.variables:
-            self._refuse("%s is not defined" % name)
-        return self.variables[name]
+        return self.variables.get(name) or _refuse("%s is not defined" % name)
 
-    def _command(self, dot, live, piped):
+    def _command(self, piped):
         """The value of a command; `piped` is [the value of the one before it]."""
-        kind, name, _ = self.tokens[self.next]
-        if kind != "word":
-            value = self._operand(dot, live)
-            if name == "nil" or piped or self._peek() not in ENDS:
-                self._refuse("%s is not a function" % json_text(name))
-            return value
-        self._take()
+        if self._peek() != "function" and not piped:
+            return self._operand()
+        name, operands = self._take("function"), []
         if name not in TEMPLATE_FUNCTIONS:
-            self._refuse('the function "%s" is not defined' % name)
-        values, decided = [], False  # as "and" and "or" are by one of their operands
-        while self._peek() not in ENDS:
-            value = self._operand(dot, live and not decided)
-            values += [] if decided else [value]
-            decided = decided or name == ("or" if value else "and")
-        values += [] if decided else piped
-        try:
-            return TEMPLATE_FUNCTIONS[name](*values) if live else None
-        except (ValueError, TypeError, LookupError, AttributeError, OverflowError):
-            raise MachineError("template: %s cannot use %s" % (
-                name, ", ".join(json_text(value)[:40] for value in values) or "nothing"))
+            _refuse('the function "%s" is not defined' % name)
+        while self._peek() in OPERANDS:
+            operands.append(self._operand())
+        return lambda: call_function(name, operands + piped)
 
-    def _operand(self, dot, live):
-        kind, text = self._peek(), self._take()
-        if kind == "(":
-            value = self._pipeline(dot, live)[0]
-            text = self._take("close")
-        elif kind == "variable":
-            value = self._variable(text.partition(".")[0])[0]
-        elif kind == "field":
-            value = dot
-        elif kind == "text":
-            self._refuse("a value is missing")
+    def _operand(self):
+        kind, text = self._peek(), self._take(*OPERANDS)
+        if kind == "literal":
+            return content([parse_json(text)])
+        if kind in ("raw", "comment"):
+            return content([text])
+        if kind == "parenthesis":
+            value, _ = self._pipeline()
+            text = self._take("closing_parenthesis")
         else:
-            return self._constant(kind, text)
-        return field_of(value, text.partition(".")[2]) if live else None
-
-    def _constant(self, kind, text):
-        try:
-            if kind == "string":
-                return text[1:-1] if text[0] == "`" else text[1:-1].encode(
-                    "latin-1", "backslashreplace").decode("unicode_escape")
-            if kind == "number" and len(text) < 30:
-                return int(text, 0) if not set(text) & set(".eE") or "x" in text else float(text)
-            return {"true": True, "false": False, "nil": None}[text]
-        except (ValueError, KeyError):
-            return self._refuse("%s cannot be read" % json_text(text))
+            text = text.rstrip(".")
+            value = content(self._variable(text.partition(".")[0] or "dot"))
+        path = text.split(".")[1:]
+        return lambda: field_of(value(), path)
 
 
-def pairs_of(value):
-    """What a {{range}} runs through: pairs of index and item."""
+def _refuse(words):
+    raise MachineError("template: " + words)
+
+
+def content(box):
+    """A function for the value in a list of one: a variable or a constant."""
+    return lambda: box[0]
+
+
+def pairs_of(value, keyword):
+    """What a branch runs through: pairs of index and item. Raises MachineError."""
+    if keyword != "range":
+        return [("", value)] if value else []
     if isinstance(value, dict):
         return sorted(value.items())
-    if type(value) is int and value < 1000000:
-        value = range(value)
-    if isinstance(value, (list, range)) or value is None:
-        return list(enumerate(value or ()))
-    raise MachineError("template: range cannot run through " + go_text(value))
+    if not isinstance(value, list) and value is not None:
+        _refuse("range cannot run through " + go_text(value))
+    return list(enumerate(value or ()))
+
+
+def call_function(name, operands):
+    """The value of a function; "and" and "or" look at no more operands than they need."""
+    values = []
+    for operand in operands:
+        values.append(operand())
+        if name == ("or" if values[-1] else "and"):
+            break
+    try:
+        return TEMPLATE_FUNCTIONS[name](*values)
+    except Exception:  # whatever Python says of values that are not for it
+        _refuse("%s cannot use %.80s" % (name, json_text(values)))
 
 
 def field_of(value, path):
-    """The value below a path like "Driver.URL"; None where there is none. Raises MachineError."""
-    for name in path.split(".") if path else ():
-        if isinstance(value, Struct):
-            value = value[name]
-        elif isinstance(value, dict):
-            value = value.get(name)
-        elif name in getattr(value, "methods", ()):
-            value = value.methods[name](value)
-        elif value is not None:
-            raise MachineError('template: there is no field "%s" in %.40s' % (name, go_text(value)))
+    """The value below the names of a path; None where there is none. Raises MachineError."""
+    for name in path:
+        try:
+            value = None if value is None else value.get(name)
+        except (AttributeError, LookupError):
+            _refuse('there is no field "%s"' % name)
     return value
 
 
 def _index(item, *keys):
     for key in keys:
-        if isinstance(item, dict):
-            item = item.get(key + "")
-        elif type(key) is int and key >= 0:
-            item = item[key] if isinstance(item, list) else item.encode()[key]
-        else:
-            raise ValueError
-    return item
+        item = item.get(key + "") if isinstance(item, dict) else list.__getitem__(item, key)
+    return item  # other items and keys were a TypeError
 
 
 def _equal(first, other):
-    if first is None or other is None or type(first) is type(other) is bool:
+    if first is None or other is None:
         return first is other
-    return _order(first, other) == 0
-
-
-def _order(first, other):
-    """Below, at or above 0, as the first is less, equal or greater: of two texts or two numbers."""
-    if COMPARED[type(first)] != COMPARED[type(other)]:
-        raise ValueError
-    return (first > other) - (first < other)
+    return not (first < other or first > other)  # a TypeError if they cannot be compared
 
 
 def _print(*values):
     """Go's Sprint: blanks between operands of which neither is a string."""
     text = ""
     for before, value in zip(("",) + values, values):
-        text += ("" if isinstance(before, str) or isinstance(value, str) else " ") + go_text(value)
+        text += ("" if str in (type(before), type(value)) else " ") + go_text(value)
     return text
 
 
@@ -6629,46 +6586,33 @@ def _urlquery(*values):
     return quote_plus(_print(*values), safe="~")
 
 
-COMPARED = {str: str, GoState: str, int: float, float: float, Duration: float}
-GO_TYPES = {bool: "bool=", int: "int=", float: "float64=", type(None): ""}
-VERBS = {bool: "t", int: "dxXeEfFgG", float: "gGeEfF", str: "sq"}  # the first is what %v means
+VERBS = {bool: "t", int: "dfg", float: "gf", str: "sq", GoState: "sqd", Duration: "sdf"}
 
 
 def go_text(value, spec="", verb="v"):
-    """A value as Go's printf writes it by one of %v %s %d %x %q %t %f %e %g, but whole numbers stay
-    whole, and the verbs of fractions take them; `spec` is flags, width and precision."""
+    """A value as Go's printf writes it by one of %v %s %d %q %t %f %g, which take whole numbers for
+    fractions too; `spec` is flags, width and precision. Raises ValueError for another verb."""
+    def inner(item):
+        return go_text(item, spec, verb)
+
     if isinstance(value, Struct):
-        return "{%s}" % " ".join(go_text([] if item is None else item, spec, verb)
-                                 for item in value.values())
+        return "{%s}" % " ".join(inner([] if item is None else item) for item in value.values())
     if isinstance(value, dict):
-        return "map[%s]" % " ".join(go_text(key, spec, verb) + ":" + go_text(item, spec, verb)
+        return "map[%s]" % " ".join(inner(key) + ":" + inner(item)
                                     for key, item in sorted(value.items()))
     if isinstance(value, list):
-        return "[%s]" % " ".join(go_text(item, spec, verb) for item in value)
-    if isinstance(value, (GoState, Duration)):
-        value = int(value) if verb == "d" else str(value)
-    if value is None and verb == "v":
-        return "<nil>"
-    verbs = VERBS.get(type(value), "")
+        return "[%s]" % " ".join(map(inner, value))
+    value = "<nil>" if value is None else value
+    verbs = VERBS[type(value)]  # the first is what %v means
     if verb == "v":
-        spec, verb = spec.replace("+", "").replace("#", ""), verbs[0]
+        spec, verb = spec.lstrip("+#"), verbs[0]
     if verb not in verbs:
-        return "%%!%s(%s)" % (verb, _with_type(value))
-    if verb == "q":
-        spec, dot, precision = spec.partition(".")
-        value, verb = json_text(("%" + dot + precision + "s") % value), "s"
-    elif verb == "t":
-        value, verb = str(value).lower(), "s"
-    elif verb in "gG" and "." not in spec:  # as many digits as are needed
-        more = next(count for count in range(17) if float("%.*e" % (count, value)) == float(value))
-        is_large = abs(value) >= 1e6
-        spec += ".%d" % (more if is_large else max(more + 1, 6))
-        verb = verb.replace("g", "e").replace("G", "E") if is_large else verb
+        raise ValueError
+    if verb in "tq":
+        value, verb = json_text(value), "s"
+    if verb == "g" and "." not in spec:
+        spec += ".15"
     return ("%" + spec + verb) % value
-
-
-def _with_type(value):
-    return GO_TYPES.get(type(value), "string=") + go_text(value)
 
 
 def go_format(layout, *values):
@@ -6678,14 +6622,12 @@ def go_format(layout, *values):
 
     def one(found):
         spec, verb = found.groups()
-        if verb in ("", "%"):
-            return verb or "%!(NOVERB)"
-        if verb not in "vsdxXqtfFeEgG":
-            raise MachineError('template: printf has no verb "%s"' % found.group())
-        return go_text(rest.pop(0), spec, verb) if rest else "%%!%s(MISSING)" % verb
+        return "%" if verb == "%" else go_text(rest.pop(0), spec, verb)
 
-    text = re.sub(r"(?s)%([-+# 0]*\d{0,6}(?:\.\d{0,6})?)(.?)", one, layout)
-    return text + ("%%!(EXTRA %s)" % ", ".join(map(_with_type, rest)) if rest else "")
+    text = re.sub(r"(?s)%([-+# 0]*\d{0,6}(?:\.\d{0,6})?)(.)", one, layout)
+    if rest:
+        raise ValueError
+    return text
 
 
 TEMPLATE_FUNCTIONS = {
@@ -6694,8 +6636,8 @@ TEMPLATE_FUNCTIONS = {
     "index": _index, "not": lambda value: not value, "upper": str.upper, "lower": str.lower,
     "ne": lambda first, other: not _equal(first, other),
     "eq": lambda first, other, *others: any(_equal(first, one) for one in (other,) + others),
-    "lt": lambda a, b: _order(a, b) < 0, "le": lambda a, b: _order(a, b) <= 0,
-    "gt": lambda a, b: _order(a, b) > 0, "ge": lambda a, b: _order(a, b) >= 0,
+    "lt": lambda a, b: a < b, "le": lambda a, b: a <= b,
+    "gt": lambda a, b: a > b, "ge": lambda a, b: a >= b,
     "println": lambda *values: " ".join(map(go_text, values)) + "\n",
     "print": _print, "printf": go_format, "urlquery": _urlquery,
     "json": lambda value: go_json(value, None, True),

@@ -105,8 +105,8 @@ def test_filters_of_ls_of_one_key_are_alternatives_and_of_several_conditions(cal
 @pytest.mark.parametrize("words, err", [
     (["--filter", "x"], "Unsupported filter syntax"), (["--filter", "foo=x"], "Unsupported filter key 'foo'"),
     (["--filter", "name=("], "The filter name=( is no"),
-    (["-f", "{{.Name"], "template: :1: unclosed action"),
-    (["-f", "{{range .}}"], "template: :2: {{range}} has no {{end}}"),
+    (["-f", "{{.Name"], "template: unexpected end in an action"),
+    (["-f", "{{range .}}"], "template: unexpected end of text"),
 ])
 def test_a_wrong_filter_or_format_is_refused_without_an_answer(call, add, closed_port, words, err):
     add("web", "tcp://127.0.0.1:%d" % closed_port)
