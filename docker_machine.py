@@ -6185,30 +6185,29 @@ def migrate(config, version, store, name):
 class Shell:
     """How a shell sets and unsets a variable, and how it runs what `env` prints.
 
-    `escape` are pairs to replace in a value, in this order; `frames` are the lines around those
-    that set and around those that unset; `before_path` goes before a variable named ...PATH;
-    `word_quote` is a mark of quotation for words of commands, and what stands for it within.
+    `escape` are pairs to replace in a value, in this order, `hint_escape` those in the command of
+    the hint; `frames` are the lines around those that set and around those that unset;
+    `before_path` goes before a variable named ...PATH; `word_quote` is a quotation mark for words
+    of commands, and what stands for it within.
     """
 
-    def __init__(self, set_line, unset_line, comment, usage, escape=(), unset_usage="",
-                 frames=((), ()), before_path="", word_quote=("'", "'\\''")):
+    escape = hint_escape = ()  # type: tuple
+    frames, before_path, word_quote = ((), ()), "", ("'", "'\\''")  # type: tuple, str, tuple
+
+    def __init__(self, set_line, unset_line, comment, usage, **others):
         self.set_line, self.unset_line, self.comment = set_line, unset_line, comment
-        self.usage, self.unset_usage = usage, unset_usage or usage
-        self.escape, self.frames, self.before_path = escape, frames, before_path
-        self.word_quote = word_quote
+        self.usage = self.unset_usage = usage
+        vars(self).update(others)
 
     def lines(self, values):
         """The lines that set {name: value}, or that unset where all values are None."""
-        unset = None in values.values()
-        lines = [self.unset_line.replace("%s", name) if unset else self.set(name, value)
-                 for name, value in values.items()]
-        frame = self.frames[unset]
-        return list(frame[:1]) + lines + list(frame[1:])
+        frame = self.frames[None in values.values()]
+        return [*frame[:1], *[self.line(*item) for item in values.items()], *frame[1:]]
 
-    def set(self, name, value):
-        for char, escaped in self.escape:
-            value = value.replace(char, escaped)
-        line = self.set_line % (name, value)
+    def line(self, name, value):
+        if value is None:
+            return self.unset_line.replace("%s", name)
+        line = self.set_line % (name, replaced(value, self.escape))
         return self.before_path + line if name.endswith("PATH") else line
 
     def hint(self, words, unset=False):
@@ -6218,40 +6217,45 @@ class Shell:
                  for word in words]
         # It stays one comment line, whatever an editor or a shell takes for the end of one.
         command = "".join(char if char.isprintable() else " " for char in " ".join(words))
-        for char, escaped in BACKSLASH if '"%s"' in self.usage else ():
-            command = command.replace(char, escaped)
-        if ("!", "\\!") in self.escape:  # tcsh expands it in comments and quotes too
-            command = command.replace("!", "\\!")
-        return ("%s Run this command to configure your shell: \n%s %s" % (
-            self.comment, self.comment, (self.unset_usage if unset else self.usage) % command)
-        ).split("\n")
+        usage = self.unset_usage if unset else self.usage
+        return [self.comment + " Run this command to configure your shell: ",
+                self.comment + " " + usage % replaced(command, self.hint_escape)]
+
+
+def replaced(text, pairs):
+    for old, new in pairs:
+        text = text.replace(old, new)
+    return text
 
 
 BACKSLASH = ("\\", "\\\\"), ('"', '\\"')
-POSIX_SHELL = Shell('export %s="%s"', "unset %s", "#", "eval $(%s)", BACKSLASH + (
+POSIX_SHELL = Shell('export %s="%s"', "unset %s", "#", "eval $(%s)", escape=BACKSLASH + (
     ("$", "\\$"), ("`", "\\`"),
     # What an eval without quotes would expand or join stands outside the quotes, or between two.
     ("  ", ' "" '), ("  ", ' "" '), ("*", '"*"'), ("?", '"?"'), ("[", '"["')))
 SHELLS = {
-    "fish": Shell('set -gx %s "%s";', "set -e %s;", "#", "eval (%s)", BACKSLASH + (("$", "\\$"),)),
+    "fish": Shell('set -gx %s "%s";', "set -e %s;", "#", "eval (%s)",
+                  escape=BACKSLASH + (("$", "\\$"),)),
     "powershell": Shell('$Env:%s = "%s"', "Remove-Item Env:\\\\%s", "#", "& %s | Invoke-Expression",
-                        (("`", "``"), ('"', '`"'), ("$", "`$"), ("\u201c", "`\u201c"),
-                         ("\u201d", "`\u201d"), ("\u201e", "`\u201e")),
+                        escape=(("`", "``"), ('"', '`"'), ("$", "`$"), ("\u201c", "`\u201c"),
+                                ("\u201d", "`\u201d"), ("\u201e", "`\u201e")),
                         word_quote=("'", "''")),
     "cmd": Shell("SET %s=%s", "SET %s=", "REM", "\t@FOR /f \"tokens=*\" %%i IN ('%s') DO @%%i",
                  word_quote=('"', '""')),
     "tcsh": Shell('setenv %s "%s";', "unsetenv %s;", ":", "eval `%s`",
-                  (('"', '"\\""'), ("$", '"\\$"'), ("`", '"\\`"'), ("!", "\\!"),
-                   ("  ", ' "" '), ("  ", ' "" '))),
+                  escape=(('"', '"\\""'), ("$", '"\\$"'), ("`", '"\\`"'), ("!", "\\!"),
+                          ("  ", ' "" '), ("  ", ' "" ')),
+                  hint_escape=(("!", "\\!"),)),  # it expands ! in comments and quotes too
     "emacs": Shell('(setenv "%s" "%s")', '(setenv "%s" nil)', ";;", "(with-temp-buffer "
-                   '(shell-command "%s" (current-buffer)) (eval-buffer))', BACKSLASH),
+                   '(shell-command "%s" (current-buffer)) (eval-buffer))',
+                   escape=BACKSLASH, hint_escape=BACKSLASH),
     # xonsh expands $ in the variables that it takes for paths, unless they are declared as text.
-    "xonsh": Shell('$%s = "%s"', 'if "%s" in ${...}: del $%s', "#", "execx($(%s))", BACKSLASH,
-                   word_quote=("'", "'\"'\"'"),
+    "xonsh": Shell('$%s = "%s"', 'if "%s" in ${...}: del $%s', "#", "execx($(%s))",
+                   escape=BACKSLASH, word_quote=("'", "'\"'\"'"),
                    before_path='${...}.register("DOCKER_CERT_PATH", type="str"); '),
     # nushell evaluates no text, but loads data.
-    "nu": Shell('  "%s": "%s"', '  "%s"', "#", "%s | from nuon | load-env", BACKSLASH,
-                "hide-env -i ...(%s | from nuon)", (("{", "}"), ("[", "]"))),
+    "nu": Shell('  "%s": "%s"', '  "%s"', "#", "%s | from nuon | load-env", escape=BACKSLASH,
+                unset_usage="hide-env -i ...(%s | from nuon)", frames=(("{", "}"), ("[", "]"))),
 }
 SHELLS.update(pwsh=SHELLS["powershell"], csh=SHELLS["tcsh"], nushell=SHELLS["nu"])
 POSIX_SHELLS = ("sh", "bash", "zsh", "dash", "ksh", "ash", "busybox", "mksh", "ksh93", "yash")
@@ -6268,9 +6272,8 @@ def find_shell(name, environ):
 
 def plain_shell_name(path):
     """The name of a shell from its path: -bash, /bin/bash and bash.exe are all bash."""
-    words = path.replace("\\", "/").rpartition("/")[2].lower().split() or [""]
-    name = words[0].lstrip("-")
-    return name[:-4] if name.endswith(".exe") else name
+    name = basename(path.replace("\\", "/")).lower().strip()
+    return name.partition(" ")[0].lstrip("-").partition(".exe")[0]
 
 
 WRAPPERS = ("timeout", "sudo", "doas", "make", "gmake", "time", "script", "xargs", "watch", "su")
@@ -6279,51 +6282,44 @@ WRAPPERS = ("timeout", "sudo", "doas", "make", "gmake", "time", "script", "xargs
 def parent_shell():
     """The shell that started this program, be it by way of sudo and the like; "" if it was
     something else."""
-    process = os.getppid()
-    for _ in range(8 if not WINDOWS else 0):
+    process = 0 if WINDOWS else os.getppid()
+    while process:
         process, words = parent_and_words(process)
         name = plain_shell_name(words[0].split(" ")[0])  # xonsh makes one word of its command line
         if name.startswith("python") and len(words) > 1:
             name = plain_shell_name(words[1])
-        if name in SHELLS or name in POSIX_SHELLS:
-            return name
         if name not in WRAPPERS:
-            break
+            return name if name in SHELLS or name in POSIX_SHELLS else ""
     return ""
 
 
 def parent_and_words(process):
     """The parent and the command line of a process, from /proc or by ps(1)."""
     try:
-        words = read_text("/proc/%d/cmdline" % process).split("\0")
-        stat = read_text("/proc/%d/stat" % process)
-        return int(stat.rpartition(")")[2].split()[1]), words
+        parent = read_text("/proc/%d/stat" % process).rpartition(")")[2].split()[1]
+        return int(parent), read_text("/proc/%d/cmdline" % process).split("\0")
     except OSError:
         pass
     try:
-        said = run(["ps", "-o", "ppid=,args=", "-p", str(process)], seconds=5).stdout.split()
-    except MachineError:
-        said = []
-    return (int(said[0]), said[1:] or [""]) if said else (0, [""])
+        said = run(["ps", "-o", "ppid=,args=", "-p", str(process)], seconds=5)
+        parent, *words = said.stdout.split()
+        return int(parent), words or [""]
+    except (MachineError, ValueError):
+        return 0, [""]
 
 
-def table(rows, gap=3, least=5):
+def table(rows):
     """Rows of cells as aligned lines, in Docker Machine's layout: the last cell is not padded."""
-    widths = [max(least, max(len(row[i]) for row in rows) + gap) for i in range(len(rows[0]) - 1)]
-    return ["".join([cell.ljust(width) for cell, width in zip(row, widths)] + [row[-1]])
+    widths = [max(5, max(map(len, column)) + 3) for column in zip(*rows)][:-1]
+    return ["".join([cell.ljust(width) for cell, width in zip(row, widths)] + row[len(widths):])
             for row in rows]
 
 
 def natural_key(name):
-    """A sort key by which n2 comes before n10."""
-    parts, digits = [""], False
-    for char in name.lower():
-        if ("0" <= char <= "9") != digits:
-            parts.append("")
-            digits = not digits
-        parts[-1] += char
-    return [(0, int(part), "") if "0" <= part[0] <= "9" else (1, 0, part)
-            for part in parts if part]
+    """A sort key by which n2 comes before n10: texts and numbers in turn."""
+    import re
+    return [int(part) if "0" <= part[:1] <= "9" else part
+            for part in re.split("([0-9]+)", name.lower())]
 
 
 # --- templates: Go's text/template for --format, after pkg.go.dev/text/template and pkg.go.dev/fmt

@@ -127,8 +127,8 @@ def test_quote_makes_one_literal_word_for_every_posix_shell(shell):
 ])
 def test_each_shell_has_its_own_words_for_a_variable(name, line, unset, comment):
     shell = core.find_shell(name, {})
-    assert shell.set("K", 'a "b" $c `d` \\') == line
-    assert shell.unset_line % "K" == unset
+    assert shell.line("K", 'a "b" $c `d` \\') == line
+    assert shell.line("K", None) == unset
     assert [text.partition(" ")[0] for text in shell.hint("dm env web")] == [comment, comment]
 
 
