@@ -7903,46 +7903,54 @@ complete -c docker-machine -f -a '(__docker_machine)'""",
 
 
 def command_completion(context, words):
-    if words[:1] in (["-h"], ["-help"], ["--help"]):
+    shell, *typed = words or [""]
+    if shell in ("-h", "-help", "--help"):
         return show_command_help(COMMANDS["completion"])
-    if not words or words[0] not in COMPLETION_SCRIPTS:
+    if shell not in COMPLETION_SCRIPTS:
         raise UsageError("Error: Expected one of the shells " + ", ".join(COMPLETION_SCRIPTS),
                          'For example: eval "$(docker-machine completion bash)"')
-    if len(words) == 1:
-        return show_lines([COMPLETION_SCRIPTS[words[0]]])
-    typed = words[-1][1:] if words[0] == "powershell" else words[-1]
-    return show_lines(sorted(word for word in completions(context, words[1:-1], typed)
-                             if word.startswith(typed)))
+    if not typed:
+        return show_lines([COMPLETION_SCRIPTS[shell]])
+    start = typed.pop()
+    if shell == "powershell":
+        start = start[1:]
+    return show_lines(sorted(word for word in completions(typed, start) if word.startswith(start)))
 
 
-def completions(context, before, typed):
-    """What can stand after the words `before`; shells show only what begins with `typed`."""
-    options, rest = parse_flags(GLOBAL_FLAGS, [word for word in before if word not in ("-", "--")],
-                                interleaved=False)
-    command = COMMANDS.get(rest[0]) if rest else None
-    name = command.name if command else ""
-    flags = command.flags + COMMON_FLAGS if command else GLOBAL_FLAGS
-    if name == "create":
-        try:
-            driver = load_driver(named_driver(rest + [""]) or default_driver())
-        except MachineError:
-            driver = Driver
-        flags = tuple(create_flags(driver)) + COMMON_FLAGS
-    given, others = split_words(flags, rest[1:] + [""])
-    if others[-1:] != [""]:  # what is typed is the value of a flag
-        return {"driver": driver_names(),
-                "shell": list(SHELLS) + list(POSIX_SHELLS[:5])}.get(given[-1][0], [])
-    if typed.startswith("-"):
-        return ["--" + flag.name for flag in flags]
-    if not rest or name in ("help", "completion"):
-        return list(COMPLETION_SCRIPTS if name == "completion" else COMMANDS)
-    if name == "create" or not command or "NAME" not in command.usage or (
-            name == "ssh" and len(rest) > 1):
+def completions(before, start):
+    """What can stand after the words `before`; shells show only what begins with `start`."""
+    before = [word for word in before if word not in ("-", "--")]
+    options, words = parse_flags(GLOBAL_FLAGS, before, interleaved=False)
+    name = words[0] if words else "help"
+    if name not in COMMANDS:
         return []
-    store = Store(expanduser(options["storage-path"]))
-    mark = ":" if name in ("scp", "mount") else ""
+    flags = flags_of(words) + COMMON_FLAGS if words else GLOBAL_FLAGS
+    given, others = split_words(flags, words[1:] + [""])
+    if others[-1:] != [""]:  # what is typed is the value of a flag
+        return {"driver": driver_names(), "shell": [*SHELLS, *POSIX_SHELLS[:5]]}.get(
+            given[-1][0], [])
+    if start.startswith("-"):
+        return ["--" + flag.name for flag in flags]
+    if name in ("help", "completion"):
+        return list(COMMANDS if name == "help" else COMPLETION_SCRIPTS)
+    usage = COMMANDS[name].usage
+    if "NAME" not in usage or name == "create" or name == "ssh" and words[1:]:
+        return []
+    mark = ":" if "PATH" in usage else ""
     # A name that needs quotes could be a command to the shell.
-    return [found + mark for found in store.names() if quote(found) == found]
+    return [machine + mark for machine in Store(expanduser(options["storage-path"])).names()
+            if quote(machine) == machine]
+
+
+def flags_of(words):
+    """The flags of the command that these words begin with; for `create`, of its driver too."""
+    if words[0] != "create":
+        return COMMANDS[words[0]].flags
+    try:
+        driver = load_driver(named_driver(words + [""]) or default_driver())
+    except MachineError:
+        driver = Driver
+    return tuple(create_flags(driver))
 
 
 # --- help
@@ -7952,10 +7960,7 @@ def command_help(context, options, words):
         return show_help(context)
     if words[0] not in COMMANDS:
         raise unknown_command(context, words[0])
-    command = COMMANDS[words[0]]
-    if command.name == "create":
-        return command_create(context, ["--help"])
-    return show_command_help(command)
+    return show_command_help(COMMANDS[words[0]], flags_of(words))
 
 
 def unknown_command(context, name):
@@ -7969,21 +7974,18 @@ def show_help(context):
              "Create and manage machines running Docker.", "",
              "Version: " + version_line().partition(" version ")[2], "", "Options:"]
     lines += flag_help(GLOBAL_FLAGS) + ["", "Commands:"]
-    lines += ["   %s\t%s" % (command.name.ljust(18), command.summary)
-              for command in COMMANDS.values()]
-    lines += ["", "Run '%s COMMAND --help' for more information on a command." % context.program]
-    out.answer("\n".join(lines))
-    return 0
+    lines += ["   %-18s\t%s" % (command.name, command.summary) for command in COMMANDS.values()]
+    return show_lines(lines + [
+        "", "Run '%s COMMAND --help' for more information on a command." % context.program])
 
 
-def show_command_help(command, flags=None):
-    flags = command.flags if flags is None else flags
-    lines = ["Usage: docker-machine %s%s %s" % (
-        command.name, " [OPTIONS]" if flags else "", command.usage), "", command.summary]
+def show_command_help(command, flags=()):
+    flags = flags or command.flags
+    usage = "Usage: docker-machine %s %s" % (command.name, "[OPTIONS] " if flags else "")
+    lines = [(usage + command.usage).rstrip(), "", command.summary]
     if flags:
         lines += ["", "Options:", ""] + flag_help(flags)
-    out.answer("\n".join(line.rstrip() for line in lines))
-    return 0
+    return show_lines(lines)
 
 
 SWARM_FLAG = Flag("swarm", False, "Use the address of the Swarm manager instead of the engine's")

@@ -216,6 +216,10 @@ def test_an_unreadable_store_offers_nothing_and_says_nothing(shells, shell):
     assert offered == []
 
 
+def test_nothing_is_offered_after_a_command_that_does_not_exist(call):
+    assert call("completion", "bash", "lss", "-") == (0, "", "")
+
+
 @needs("bash")
 def test_bash_offers_machines_of_the_store_that_is_named(shells, add, tmp_path):
     add("web")
