@@ -47,9 +47,9 @@ __all__ = [
     "RUNNING", "Rest", "RestError", "Result", "SAVED", "SSH", "STARTING", "STATES", "STOPPED",
     "STOPPING", "TIMEOUT", "UsageError", "WINDOWS", "cached_image", "cloud_config", "download",
     "each", "find_qemu", "free_port", "host_arch", "host_name", "image_kind", "install_line",
-    "json_text", "main", "missing_program", "need", "need_space", "out", "parse_checksum",
-    "parse_json", "port_trouble", "published_checksum", "quote", "read_text", "run", "wait_for",
-    "write_atomic",
+    "ip_address", "is_word", "json_text", "main", "missing_program", "need", "need_space", "out",
+    "parse_checksum", "parse_json", "port_trouble", "published_checksum", "quote", "read_text",
+    "run", "wait_for", "write_atomic",
 ]
 
 WINDOWS, MACOS = os.name == "nt", sys.platform == "darwin"
@@ -108,9 +108,15 @@ class stage:
             import copy
             again = copy.copy(error)  # several machines may share one cause
             again.message = self.words + error.message
-            raise again.with_traceback(trace) from error.__cause__
+            raise again.with_traceback(trace) from None
         if error is not None:  # for the crash report
             error.stage = self.words + getattr(error, "stage", "")
+
+
+def reason(error):
+    """What an exception of the system, of TLS or of a request says, without numbers and places."""
+    inner = getattr(error, "reason", None) or error
+    return getattr(inner, "strerror", "") or inner
 
 
 class Result:
@@ -118,39 +124,49 @@ class Result:
 
     def __init__(self, argv, code, stdout, stderr):
         self.argv, self.code, self.stdout, self.stderr = argv, code, stdout, stderr
-
-    @property
-    def ok(self):
-        return self.code == 0
+        self.ok = code == 0
 
     def last_words(self, count=5):
         """The last lines it printed (stderr before stdout), for an error message."""
-        lines = [line for line in (self.stderr or self.stdout).splitlines() if line.strip()]
-        return "\n".join(lines[-count:])
+        lines = filter(str.strip, (self.stderr or self.stdout).splitlines())
+        return "\n".join(list(lines)[-count:])
 
 
 # === 3. Output ====================================================================================
 
-# What a terminal would act on instead of showing it, and what would make one line of two.
-CONTROLS = {code: "\\x%02x" % code for code in range(160)
-            if code < 32 and code not in (9, 10) or code > 126}
-CONTROLS.update((code, "\\u%04x" % code) for code in (
-    0x200e, 0x200f, 0x2028, 0x2029, *range(0x202a, 0x202f), *range(0x2066, 0x206a),
-    *range(0xdc80, 0xdca0)))
-LONGEST = 8000  # characters of one thing that is told
+# Characters that a terminal acts on instead of showing them, or that end a line. A name, a path or
+# an address for ssh has none of them. What is shown may have tabs and several lines, but marks that
+# change the direction of text, and bytes that are not UTF-8, are escaped too. Options of the engine
+# may have tabs, several lines and all beyond ASCII. go_json() escapes what JSON leaves as it is.
+# plain_words() takes out far more: all that Unicode does not call printable.
+CONTROLS = {*range(32), *range(127, 160), 0x2028, 0x2029}
+ESCAPES = {code: ("\\x%02x" if code < 256 else "\\u%04x") % code for code in (
+    *CONTROLS - {9, 10}, 0x200e, 0x200f, *range(0x202a, 0x202f), *range(0x2066, 0x206a),
+    *range(0xdc80, 0xdca0))}
+HALF = 4000  # characters that are told of each end of a long text
 
 
 def is_line(text):
     """Whether a text has neither a control character nor what ends a line."""
-    return not any(char < " " or "\x7f" <= char < "\xa0" or char in "\u2028\u2029" for char in text)
+    return CONTROLS.isdisjoint(map(ord, text))
+
+
+def printable(text):
+    """A text with blanks in place of what is not printable."""
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
+def plain_words(text):
+    """A text from elsewhere as one line of at most 2000 characters that is safe to show."""
+    return " ".join(printable(str(text)[:2000]).split())
 
 
 def shown(text):
     """A text from anywhere as it may be shown: without control characters but line ends and tabs,
     and cut in the middle where it is long."""
-    text = text.replace("\r\n", "\n").translate(CONTROLS)
-    if len(text) > LONGEST:
-        text = "%s\n[...]\n%s" % (text[:LONGEST // 2], text[-LONGEST // 2:])
+    text = text.replace("\r\n", "\n").translate(ESCAPES)
+    if len(text) > 2 * HALF:
+        text = text[:HALF] + "\n[...]\n" + text[-HALF:]
     return text
 
 
@@ -160,11 +176,12 @@ class Output:
     answer fails where nobody reads it: an action goes on without its words."""
 
     def __init__(self):
+        import _thread
         self.debugging = False
         self.program = "docker-machine"  # as it was called
         self.progress_to_stderr = False
         self.secrets = set()
-        self.machines = {}  # thread -> the machine that it works on, where there are several
+        self.thread = _thread._local()  # its `machine`: what a thread works on if there are several
 
     def mask(self, text):
         """`text` with every registered secret replaced."""
@@ -184,8 +201,8 @@ class Output:
         try:
             data = text.encode("utf-8", "surrogateescape")
         except UnicodeEncodeError:  # half a character, which Go prints like this
-            data = "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char
-                           for char in text).encode("utf-8")
+            import re
+            data = re.sub("[\ud800-\udfff]", "\ufffd", text).encode("utf-8")
         stream.flush()
         stream.buffer.write(data)
         stream.buffer.flush()
@@ -196,20 +213,20 @@ class Output:
     def work_on(self, machine):
         """Let progress and warnings of this thread, and of those that it starts, say the name of
         the machine; None ends that."""
-        import _thread
-        self.machines[_thread.get_ident()] = machine
+        self.thread.machine = machine
 
     def machine(self):
-        import _thread
-        return self.machines.get(_thread.get_ident()) if self.machines else None
+        return getattr(self.thread, "machine", None)
 
     def _named(self, text):
         name = self.machine()
-        return text if not name or '"%s"' % name in text or text.startswith("(%s)" % name) \
-            else "(%s) %s" % (name, text)
+        mark = "(%s) " % name
+        if not name or '"%s"' % name in text or text.startswith(mark):
+            return text
+        return mark + text
 
     def as_called(self, text):
-        """A text whose commands are under the name that this program was called by."""
+        """A text with its commands under the name by which this program was called."""
         if self.program == "docker-machine" or "docker-machine " not in text:
             return text
         import re
@@ -237,7 +254,7 @@ class Output:
 
 
 def abandon(stream):
-    """Let Python not complain at its exit of a stream that cannot be written to."""
+    """Keep Python from complaining at its exit about a stream that cannot be written to."""
     try:
         stream.flush()
     except OSError:
@@ -250,30 +267,31 @@ out = Output()
 # === 4. Doors =====================================================================================
 # The only places that leave the process.
 
-INSTALLERS = (  # package manager on PATH -> how one installs by hand
-    ("apt-get", "sudo apt-get install"), ("dnf", "sudo dnf install"), ("yum", "sudo yum install"),
-    ("zypper", "sudo zypper install"), ("apk", "apk add"), ("pacman", "sudo pacman -S"),
-    ("brew", "brew install"),
-)
+INSTALLERS = {  # package manager on PATH -> how one installs by hand
+    "apt-get": "sudo apt-get install", "dnf": "sudo dnf install", "yum": "sudo yum install",
+    "zypper": "sudo zypper install", "apk": "apk add", "pacman": "sudo pacman -S",
+    "brew": "brew install",
+}
+OPENSSH = {"": "openssh-clients", "apt-get": "openssh-client", "apk": "openssh-client",
+           "pacman": "openssh", "brew": "openssh"}
 PACKAGE_NAMES = {  # program -> package, by package manager where the name differs
     "openssl": {"": "openssl"},
-    "ssh": {"": "openssh-clients", "apt-get": "openssh-client", "apk": "openssh-client",
-            "pacman": "openssh", "brew": "openssh"},
+    "ssh": OPENSSH, "scp": OPENSSH, "ssh-keygen": OPENSSH,
+    "rsync": {"": "rsync"},
+    "sshfs": {"": "sshfs", "dnf": "fuse-sshfs", "yum": "fuse-sshfs"},
+    "docker": {"": "docker-cli", "apt-get": "docker.io", "brew": "docker"},
+    "fusermount": {"": "fuse3"},
 }
-PACKAGE_NAMES["scp"] = PACKAGE_NAMES["ssh-keygen"] = PACKAGE_NAMES["ssh"]
-PACKAGE_NAMES["rsync"] = {"": "rsync"}
-PACKAGE_NAMES["sshfs"] = {"": "sshfs", "dnf": "fuse-sshfs", "yum": "fuse-sshfs"}
-PACKAGE_NAMES["docker"] = {"": "docker-cli", "apt-get": "docker.io", "brew": "docker"}
-PACKAGE_NAMES["fusermount"] = {"": "fuse3"}
 
 
 def install_line(*names):
     """The command that installs programs with this system's package manager; "" if not known."""
     import shutil
-    for manager, command in INSTALLERS:
-        if shutil.which(manager) and all(name in PACKAGE_NAMES for name in names):
-            packages = [PACKAGE_NAMES[name].get(manager, PACKAGE_NAMES[name][""]) for name in names]
-            return " ".join([command] + list(dict.fromkeys(packages)))
+    packages = [PACKAGE_NAMES.get(name, {}) for name in names]
+    for manager, command in INSTALLERS.items():
+        if all(packages) and shutil.which(manager):
+            wanted = [package.get(manager, package[""]) for package in packages]
+            return " ".join([command, *dict.fromkeys(wanted)])
     return ""
 
 
@@ -311,10 +329,17 @@ def find_qemu():
             or shutil.which("qemu-kvm", path="/usr/libexec"))  # RHEL and its kin
 
 
+LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+def is_word(text, marks):
+    """Whether a text consists of ASCII letters, digits and `marks`, and is not empty."""
+    return bool(text) and not set(text).difference(LETTERS, "0123456789", marks)
+
+
 def quote(word):
     """`word` as one word of a POSIX shell."""
-    if word and not set(word) - set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                    "0123456789_@%+=:,./-"):
+    if is_word(word, "_@%+=:,./-"):
         return word
     return "'" + word.replace("'", "'\\''") + "'"
 
@@ -325,68 +350,60 @@ MOST_OUTPUT = 1 << 24  # bytes; a program that prints more is ended
 def run(argv, stdin=None, seconds=60, on_line=None, cwd=None, environ=None, late=MachineError):
     """Run a program to its end within `seconds`; give its Result, with the last part of stderr.
 
-    `stdin` is text, `on_line` is called with each line of stdout as it comes, `environ` is added
-    to our own environment.
+    `stdin` is text, bytes or None, `on_line` is called with each line of stdout as it comes,
+    `environ` is added to our own environment.
     Raises MachineError if the program is missing or prints without end, `late` if it does not end
     in time.
     """
     import tempfile
-    out.debug("run: " + " ".join(quote(word) for word in argv))
+    out.debug("run: " + " ".join(map(quote, argv)))
     # stderr is a file: an ssh master that stays behind would keep a pipe open for ever.
     with tempfile.TemporaryFile(dir=temporary_folder()) as errors:
-        process = _start(argv, stdin, errors, cwd, environ and dict(os.environ, **environ))
+        process = _start(argv, errors, cwd, environ)
         lines, trouble = [], []  # type: list, list
-        _in_thread(_feed, process, stdin)
-        reader = _in_thread(_read_lines, process.stdout, lines, on_line, trouble)
+        _in_thread(_feed, process.stdin, stdin)
+        reader = _in_thread(_read_lines, process, on_line, lines, trouble)
         try:
-            # Not wait(), which polls; and a grandchild may hold stdout after a kill.
-            hangs = not _ends(process, reader, seconds, errors, trouble)
-            if hangs:
-                process.kill()
-                reader.join(1)
-            code = process.wait(10)
+            _await(reader, errors, seconds)
+            hangs = reader.is_alive()
         finally:
             process.kill()
-        size = os.fstat(errors.fileno()).st_size
+        reader.join(1)  # not longer: its children may hold stdout
+        code = process.wait(10)
+        size = errors.seek(0, 2)
         errors.seek(max(size - (1 << 16), 0))
-        stderr = errors.read(1 << 16).decode(errors="replace").replace("\r\n", "\n")
-    if size > MOST_OUTPUT or trouble and isinstance(trouble[0], OverflowError):
+        stderr = _decoded(errors.read(1 << 16))
+    stdout = _decoded(b"".join(lines))
+    if max(size, sum(map(len, lines))) >= MOST_OUTPUT:
         raise MachineError("%s prints without end: %s" % (
-            argv[0], plain_words((stderr or str(trouble[0]))[-200:])))
+            argv[0], plain_words((stderr or stdout)[-200:])))
     if trouble:
         raise trouble[0]
     if hangs:
         raise late("%s did not end within %g s." % (argv[0], seconds))
-    out.debug("exit %d%s" % (code, ": " + stderr.strip() if stderr.strip() else ""))
-    return Result(argv, code, "".join(lines), stderr)
+    out.debug("exit %d: %s" % (code, stderr.strip()))
+    return Result(argv, code, stdout, stderr)
 
 
-def _ends(process, reader, seconds, errors, trouble):
-    """Whether a program and the reader of its stdout end in time, and without trouble."""
-    import subprocess
+def _await(reader, errors, seconds):
+    """Wait for the thread that reads a program's stdout, but not longer than `seconds`, and not for
+    a program that fills the file `errors` without end."""
     import time
-    deadline = time.monotonic() + seconds
-    while not trouble and os.fstat(errors.fileno()).st_size <= MOST_OUTPUT:
-        left = min(deadline - time.monotonic(), .5)
-        if left <= 0:
-            break
-        if reader.is_alive():
-            reader.join(left)
-            continue
-        try:  # one that has closed its stdout may live on
-            process.wait(left)
-            return not trouble
-        except subprocess.TimeoutExpired:
-            pass
-    return False
+    deadline, left = time.monotonic() + seconds, seconds
+    while left > 0 and reader.is_alive() and os.fstat(errors.fileno()).st_size < MOST_OUTPUT:
+        reader.join(min(left, .5))
+        left = deadline - time.monotonic()
 
 
-def _start(argv, stdin, errors, cwd, environ):
-    import subprocess
+def _decoded(data):
+    return data.decode(errors="replace").replace("\r\n", "\n")
+
+
+def _start(argv, errors, cwd, environ):
+    from subprocess import PIPE, Popen
     try:
-        return subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=errors, cwd=cwd, env=environ)
+        return Popen(argv, stdin=PIPE, stdout=PIPE, stderr=errors, cwd=cwd,
+                     env=dict(os.environ, **environ or {}))
     except FileNotFoundError:
         raise missing_program(argv[0])
     except OSError as error:
@@ -400,54 +417,46 @@ def _in_thread(function, *arguments):
     def work():
         out.work_on(machine)
         function(*arguments)
-        out.work_on(None)  # another thread may get the same number
 
-    thread = threading.Thread(target=work)
-    thread.daemon = True  # ^C must not wait for it
+    thread = threading.Thread(target=work, daemon=True)  # ^C must not wait for it
     thread.start()
     return thread
 
 
-def _feed(process, text):
-    if text is None:
-        return
+def _feed(pipe, data):
     try:
-        with process.stdin:
-            process.stdin.write(text.encode() if isinstance(text, str) else text)
+        with pipe:
+            pipe.write(data.encode() if isinstance(data, str) else data or b"")
     except OSError:
         pass  # it ended without reading all; its exit code tells
 
 
-def _read_lines(pipe, lines, on_line, trouble):
+def _read_lines(process, on_line, lines, trouble):
+    """Collect the lines of a program's stdout until it has ended, or has printed too much."""
     left = MOST_OUTPUT
     try:
-        with pipe:
-            while True:
-                raw = pipe.readline(left)
-                left -= len(raw)
-                if not raw or not left:
-                    break
-                line = raw.decode(errors="replace").replace("\r\n", "\n")
+        with process.stdout as pipe:
+            line = pipe.readline(left)
+            while line:
                 lines.append(line)
+                left -= len(line)
                 if on_line:
-                    on_line(line.rstrip("\n"))
-        if not left:
-            raise OverflowError(raw[-200:].decode(errors="replace"))
+                    on_line(_decoded(line).rstrip("\n"))
+                line = pipe.readline(left)
+        if left:  # one that has closed its stdout may live on
+            process.wait()
     except Exception as error:
         trouble.append(error)
 
 
 def hand_over(argv):
     """Give the terminal to a program until it ends; its exit code is the answer."""
-    out.debug("run: " + " ".join(quote(word) for word in argv))
+    out.debug("run: " + " ".join(map(quote, argv)))
     sys.stdout.flush()
-    if WINDOWS:
-        import subprocess
-        try:
-            return subprocess.call(argv)
-        except FileNotFoundError:
-            raise missing_program(argv[0])
     try:
+        if WINDOWS:
+            import subprocess
+            return subprocess.call(argv)
         return os.execvp(argv[0], argv)
     except FileNotFoundError:
         raise missing_program(argv[0])
@@ -463,7 +472,7 @@ def dial(host, port, seconds):
     except socket.timeout:
         raise Silent("%s gave no answer on port %s within %g s." % (host, port, seconds))
     except (OSError, OverflowError) as error:
-        raise Unreachable("%s port %s: %s" % (host, port, getattr(error, "strerror", "") or error))
+        raise Unreachable("%s port %s: %s" % (host, port, reason(error)))
 
 
 def _plain(host):
@@ -474,38 +483,29 @@ def _plain(host):
         return host
 
 
-def import_ssl():
-    """The module ssl. For its PEM converters alone it imports base64 and with that re, 4 ms of a
-    short command; here that waits until one of them is called."""
-    if "ssl" not in sys.modules and "base64" not in sys.modules and sys.version_info >= (3, 7):
-        lazy = type(sys)("base64")
-        lazy.__getattr__ = lambda name: getattr(__import__("base64"), name)  # type: ignore
-        sys.modules["base64"] = lazy
-        try:
-            import ssl
-        finally:
-            del sys.modules["base64"]
+def load_pair(cert, key):
+    """A TLS client with this pair, which trusts nobody yet. Raises OSError."""
     import ssl
-    return ssl
+    # Not create_default_context: its strict mode (Python 3.13) refuses CAs without key
+    # identifiers, which older Docker Machines made.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_cert_chain(cert, key, lambda: "")
+    return context
 
 
 def tls_context(ca, cert, key):
     """A TLS client with this pair, which trusts nothing but `ca`. Raises MachineError naming the
     file that is missing or damaged."""
-    ssl = import_ssl()
     for path in (ca, cert, key):
         if not isfile(path):
             raise MachineError("%s is missing." % path)
-    # Not create_default_context: its strict mode (Python 3.13) refuses CAs without key
-    # identifiers, which older Docker Machines made.
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    for path, load in ((ca, lambda: context.load_verify_locations(ca)),
-                       (cert, lambda: context.load_cert_chain(cert, key, lambda: ""))):
-        try:
-            load()
-        except (ssl.SSLError, OSError) as error:
-            raise MachineError("%s cannot be used: %s." % (
-                path, getattr(error, "reason", None) or error))
+    path = cert
+    try:
+        context = load_pair(cert, key)
+        path = ca
+        context.load_verify_locations(ca)
+    except OSError as error:  # ssl.SSLError is one
+        raise MachineError("%s cannot be used: %s." % (path, reason(error)))
     return context
 
 
@@ -540,7 +540,7 @@ def trusting_context():
     """TLS that takes servers with a certificate of the system's CAs, of those of SSL_CERT_FILE and
     SSL_CERT_DIR (which OpenSSL reads), or of REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE. Raises
     MachineError naming a bundle that cannot be read."""
-    ssl = import_ssl()
+    import ssl
     context = ssl.create_default_context()
     # Python 3.13 refuses CAs without key identifiers, which proxies of companies still have.
     context.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)
@@ -740,12 +740,6 @@ class Rest:
         return items
 
 
-def plain_words(text):
-    """A text from elsewhere as one line of at most 2000 characters that is safe to show."""
-    return " ".join("".join(char if char.isprintable() else " " for char in str(text)[:2000]
-                            ).split())
-
-
 def error_words(said):
     """The sentence in the body of an error: "message" of an object, at the top or one level below,
     as DigitalOcean, Google, Azure and OpenStack write it; or the text; "" for a page of HTML."""
@@ -778,67 +772,83 @@ def asked_pause(status, headers):
         return None
 
 
-def read_url(url, deadline, start=0):
-    """Yield what an http, https or file URL holds from byte `start` on, or from its beginning if
-    the server does not know how: rows of (position, total size if that is known, bytes). Raises
+def read_url(url, file, deadline):
+    """Yield the blocks that an http, https or file URL has beyond what `file` holds, which the
+    caller writes to it; all, into the emptied file, if the server knows no ranges. Raises
     RestError, or MachineError if https would become http on the way."""
-    import http.client
-    import time
-    import urllib.request
-    if url.partition("://")[0] not in ("http", "https", "file"):
-        raise MachineError("%s is not an address of the kind http, https or file." % url)
+    from http.client import HTTPException
+    from time import monotonic
+    from urllib.request import HTTPRedirectHandler, HTTPSHandler, Request, build_opener
 
-    class Redirects(urllib.request.HTTPRedirectHandler):
-        def redirect_request(self, req, fp, code, msg, headers, newurl):
-            if req.full_url.startswith("https:") and not newurl.startswith("https:"):
-                raise MachineError("%s leads to %s, which is not protected." % (url, newurl))
-            return super().redirect_request(req, fp, code, msg, headers, newurl)
+    class Redirects(HTTPRedirectHandler):
+        def redirect_request(self, req, *answer):
+            target = answer[-1]
+            if req.full_url.startswith("https:") and not target.startswith("https:"):
+                raise MachineError("%s leads to %s, which is not protected." % (url, target))
+            return super().redirect_request(req, *answer)
 
+    handlers = [Redirects]  # type: list
+    if url.startswith("https:"):
+        handlers.append(HTTPSHandler(context=trusting_context()))
     headers = {"User-Agent": "docker_machine.py/" + __version__}
-    if start:
-        headers["Range"] = "bytes=%d-" % start
-    opener = urllib.request.build_opener(
-        Redirects, urllib.request.HTTPSHandler(context=trusting_context()))
+    if file.tell():
+        headers["Range"] = "bytes=%d-" % file.tell()
     try:
-        with opener.open(urllib.request.Request(url, None, headers), timeout=30) as answer:
-            at = start if answer.code == 206 else 0
-            total = at + int(answer.headers.get("Content-Length") or 0)
-            yield at, total, b""
+        with build_opener(*handlers).open(Request(url, None, headers), timeout=30) as answer:
+            if answer.code != 206:
+                file.seek(0)
+                file.truncate()
+            end, told = file.tell() + int(answer.headers.get("Content-Length") or 0), monotonic()
             for block in iter(lambda: answer.read(1 << 18), b""):
-                if time.monotonic() > deadline:
+                yield block
+                if monotonic() > deadline:
                     raise OSError("it took too long")
-                yield at, total, block
-                at += len(block)
-            if at < total:
-                raise OSError("the connection broke off after %d of %d bytes" % (at, total))
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", None) or error
-        failure = RestError("%s cannot be fetched: %s" % (
-            url, getattr(reason, "strerror", "") or reason),
-            "Check the address, the network and the proxy variables.")
-        failure.status = getattr(error, "code", 0)
+                if monotonic() > told + 5:
+                    told = monotonic()
+                    out.say("Downloading: %d of %s MB..." % (file.tell() >> 20, end >> 20 or "?"))
+            if file.tell() < end:
+                raise OSError("the connection broke off after %d of %d bytes" % (file.tell(), end))
+    except (OSError, ValueError, HTTPException) as error:
+        failure = RestError("%s cannot be fetched: %s" % (url, reason(error)),
+                            "Check the address, the network and the proxy variables.")
+        failure.status = getattr(error, "code", 0 if url.startswith("http") else 404)
         raise failure
+
+
+def fetch(url, file, seconds, tries=3):
+    """Write what a URL holds to an empty file. A connection that is cut is taken up again where it
+    broke, until `tries` in a row have brought nothing. Raises MachineError."""
+    import time
+    deadline, failures = time.monotonic() + seconds, 0
+    while True:
+        start = file.tell()
+        try:
+            for block in read_url(url, file, deadline):
+                file.write(block)
+            return
+        except RestError as error:
+            failures = 0 if file.tell() > start else failures + 1
+            if 400 <= error.status < 500 or failures >= tries or time.monotonic() > deadline:
+                raise
+        time.sleep(failures)
 
 
 def file_of_url(url):
     """The path that a file:// URL, or a plain path, names."""
-    import urllib.parse
-    import urllib.request
-    path = url if "://" not in url else urllib.request.url2pathname(
-        urllib.parse.urlsplit(url).path)
-    return abspath(expanduser(path))
+    from urllib.parse import urlsplit
+    from urllib.request import url2pathname
+    return abspath(url2pathname(urlsplit(url).path) if "://" in url else expanduser(url))
 
 
 def download(url, path, checksum="", seconds=7200):
     """Fetch a URL to `path`, with progress; a cut connection is taken up again where it broke.
     `checksum` is ALGORITHM:HEX. Raises MachineError, and leaves nothing then."""
-    import time
     algorithm, wanted = parse_checksum(checksum) if checksum else ("", "")
     part = path + ".part"
     make_folder(dirname(path) or ".")
     try:
         with open(part, "wb") as file:
-            _fetch(url, file, time.monotonic() + seconds)
+            fetch(url, file, seconds)
         found = file_digest(part, algorithm) if checksum else ""
         if found != wanted:
             raise MachineError(
@@ -852,46 +862,22 @@ def download(url, path, checksum="", seconds=7200):
             os.unlink(part)
 
 
-def _fetch(url, file, deadline):
-    """Write what a URL holds to a file; given up after three tries without a new byte."""
-    import time
-    tries, told = 0, time.monotonic()
-    while True:
-        start = file.tell()
-        try:
-            for position, total, block in read_url(url, deadline, start):
-                file.seek(position)  # where the server begins anew
-                file.truncate()
-                file.write(block)
-                if time.monotonic() > told + 5:
-                    told = time.monotonic()
-                    out.say("Downloading: %d of %s MB..." % (
-                        file.tell() >> 20, total >> 20 or "?"))
-            return
-        except RestError as error:
-            tries = 0 if file.tell() > start else tries + 1
-            if 400 <= error.status < 500 or tries > 2 or time.monotonic() > deadline \
-                    or url.startswith("file:"):
-                raise
-        time.sleep(tries)
-
-
 def published_checksum(url):
     """The checksum of a URL's file in its publisher's list beside it, as ALGORITHM:HEX; "" if
     there is no list. In the format of coreutils, as Debian's and Ubuntu's clouds have it."""
+    import io
     import re
-    import time
     folder, _, name = url.rpartition("/")
-    for file in ("SHA512SUMS", "SHA256SUMS", name + ".sha512", name + ".sha256"):
+    for list_name in ("SHA512SUMS", "SHA256SUMS", name + ".sha512", name + ".sha256"):
+        file = io.BytesIO()
         try:
-            rows = read_url(folder + "/" + file, time.monotonic() + 60)
-            text = b"".join(block for _, _, block in rows).decode(errors="replace")
+            fetch(folder + "/" + list_name, file, 60, tries=1)
         except RestError as error:
-            if url.startswith("file:") or error.status in (403, 404, 410):
+            if error.status in (403, 404, 410):
                 continue
             raise
-        found = re.search(r"^([0-9a-fA-F]{64}|[0-9a-fA-F]{128})[ \t]+\*?%s\s*$" % re.escape(name),
-                          text, re.M)
+        line = r"^([0-9a-fA-F]{64}|[0-9a-fA-F]{128})[ \t]+\*?%s\s*$" % re.escape(name)
+        found = re.search(line, file.getvalue().decode(errors="replace"), re.M)
         if found:
             return "sha%d:%s" % (4 * len(found.group(1)), found.group(1).lower())
     return ""
@@ -901,7 +887,7 @@ def parse_checksum(text):
     """(algorithm, hex digits) of sha256:HEX or sha512:HEX. Raises UsageError."""
     import re
     if not re.match(r"(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})\Z", text.lower()):
-        raise UsageError('"%s" is no checksum.' % text, "Write it as sha256:HEX or sha512:HEX, "
+        raise UsageError('"%s" is not a checksum.' % text, "Write it as sha256:HEX or sha512:HEX, "
                          "with 64 or 128 digits.")
     return tuple(text.lower().split(":"))
 
@@ -911,8 +897,10 @@ def file_digest(path, algorithm):
     import hashlib
     digest = hashlib.new(algorithm)
     with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
+        block = file.read(1 << 20)
+        while block:
             digest.update(block)
+            block = file.read(1 << 20)
     return digest.hexdigest()
 
 
@@ -925,25 +913,19 @@ def each(function, items, workers=64, seconds=None):
     items = list(items)
     if len(items) == 1 and not seconds:
         return [_outcome(function, items[0])]
-    import threading
     import time
     late = Silent("There was no answer within %g s." % seconds) if seconds else None
     results = [late] * len(items)  # type: list
-    todo = iter(range(len(items)))
-    lock = threading.Lock()
+    todo = iter(list(enumerate(items)))  # of a list, so that each item goes to one thread
 
     def work():
-        while True:
-            with lock:
-                number = next(todo, None)
-            if number is None:
-                return
-            results[number] = _outcome(function, items[number])
+        for number, item in todo:
+            results[number] = _outcome(function, item)
 
     deadline = time.monotonic() + (seconds or 0)
     threads = []  # type: list
     try:
-        for _ in range(min(workers, len(items))):
+        for _ in items[:workers]:
             threads.append(_in_thread(work))
     except RuntimeError:  # a container that may have no more of them
         if not threads:
@@ -964,20 +946,18 @@ def wait_for(check, seconds, sentence, longest_pause=1.0, pause=0.05):
     """Call check() until it gives something true, with pauses that grow from `pause` on; give that
     back.
 
-    Raises MachineError(`sentence`) after `seconds`, or gives None where there is no sentence.
+    Raises MachineError(`sentence`) after `seconds`, if there is a sentence.
     """
     import time
     deadline = time.monotonic() + seconds
-    while True:
-        answer = check()
-        if answer:
-            return answer
-        if time.monotonic() + pause > deadline:
-            if not sentence:
-                return None
-            raise MachineError(sentence)
+    answer = check()
+    while not answer and time.monotonic() + pause <= deadline:
         time.sleep(pause)
         pause = min(pause * 1.5, longest_pause)
+        answer = check()
+    if sentence and not answer:
+        raise MachineError(sentence)
+    return answer
 
 
 def write_atomic(path, data, mode=0o600):
@@ -991,26 +971,24 @@ def write_atomic(path, data, mode=0o600):
 def write_all(files):
     """The same for several files, (path, data, mode), which come into place together as far as a
     file system lets them."""
-    made = []  # type: list
-    path = files[0][0]
+    from functools import partial
+    made = {}  # type: dict
+    path = ""
     try:
         for path, data, mode in files:
+            data = data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data
             temporary = "%s.tmp-docker-machine-%s" % (path, os.urandom(4).hex())
-            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL
-                             | getattr(os, "O_BINARY", 0), mode)
-            made.append((temporary, path))
-            with os.fdopen(handle, "wb") as file:
-                file.write(data.encode("utf-8", "surrogateescape")
-                           if isinstance(data, str) else data)
+            with open(temporary, "xb", opener=partial(os.open, mode=mode)) as file:
+                made[temporary] = path
+                file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-        while made:
-            os.replace(*made[0])
-            del made[0]
+        for temporary, path in made.items():
+            os.replace(temporary, path)
     except OSError as error:
         raise cannot("write", path, error)
     finally:
-        for temporary, _ in made:
+        for temporary in filter(exists, made):
             os.unlink(temporary)
 
 
@@ -1018,7 +996,7 @@ def cannot(verb, path, error):
     """The MachineError for an OSError on a file of ours."""
     hint = "Check the disk and the rights on %s, or choose another store with --storage-path." % (
         dirname(path) or ".")
-    return MachineError("Cannot %s %s: %s." % (verb, path, error.strerror or error), hint)
+    return MachineError("Cannot %s %s: %s." % (verb, path, reason(error)), hint)
 
 
 def make_folder(path):
@@ -1026,7 +1004,7 @@ def make_folder(path):
     if isdir(path):
         return
     parent = dirname(path)
-    if parent and parent != path:
+    if parent not in ("", path):
         make_folder(parent)
     try:
         os.mkdir(path, 0o700)
@@ -1038,11 +1016,11 @@ def make_folder(path):
 def read_bytes(path):
     """What a file of up to 64 MB holds. Raises OSError, also for what is not a file: opening a FIFO
     would wait for ever."""
-    with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)
-                      | getattr(os, "O_BINARY", 0)), "rb") as file:
-        facts = os.fstat(file.fileno())
-        if facts.st_mode & 0o170000 != 0o100000 or facts.st_size > 1 << 26:
-            raise OSError(22, "it is not a file, or too large", path)
+    import stat
+    facts = os.stat(path)
+    if not stat.S_ISREG(facts.st_mode) or facts.st_size > 1 << 26:
+        raise OSError(22, "it is not a file, or too large", path)
+    with open(path, "rb") as file:
         return file.read()
 
 
@@ -1054,30 +1032,23 @@ def read_text(path):
 
 
 def parse_json(text):
-    """The value of a JSON text. Raises ValueError.
-
-    By json's own scanner where that goes well: importing json compiles regular expressions for
-    3 ms, a fifth of a short command.
-    """
-    text = text.strip(" \t\r\n")
-    try:
-        from _json import make_scanner
-        options = type("", (), {"strict": True, "object_hook": None, "object_pairs_hook": None,
-                                "parse_float": float, "parse_int": int, "parse_constant": float,
-                                "memo": {}})  # type: typing.Any
-        value, end = make_scanner(options)(text, 0)
-        if end == len(text):
-            return value
-    except (ImportError, StopIteration, SystemError, ValueError):
-        pass  # json says what is wrong
+    """The value of a JSON text. Raises ValueError."""
     import json
     return json.loads(text)
 
 
-def json_text(value):
-    """`value` in one line of JSON; a text comes out as Go's %q prints it."""
+def json_text(value, indent=None, sort=False):
+    """`value` as JSON, in one line without `indent`; a text comes out as Go's %q prints it."""
     import json
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(value, ensure_ascii=False, indent=indent, sort_keys=sort,
+                      separators=None if indent else (",", ":"))
+
+
+def go_json(value, indent=4, sort=False):
+    """JSON as Go's encoder writes it, with <, > and & escaped, and with what a terminal acts on."""
+    codes = CONTROLS.union(b"<>&")
+    return json_text(value, indent, sort).translate(
+        {code: "\\u%04x" % code for code in codes if code > 31})
 
 
 def copy_file(source, target, mode=0o600):
@@ -1114,7 +1085,7 @@ class Scratch:
             parent = "/tmp"
         clear_leftovers(parent, "docker-machine-scratch.")
         self.path = tempfile.mkdtemp(prefix="docker-machine-scratch.", dir=parent)
-        self.held = _hold(self.path)
+        self.handle = -1 if WINDOWS else _hold(self.path)
         self.left.add(self.path)
         return self.path
 
@@ -1122,8 +1093,8 @@ class Scratch:
         import shutil
         shutil.rmtree(self.path, ignore_errors=True)
         self.left.discard(self.path)
-        if self.held is not None:
-            os.close(self.held)
+        if self.handle >= 0:
+            os.close(self.handle)
 
 
 def clear_leftovers(folder, mark):
@@ -1132,7 +1103,8 @@ def clear_leftovers(folder, mark):
     import shutil
     import time
     names = [name for name in os.listdir(folder) if mark in name and not WINDOWS]
-    for path in [join(folder, name) for name in names]:
+    for name in names:
+        path = join(folder, name)
         try:
             facts = os.lstat(path)
             if facts.st_uid == os.geteuid() and facts.st_mtime < time.time() - 2:
@@ -1143,82 +1115,75 @@ def clear_leftovers(folder, mark):
 
 
 def _hold(path):
-    """A file or folder opened and locked; None on Windows. Raises OSError."""
-    if WINDOWS:
-        return None
-    held = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    """The handle of a file or folder, which is locked. Raises OSError."""
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
-        _lock_file(held)
+        _lock_file(handle)
     except OSError:
-        os.close(held)
+        os.close(handle)
         raise
-    return held
+    return handle
 
 
 class Lock:
     """One process at a time; a kill frees it. The file says who holds it.
 
     `with Lock(path, 'Machine "web"', seconds): ...`; raises MachineError naming the holder when
-    the lock is not to be had within `seconds`.
+    the lock does not become free within `seconds`.
     """
 
     def __init__(self, path, what, seconds=10):
         self.path, self.what, self.seconds = path, what, seconds
-        self.file = None  # type: typing.Any
 
     def __enter__(self):
         if not wait_for(self._take, self.seconds, "", 0.1):
-            raise self._busy()
+            raise MachineError("%s is in use by another docker-machine%s." % (
+                self.what, self._holder()), "Wait until it ends, or end it.")
         try:
-            self.file.truncate(0)
-            self.file.write(b"%d\n" % os.getpid())
+            os.ftruncate(self.handle, 0)
+            os.write(self.handle, b"%d\n" % os.getpid())
         except OSError:
             pass  # a full disk, or a folder: nobody learns who holds it
         return self
 
     def __exit__(self, *unused):
-        self.file.close()
+        os.close(self.handle)
 
     def remove(self):
         """Delete the file while it is held (the next taker notices)."""
         if not WINDOWS and exists(self.path):
             os.unlink(self.path)
 
-    def _busy(self):
+    def _holder(self):
         try:
-            holder = read_text(self.path).strip()
-        except OSError:
-            holder = ""
-        return MachineError("%s is in use by another docker-machine%s." % (
-            self.what, " (process %s)" % holder if holder else ""),
-            "Wait until it ends, or end it.")
+            return " (process %d)" % int(read_text(self.path))
+        except (OSError, ValueError):
+            return ""
 
     def _take(self):
+        """Whether the file is locked now; not if another process holds it."""
         import errno
-        path, handle = self.path, -1
+        path, folder = self.path, dirname(self.path)
+        make_folder(dirname(folder))
         try:
-            make_folder(dirname(path))
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        except (OSError, MachineError) as error:
-            why = error if isinstance(error, OSError) else error.__context__
-            while not exists(path):
-                path = dirname(path)
-            if getattr(why, "errno", 0) not in (errno.ENOSPC, errno.EDQUOT) or WINDOWS:
-                raise cannot("write", self.path, why)
-            handle = os.open(path, os.O_RDONLY)  # rm must work on a full disk
+            os.makedirs(folder, 0o700, exist_ok=True)
+            self.handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or WINDOWS:
+                raise cannot("write", path, error)
+            path = folder if isdir(folder) else dirname(folder)  # rm must work on a full disk
+            self.handle = os.open(path, os.O_RDONLY)
         try:
-            _lock_file(handle)
-            if os.fstat(handle).st_ino != os.stat(path).st_ino:
-                raise BlockingIOError  # the holder removed it while this process waited
+            _lock_file(self.handle)
+            if os.fstat(self.handle).st_ino == os.stat(path).st_ino:
+                return True  # else the holder removed it while this process waited
         except OSError as error:
             if error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL):
                 out.warn("%s cannot be locked (%s); do not run two commands at once." % (
                     self.what, error.strerror))
-            else:
-                os.close(handle)
-                return False
-        self.file = os.fdopen(handle, "rb+" if path == self.path else "rb", 0)
-        return True
+                return True
+        os.close(self.handle)
+        return False
 
 
 def _lock_file(handle):
@@ -1236,7 +1201,7 @@ PORTS = range(20000, 30000)  # below Kubernetes' ports and those of outgoing con
 
 
 def port_trouble(port, address=LOOPBACK, kind="tcp"):
-    """Why a port cannot be listened at; "" if it can."""
+    """Why a port cannot be listened on; "" if it can."""
     import errno
     import socket
     kinds = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
@@ -1266,12 +1231,11 @@ class CacheLock(Lock):
     """One maker of an image at a time; the others wait. Nothing stays of one that was not made."""
 
     def __init__(self, folder):
-        super().__init__(folder + ".lock", "The image " + basename(folder))
+        super().__init__(folder + ".lock", "The image " + basename(folder), 1)
         self.folder = folder
 
     def __enter__(self):
         try:
-            self.seconds = 1
             return super().__enter__()
         except MachineError:
             out.say("Waiting for another docker-machine to make this image...")
@@ -1279,8 +1243,7 @@ class CacheLock(Lock):
             return super().__enter__()
 
     def __exit__(self, *unused):
-        if exists(self.path):
-            self.remove()
+        self.remove()
         super().__exit__()
         folder = self.folder
         for _ in range(4):  # up to the store itself
@@ -1508,7 +1471,7 @@ utf8 = yes
 string_mask = utf8only
 distinguished_name = dn
 [dn]
-O = {organization}
+O = %s
 [ca]
 default_ca = own
 [own]
@@ -1522,7 +1485,7 @@ x509_extensions = extensions
 [any]
 organizationName = optional
 [extensions]
-{extensions}
+%s
 """
 
 
@@ -1559,38 +1522,36 @@ def issue(pair, organization, extensions, ca=None, curve=False, keep_key=False):
     """Make a key and the certificate of `pair`, signed by the Pair `ca` or by itself, for 1080 days
     from yesterday (clocks differ). With `keep_key` a key that is there stays. Both files are made
     before they replace old ones. Raises MachineError."""
+    request = ["req", "-new", "-config", "config", "-key", "key.pem"]
+    signer = ["-selfsign", "-keyfile", "key.pem"]
+    if ca:
+        signer = ["-cert", abspath(ca.cert), "-keyfile", abspath(ca.key)]
     with Scratch() as folder:
         key = join(folder, "key.pem")
-        keep_key = keep_key and exists(pair.key)
-        if keep_key:
+        made = [(pair.key, key, 0o600), (pair.cert, join(folder, "cert.pem"), 0o644)]
+        if keep_key and exists(pair.key):
             copy_file(pair.key, key)
+            del made[0]
+            if exists(pair.cert):  # the issuer's name must stay, byte for byte
+                request = ["x509", "-x509toreq", "-in", abspath(pair.cert), "-signkey", "key.pem"]
         else:
             new_key(key, curve)
         _write_openssl_files(folder, organization, extensions)
-        signer = ["-cert", abspath(ca.cert), "-keyfile", abspath(ca.key)] \
-            if ca else ["-selfsign", "-keyfile", "key.pem"]
-        if keep_key and exists(pair.cert):  # the issuer's name must stay, byte for byte
-            request = ["x509", "-x509toreq", "-in", abspath(pair.cert),
-                       "-signkey", "key.pem"]
-        else:
-            request = ["req", "-new", "-config", "config", "-key", "key.pem"]
-        request += ["-passin", "pass:", "-out", "request.pem"]
-        openssl(*request, cwd=folder, task="Making a certificate")
+        openssl(*request, "-passin", "pass:", "-out", "request.pem", cwd=folder,
+                task="Making a certificate")
         openssl("ca", "-batch", "-notext", "-preserveDN", "-config", "config",
                 "-startdate", _utc_time(-1), "-enddate", _utc_time(CERTIFICATE_DAYS - 1),
                 "-passin", "pass:", "-in", "request.pem", "-out", "cert.pem", *signer,
                 cwd=folder, task="Signing a certificate")
-        made = [(pair.cert, read_text(join(folder, "cert.pem")), 0o644)]
-        write_all(made if keep_key else [(pair.key, read_text(key), 0o600)] + made)
+        write_all([(path, read_bytes(source), mode) for path, source, mode in made])
 
 
 def _write_openssl_files(folder, organization, extensions):
+    import re
     # 64 characters is X.509's upper bound for an organization (RFC 5280, ub-organization-name).
-    safe = "".join("\\" + c if c in "\\$#\"'" else c for c in organization[:64])
-    serial = int.from_bytes(os.urandom(16), "big") >> 1 | 1
-    write = {"config": OPENSSL_CONFIG.format(organization=safe, extensions=extensions),
-             "index.txt": "", "serial": "%032x\n" % serial}
-    for name, text in write.items():
+    safe = re.sub("([\\\\$#\"'])", r"\\\1", organization[:64])
+    for name, text in (("config", OPENSSL_CONFIG % (safe, extensions)), ("index.txt", ""),
+                       ("serial", os.urandom(15).hex())):
         with open(join(folder, name), "w", encoding="utf-8") as file:
             file.write(text)
 
@@ -1623,21 +1584,16 @@ def issue_server(pair, ca, machine, names, also_client=False):
           "keyUsage=critical,digitalSignature,keyEncipherment,keyAgreement\n"
           "extendedKeyUsage=serverAuth%s\nauthorityKeyIdentifier=keyid\nsubjectAltName=%s"
           % (",clientAuth" if also_client else "",
-             ",".join(("IP:" if is_address(name) else "DNS:") + name for name in names)),
+             ",".join(("IP:" if ip_address(name) else "DNS:") + name for name in names)),
           ca, curve=True)
 
 
-def is_address(name):
-    """Whether `name` is an IPv4 or IPv6 address rather than a host name."""
-    return bool(_canonical(name))
-
-
-def _canonical(address):
-    """An IP address as it is usually written; "" for a host name."""
+def ip_address(text):
+    """An IPv4 or IPv6 address as it is usually written; "" for a host name."""
     import socket
     for family in (socket.AF_INET, socket.AF_INET6):
         try:
-            return socket.inet_ntop(family, socket.inet_pton(family, address))
+            return socket.inet_ntop(family, socket.inet_pton(family, text))
         except (OSError, ValueError):
             pass
     return ""
@@ -1645,12 +1601,10 @@ def _canonical(address):
 
 def pair_problem(pair, ca_cert):
     """Why a certificate cannot be used under the CA ("" if it can): openssl's words."""
-    import ssl
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(pair.cert, pair.key, lambda: "")
-    except (ssl.SSLError, OSError) as error:
-        return "its certificate and key do not belong together (%s)" % (
-            getattr(error, "reason", None) or error)
+        load_pair(pair.cert, pair.key)
+    except OSError as error:
+        return "its certificate and key do not belong together (%s)" % reason(error)
     return certificate_problem(pair.cert, ca_cert)
 
 
@@ -1660,9 +1614,9 @@ def certificate_problem(cert, ca_cert):
     # openssl 1.0.2 exits 0 for some failures; "error N at" is in the words of all.
     lines = (result.stderr + result.stdout).splitlines()
     problems = [line for line in lines if line.startswith("error ")]
-    if result.ok and not problems:
-        return ""
-    return (problems or lines or ["not valid"])[0].split("lookup:")[-1].strip()
+    if not result.ok:
+        problems += lines + ["not valid"]
+    return problems[0].split("lookup:")[-1].strip() if problems else ""
 
 
 def server_pair_fits(pair, ca_cert, names, also_client):
@@ -1670,13 +1624,18 @@ def server_pair_fits(pair, ca_cert, names, also_client):
     near its end."""
     if not pair.complete() or pair_problem(pair, ca_cert):
         return False
+    import re
     result = openssl("x509", "-in", pair.cert, "-noout", "-text",
                      "-checkend", str(RENEW_DAYS * 86400))
-    names_there = result.stdout.partition("X509v3 Subject Alternative Name:")[2].split("\n")[1:2]
-    parts = [part.strip().partition(":") for part in "".join(names_there).split(",")]
-    return (result.ok and ("TLS Web Client Authentication" in result.stdout) == bool(also_client)
-            and {_canonical(name) or name for kind, _, name in parts
-                 if kind in ("DNS", "IP Address")} == {_canonical(name) or name for name in names})
+    text = result.stdout
+    there = re.findall(r"(?:DNS|IP Address):([^\s,]+)",
+                       text.partition("X509v3 Subject Alternative Name:")[2])
+    return (result.ok and ("TLS Web Client Authentication" in text) == bool(also_client)
+            and _same_form(there) == _same_form(names))
+
+
+def _same_form(names):
+    return {ip_address(name) or name for name in names}
 
 
 class Draft:
@@ -1723,7 +1682,7 @@ class Draft:
 
 
 def bootstrap_certificates(folder, ca, client, renew=False, draft=None):
-    """See to it that the store has a CA and a client pair that fit each other; with `renew` both
+    """Make sure that the store has a CA and a client pair that fit each other; with `renew` both
     get new certificates. The CA keeps its key, so that what it signed stays valid.
 
     One process at a time, so that machines created at once on an empty store share one CA.
@@ -1745,17 +1704,18 @@ def _is_own(folder, path):
 
 def _bootstrap_ca(folder, ca, renew, draft):
     """Make the CA if there is none or if it has expired; tell whether its certificate is new."""
-    problem = ""
+    problem, own = "", _is_own(folder, ca.cert)
     if exists(ca.cert):
         if not exists(ca.key):
             raise MachineError("there is %s but no key %s." % (ca.cert, ca.key), "Bring the key "
                                "back, or move ca.pem away to start a new CA for all machines.")
-        problem, own = pair_problem(ca, ca.cert), _is_own(folder, ca.cert)
+        problem = pair_problem(ca, ca.cert)
         if not problem and not (renew and own):
             return False
-        if problem and not ("expired" in problem and own):
-            raise MachineError("the CA certificate %s cannot be used: %s." % (ca.cert, problem))
         if problem:
+            if not own or "expired" not in problem:
+                raise MachineError("the CA certificate %s cannot be used: %s." % (
+                    ca.cert, problem))
             out.say("CA certificate is outdated and needs to be regenerated")
             out.warn('machines made with the old CA need "docker-machine regenerate-certs NAME".')
     out.say("Creating CA: " + ca.cert)
@@ -1784,6 +1744,7 @@ def _bootstrap_client(folder, ca, client, renew, draft):
 # The system's ssh, so that the user's own ssh_config, agent and jump hosts work. What we rely on is
 # pinned by explicit options, which win over any file.
 
+SSH_BY_HAND = "ssh{key_words} -p {port} {user}@{host}"
 SSH_FAILURES = (  # words of OpenSSH on stderr -> what is wrong, what to do
     ("REMOTE HOST IDENTIFICATION HAS CHANGED", "{host} shows another host key than before",
      "If the host was reinstalled, delete {known_hosts} and try again; else somebody may listen."),
@@ -1794,7 +1755,7 @@ SSH_FAILURES = (  # words of OpenSSH on stderr -> what is wrong, what to do
     ("Connection refused", "{host} refused the connection on port {port}",
      "Check that sshd runs there and the port is right; if the host is still booting, try again."),
     ("Permission denied", "{host} refused the login of user {user}{with_key}",
-     "Check the user and the key: ssh{key_words} -p {port} {user}@{host}"),
+     "Check the user and the key: " + SSH_BY_HAND),
     ("Too many authentication failures", "{host} refused the login of user {user}{with_key}",
      "Name the right key; the agent offered too many."),
     ("Load key", "the SSH key {key} cannot be used",
@@ -1813,6 +1774,14 @@ SSH_FAILURES = (  # words of OpenSSH on stderr -> what is wrong, what to do
 )
 
 
+SSH_OPTIONS = (  # for all machines
+    "GlobalKnownHostsFile=" + os.devnull, "StrictHostKeyChecking=accept-new", "CheckHostIP=no",
+    "UpdateHostKeys=no", "HashKnownHosts=no", "PasswordAuthentication=no",
+    "KbdInteractiveAuthentication=no", "ConnectTimeout=10", "ServerAliveInterval=15",
+    "ServerAliveCountMax=4", "LogLevel=ERROR", "RemoteCommand=none",
+)
+
+
 class SSHError(MachineError):
     """ssh itself failed (its exit code 255): no connection, no login."""
 
@@ -1824,48 +1793,42 @@ class SSH:
     def __init__(self, name):
         self.name = name
         self.facts = None  # what the provisioning probe learned, so that it asks but once
-        self._folder = None
+        self.known_hosts = ""
+        self._scratch = None  # type: typing.Any
 
     def aim(self, host, port, user, key="", known_hosts=""):
         """Set the target. Host keys are pinned in `known_hosts`; as long as its folder is not
         there they wait in a temporary file."""
+        import re
         for what, value in (("address", host), ("user", user)):
-            if value.startswith("-") or value.split() != [value]:
+            if not re.match(r"[^\s-]\S*\Z", value):
                 raise MachineError("The %s %s cannot be used for SSH." % (what, json_text(value)))
         self.host, self.port, self.user, self.key = host, port, user, key
-        self.known_hosts = known_hosts
-        if known_hosts and isdir(dirname(known_hosts)):
-            first = join(self._folder, "known_hosts") if self._folder else ""
-            if first and exists(first) and not exists(known_hosts):
-                copy_file(first, known_hosts)
-        else:
+        before, self.known_hosts = self.known_hosts, known_hosts
+        if not known_hosts or not isdir(dirname(known_hosts)):
             self.known_hosts = join(self.folder(), "known_hosts")
+        elif exists(before) and not exists(known_hosts):
+            copy_file(before, known_hosts)
         return self
 
     def folder(self):
         """A private folder for the control socket."""
-        if self._folder is None:
+        if self._scratch is None:
             self._scratch = Scratch()
-            self._folder = self._scratch.__enter__()
-        return self._folder
+            self._scratch.__enter__()
+        return self._scratch.path
 
     def options(self):
-        """What we pin, as pairs of ssh_config words."""
-        pairs = [
-            ("UserKnownHostsFile", _config_path(self.known_hosts)),
-            ("GlobalKnownHostsFile", os.devnull),
-            ("StrictHostKeyChecking", "accept-new"),
-            ("HostKeyAlias", "docker-machine." + self.name),
-            ("CheckHostIP", "no"), ("UpdateHostKeys", "no"), ("HashKnownHosts", "no"),
-            ("PasswordAuthentication", "no"), ("KbdInteractiveAuthentication", "no"),
-            ("ConnectTimeout", "10"), ("ServerAliveInterval", "15"), ("ServerAliveCountMax", "4"),
-            ("LogLevel", "ERROR"), ("RemoteCommand", "none"),
-        ]
-        return pairs + ([("IdentitiesOnly", "yes")] if self.key else [])
+        """What we pin, as KEYWORD=VALUE of ssh_config."""
+        own = ["UserKnownHostsFile=" + _config_path(self.known_hosts),
+               "HostKeyAlias=docker-machine." + self.name]
+        if self.key:
+            own.append("IdentitiesOnly=yes")
+        return [*own, *SSH_OPTIONS]
 
-    def words(self, pairs=(), port_flag="-p"):
+    def words(self, options=(), port_flag="-p"):
         """The options as command line words of ssh (or of scp, with its own `port_flag`)."""
-        words = [word for pair in self.options() + list(pairs) for word in ("-o", "=".join(pair))]
+        words = [word for option in (*self.options(), *options) for word in ("-o", option)]
         if "%" in self.key:  # -i wants the file to be there, and expands tokens all the same
             words += ["-o", "IdentityFile=" + _config_path(self.key)]
         elif self.key:
@@ -1873,49 +1836,53 @@ class SSH:
         # The default port is left to ssh, since the user's ssh_config may know better.
         return words + ([port_flag, str(self.port)] if self.port != 22 else [])
 
-    def command(self, *remote, pairs=()):
-        return ["ssh"] + self.words(pairs) + ["-l", self.user, self.host] + list(remote)
+    def command(self, *remote, options=()):
+        return ["ssh", *self.words(options), "-l", self.user, self.host, *remote]
 
     def config_block(self, alias):
         """The same as a Host block of an ssh_config file."""
-        pairs = self.options() + [("HostName", self.host), ("Port", str(self.port))]
+        options = ["Host=" + plain_alias(alias), "HostName=" + self.host, "Port=%d" % self.port]
         if self.key:
-            pairs.append(("IdentityFile", _config_path(self.key)))
-        return "Host %s\n" % plain_alias(alias) + "".join("  %s %s\n" % pair for pair in pairs)
+            options.append("IdentityFile=" + _config_path(self.key))
+        return "".join("%s %s\n" % tuple(option.split("=", 1))
+                       for option in options + self.options())
 
     def run(self, command, stdin="", seconds=60, on_line=None):
         """Run `command` in the login shell there, without a terminal. Raises SSHError."""
-        pairs = [("ClearAllForwardings", "yes"), ("RequestTTY", "no"),
-                 ("PermitLocalCommand", "no"), ("ForwardX11", "no"),
-                 ("NumberOfPasswordPrompts", "1"),
-                 ("BatchMode", "no" if sys.stdin and sys.stdin.isatty() else "yes")]
+        options = ["ClearAllForwardings=yes", "RequestTTY=no", "PermitLocalCommand=no",
+                   "ForwardX11=no", "NumberOfPasswordPrompts=1",
+                   "BatchMode=" + ("no" if sys.stdin and sys.stdin.isatty() else "yes")]
         if not WINDOWS and len(self.folder()) < 90:  # a longer path cannot be a socket's
-            pairs += [("ControlMaster", "auto"), ("ControlPersist", "15"),
-                      ("ControlPath", _config_path(join(self.folder(), "s")))]
-        result = run(self.command(command, pairs=pairs), stdin, seconds, on_line, late=SSHError)
+            options += ["ControlMaster=auto", "ControlPersist=15",
+                        "ControlPath=" + _config_path(join(self.folder(), "s"))]
+        result = run(self.command(command, options=options), stdin, seconds, on_line,
+                     late=SSHError)
         if result.code == 255:
             raise self.failure(result)
         return result
 
     def failure(self, result):
         """The SSHError for what ssh printed."""
-        words = dict(vars(self), with_key=" with the key " + self.key if self.key else "",
-                     key_words=" -i " + quote(self.key) if self.key else "")
+        import re
         said = result.stderr.strip() or "the connection ended without a word"
-        for marks, sentence, hint in SSH_FAILURES:
-            if any(mark in said for mark in marks.split("|")):
-                last = said.splitlines()[-1].strip(".")
-                if marks == "Permission denied" and self.key and has_passphrase(self.key):
+        words = dict(vars(self), with_key="", key_words="", said=said)
+        if self.key:
+            words.update(with_key=" with the key " + self.key, key_words=" -i " + quote(self.key))
+        sentence, hint = "SSH to {host} failed: {said}", "Try it by hand: " + SSH_BY_HAND
+        for marks, known, advice in SSH_FAILURES:
+            if re.search(marks, said):
+                words["last"] = said.splitlines()[-1].strip(".").replace("ssh: ", "", 1)
+                sentence, hint = "SSH failed: %s (ssh: {last})." % known, advice
+                locked = self.key and marks == "Permission denied"
+                if locked and "passphrase" in key_complaint(self.key):
                     hint = "The key has a passphrase: give it to the agent first: ssh-add {key}"
-                said = sentence.format(**words) + " (ssh: %s)" % last.replace("ssh: ", "", 1)
-                return SSHError("SSH failed: %s." % said, hint.format(**words))
-        return SSHError("SSH to %s failed: %s" % (self.host, said), "Try it by hand: "
-                        "ssh{key_words} -p {port} {user}@{host}".format(**words))
+                break
+        return SSHError(sentence.format(**words), hint.format(**words))
 
     def settings(self):
         """What the user's ssh_config makes of this host, {keyword in lower case: value}."""
-        lines = run(["ssh", "-G"] + self.command()[1:], seconds=10).stdout.splitlines()
-        return {key.lower(): value for key, _, value in (line.partition(" ") for line in lines)}
+        said = run(["ssh", "-G"] + self.command()[1:], seconds=10).stdout
+        return dict(line.partition(" ")[::2] for line in said.splitlines())
 
     def uses_proxy(self):
         """Whether the user's ssh_config reaches this host by way of another."""
@@ -1924,14 +1891,14 @@ class SSH:
 
     def close(self):
         """End the shared connection and forget temporary files."""
-        if self._folder is None:
+        if self._scratch is None:
             return
-        socket = join(self._folder, "s")
+        socket = join(self.folder(), "s")
         if exists(socket):
             run(["ssh", "-O", "exit", "-o", "ControlPath=" + _config_path(socket), self.host],
                 seconds=10)
         self._scratch.__exit__()
-        self._folder = None
+        self._scratch = None
 
 
 def _config_path(path):
@@ -1949,13 +1916,19 @@ def plain_alias(name):
     return re.sub(r"[^\w.-]", "_", name)
 
 
-def has_passphrase(path):
-    """Whether a private key is encrypted: ssh-keygen cannot read it with an empty passphrase."""
+def key_complaint(path):
+    """What ssh-keygen says of a private key that it cannot read with an empty passphrase; else "",
+    as where there is no ssh-keygen."""
     try:
-        said = run(["ssh-keygen", "-y", "-P", "", "-f", path], seconds=10).stderr
+        result = read_key(path)
     except MachineError:
-        return False
-    return "passphrase" in said
+        return ""
+    return "" if result.ok else plain_words(result.last_words(1))
+
+
+def read_key(path):
+    """The Result of ssh-keygen, which prints the public half of a private key."""
+    return run(["ssh-keygen", "-y", "-P", "", "-f", path], seconds=10)
 
 
 def check_key_file(path):
@@ -1968,25 +1941,24 @@ def check_key_file(path):
         if isinstance(error, FileNotFoundError):
             words = "SSH key does not exist: %s" % path
         raise MachineError(words, "Check the path of the key.")
-    if data.startswith((b"ssh-", b"ecdsa-", b"sk-")):
-        raise MachineError("%s is the public half of a key." % path, "Give the private one: "
-                           + (path[:-4] if path.endswith(".pub") else "the file without .pub"))
-    if data.startswith(b"PuTTY"):
-        raise MachineError("%s is a PuTTY key, which ssh cannot read." % path,
-                           "Convert it: puttygen KEY.ppk -O private-openssh -o KEY")
-    if not WINDOWS and mode & 0o077:
-        raise MachineError("permissions %04o for '%s' are too open" % (mode & 0o7777, path),
-                           "Make it private: chmod 600 " + quote(path))
-    if b"\r\n" in data:
-        raise MachineError("%s has the line ends of Windows, with which ssh cannot read it." % path,
-                           "Make a copy without them: tr -d '\\r' <%s >KEY; chmod 600 KEY"
-                           % quote(path))
-    import shutil
-    said = run(["ssh-keygen", "-y", "-P", "", "-f", path], seconds=10) \
-        if shutil.which("ssh-keygen") else None
-    if said and not said.ok and "passphrase" not in said.stderr:
-        raise MachineError("%s is damaged, or not a private key: %s" % (
-            path, plain_words(said.last_words(1))), "Bring it back, or make a new one: ssh-keygen")
+    said = key_complaint(path)
+    for bad, words, hint in (
+            (data.startswith((b"ssh-", b"ecdsa-", b"sk-")), path + " is the public half of a key.",
+             "Give the private one: %s" % (
+                 path[:-4] if path.endswith(".pub") else "the file without .pub")),
+            (data.startswith(b"PuTTY"), path + " is a PuTTY key, which ssh cannot read.",
+             "Convert it: puttygen KEY.ppk -O private-openssh -o KEY"),
+            (mode & 0o077 and not WINDOWS,
+             "permissions %04o for '%s' are too open" % (mode & 0o7777, path),
+             "Make it private: chmod 600 " + quote(path)),
+            (b"\r\n" in data,
+             path + " has the line ends of Windows, with which ssh cannot read it.",
+             "Make a copy without them: tr -d '\\r' <%s >KEY; chmod 600 KEY" % quote(path)),
+            (said and "passphrase" not in said,
+             "%s is damaged, or not a private key: %s" % (path, said),
+             "Bring it back, or make a new one: ssh-keygen")):
+        if bad:
+            raise MachineError(words, hint)
 
 
 def new_ssh_key(path, comment=""):
@@ -1998,7 +1970,7 @@ def new_ssh_key(path, comment=""):
         result = run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", path])
         if not result.ok:
             raise MachineError("The SSH key %s cannot be made: %s" % (path, result.last_words()))
-    return read_text(path + ".pub").strip()
+    return public_half(path)
 
 
 def public_half(path):
@@ -2006,7 +1978,7 @@ def public_half(path):
     passphrase and no such file."""
     if exists(path + ".pub"):
         return read_text(path + ".pub").strip()
-    return run(["ssh-keygen", "-y", "-P", "", "-f", path], seconds=10).stdout.strip()
+    return read_key(path).stdout.strip()
 
 
 # === 8. Driver ====================================================================================
@@ -2318,7 +2290,7 @@ class Engine:
     def get(self, path, seconds):
         """The answer to GET: (status, headers, body). Raises Unreachable, or MachineError that says
         what is wrong with the certificates."""
-        ssl = import_ssl()
+        import ssl
         if not self.host:
             raise MachineError('The URL "%s" names no host to ask.' % self.url)
         try:
@@ -3139,8 +3111,8 @@ def check_engine_options(engine):
     for key, values in engine.items():
         for value in map(str, values if isinstance(values, list) else [values]):
             text = value.encode("utf-8", "replace").decode() == value
-            if not text or any(char < " " and char not in "\t\n" or char == "\x7f"
-                               for char in value):
+            ascii_codes = {ord(char) for char in value if char < "\x80"}
+            if not text or (ascii_codes - {9, 10}) & CONTROLS:
                 raise UsageError("The engine option %s has a control character in it, or bytes "
                                  "that are not text: %r" % (key, value))
     seen = {}  # type: dict
@@ -3156,11 +3128,12 @@ def check_engine_options(engine):
             raise UsageError('--engine-opt "%s": %s.' % (
                 value, "docker-machine sets %s itself" % name if name in OWN_OPTIONS
                 else "an option is written name=value"))
-    kind, _, path = engine["InstallURL"].partition("://")
-    if kind == "file" and engine.get("Version"):
-        raise UsageError("--engine-version cannot be used with a file:// bundle.")
-    if kind == "file" and not isfile(path):
-        raise UsageError("--engine-install-url: there is no file " + path)
+    if engine["InstallURL"].startswith("file://"):
+        path = file_of_url(engine["InstallURL"])
+        if engine.get("Version"):
+            raise UsageError("--engine-version cannot be used with a file:// bundle.")
+        if not isfile(path):
+            raise UsageError("--engine-install-url: there is no file " + path)
 
 
 def engine_flags(engine, driver_name, folder):
@@ -5482,19 +5455,6 @@ SWARM_OPTIONS = (
 )  # type: tuple
 
 
-def go_json(value, indent=4, sort=False):
-    """JSON as Go's encoder writes it: <, >, & and line separators escaped, and no blanks without
-    `indent`."""
-    import json
-    text = json.dumps(value, indent=indent, ensure_ascii=False, sort_keys=sort,
-                      separators=None if indent else (",", ":"))
-    for char in "<>&\u2028\u2029":
-        text = text.replace(char, "\\u%04x" % ord(char))
-    if not text.isprintable():  # what a terminal would act on
-        text = "".join("\\u%04x" % ord(char) if "\x7f" <= char < "\xa0" else char for char in text)
-    return text
-
-
 def wrong_type(values, defaults):
     """What is wrong with a setting whose type is not that of its default, or ""."""
     kinds = {bool: "true or false", int: "a number", float: "a number", str: "a text",
@@ -5515,8 +5475,7 @@ def is_plain_name(name):
 
 def check_new_name(name):
     """Refuse a machine name that Docker Machine or DNS would not take. Raises MachineError."""
-    allowed = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.")
-    if not name or set(name) - allowed or name[0] in "-.":
+    if not is_word(name, "-.") or name[0] in "-.":
         raise MachineError("Error creating machine: Invalid hostname specified. Allowed hostname "
                            "chars are: 0-9a-zA-Z . -", "Choose another name than %r." % name)
     if any(not 0 < len(part) <= 63 for part in name.split(".")) or len(name) > 253:
@@ -5915,7 +5874,7 @@ class Machine:
         url = self.engine.get("InstallURL") or ""
         bundle = ""
         if url.startswith("file://") and not facts.get("engine"):
-            bundle = upload_bundle(ssh, url[len("file://"):])
+            bundle = upload_bundle(ssh, file_of_url(url))
         described = dict(self._described(), upgrade=upgrade)
         script = provision_script(row, facts, described, certificates, bundle)
         return run_as_root(ssh, facts, script, PROVISION_SECONDS)
@@ -6216,7 +6175,7 @@ class Shell:
         words = [word if quote(word) == word else mark + word.replace(mark, escaped) + mark
                  for word in words]
         # It stays one comment line, whatever an editor or a shell takes for the end of one.
-        command = "".join(char if char.isprintable() else " " for char in " ".join(words))
+        command = printable(" ".join(words))
         usage = self.unset_usage if unset else self.usage
         return [self.comment + " Run this command to configure your shell: ",
                 self.comment + " " + usage % replaced(command, self.hint_escape)]
@@ -7753,7 +7712,8 @@ def days_left(path):
     result = openssl("x509", "-noout", "-enddate", "-in", path)
     if not result.ok:
         raise MachineError(result.last_words(1))
-    end = import_ssl().cert_time_to_seconds(result.stdout.strip().partition("=")[2])
+    import ssl
+    end = ssl.cert_time_to_seconds(result.stdout.strip().partition("=")[2])
     return (end - time.time()) / 86400
 
 

@@ -34,6 +34,8 @@ from docker_machine import (
     host_name,
     image_kind,
     install_line,
+    ip_address,
+    is_word,
     json_text,
     missing_program,
     need,
@@ -144,10 +146,10 @@ class QemuDriver(LocalVM):
         if not self["CPU"]:
             raise UsageError("--qemu-cpu-count 0 is not a number of CPUs.")
         kind, colon, device = self["Network"].partition(":")
-        if self["Network"] and not (kind in ("bridge", "tap") and is_word(device)):
+        if self["Network"] and not (kind in ("bridge", "tap") and is_name(device)):
             raise UsageError('--qemu-network "%s" is not bridge:NAME or tap:NAME.'
                              % self["Network"])
-        if self["SSHUser"] and not is_word(self["SSHUser"]):
+        if self["SSHUser"] and not is_name(self["SSHUser"]):
             raise UsageError('--qemu-ssh-user "%s" is not a user name.' % self["SSHUser"])
         places = [(forward[1], forward[3]) for forward in map(parse_forward, self["Forward"])]
         if len(places) != len(set(places)):
@@ -501,9 +503,8 @@ def kill_process(pid):
 
 # --- Checks
 
-def is_word(text):
-    return bool(text) and not set(text) - set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                              "0123456789_.-") and text[0] not in "-."
+def is_name(text):
+    return is_word(text, "_.-") and text[0] not in "-."
 
 
 def is_url(text):
@@ -513,7 +514,7 @@ def is_url(text):
 def file_name(url):
     """The last part of a URL, without a query. Raises UsageError if it cannot name a file."""
     name = url.partition("?")[0].rpartition("/")[2]
-    if not is_word(name):
+    if not is_name(name):
         raise UsageError('--qemu-image "%s" names no file.' % url)
     if name.endswith((".xz", ".gz", ".zst", ".zip", ".tar")):
         raise UsageError("%s is compressed." % name, "Unpack it, and give it as file:///PATH")
@@ -527,18 +528,12 @@ def parse_forward(text):
     address = words[0] if len(words) == 3 else LOOPBACK
     numbers = [int(word) if word.isdecimal() else 0 for word in words[-2:]]
     valid = len(words) in (2, 3) and all(0 < number < 65536 for number in numbers)
-    if not valid or kind not in ("", "tcp", "udp") or not is_address(address):
+    if not valid or kind not in ("", "tcp", "udp") or not ip_address(address):
         raise UsageError('--qemu-forward "%s" is not [ADDRESS:]PORT:PORT[/udp].' % text,
                          "For example: --qemu-forward 8080:80")
     return address, numbers[0], numbers[1], kind or "tcp"
 
 
-def is_address(text):
-    import socket
-    try:
-        return bool(socket.inet_pton(socket.AF_INET, text))
-    except (OSError, ValueError):
-        return False
 
 
 # --- QEMU's command line
@@ -802,7 +797,7 @@ class Tar:
 def parse_recipe(text):
     """(distribution, suite) of an image to build. Raises UsageError."""
     distribution, _, suite = text.partition(":")
-    if distribution not in DISTRIBUTIONS or not is_word(suite):
+    if distribution not in DISTRIBUTIONS or not is_name(suite):
         raise UsageError('--qemu-image "%s" is neither a URL nor DISTRIBUTION:RELEASE.' % text,
                          "For example: --qemu-image debian:bookworm, or --qemu-image file:///PATH")
     return distribution, suite

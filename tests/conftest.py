@@ -288,7 +288,7 @@ def redate(who, days, ca=None, names=()):
         file.write("extendedKeyUsage=%sAuth\n" % ("server" if names else "client"))
         if names:
             file.write("subjectAltName=%s\n" % ",".join(
-                ("IP:" if core.is_address(name) else "DNS:") + name for name in names))
+                ("IP:" if core.ip_address(name) else "DNS:") + name for name in names))
     openssl("x509", "-req", "-in", request, "-CA", ca.cert, "-CAkey", ca.key, "-set_serial", 7, "-days", days,
             "-extfile", extensions, "-out", who.cert)
 

@@ -302,7 +302,7 @@ def test_what_has_a_wrong_checksum_is_not_kept(web, target, kind, digits):
 def test_what_is_no_checksum_is_refused(text):
     with pytest.raises(core.UsageError) as failure:
         core.parse_checksum(text)
-    assert '"%s" is no checksum.' % text == failure.value.message and "sha256:HEX" in failure.value.hint
+    assert '"%s" is not a checksum.' % text == failure.value.message and "sha256:HEX" in failure.value.hint
 
 
 def test_a_bad_checksum_is_refused_before_anything_is_fetched(web, target):
@@ -425,6 +425,14 @@ def test_http_may_lead_to_https_and_https_to_https(https, web, target):
     web.troubles, https.troubles = [https.url + "image"], [https.url + "image"]
     core.download(web.url + "image", str(target))
     assert target.read_bytes() == DATA
+
+
+def test_only_https_needs_the_certificates_of_the_system(https, web, target, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(target.parent / "missing.pem"))
+    core.download(web.url + "image", str(target))
+    assert target.read_bytes() == DATA
+    error = fails(https.url + "image", str(target))
+    assert "missing.pem, which SSL_CERT_FILE names, cannot be read" in error.message and https.asked == []
 
 
 def test_a_server_that_is_not_trusted_is_refused(https, target, monkeypatch):

@@ -282,6 +282,29 @@ def test_good_options_pass(options):
     check(options)
 
 
+def test_a_path_in_a_file_url_is_decoded(tmp_path):
+    bundle = tmp_path / "an engine.tgz"
+    assert "%20" in bundle.as_uri()
+    with pytest.raises(dm.UsageError, match="there is no file %s$" % re.escape(str(bundle))):
+        check({"InstallURL": bundle.as_uri()})
+    bundle.write_bytes(b"")
+    check({"InstallURL": bundle.as_uri()})
+    check({"InstallURL": "file://%s" % bundle})
+
+
+def test_a_bundle_whose_path_has_a_blank_is_sent(store, tmp_path, bin_folder, monkeypatch):
+    bundle, sent = tmp_path / "an engine.tgz", tmp_path / "sent"
+    bundle.write_bytes(b"\0the engine\xff")
+    ssh = "cat >%s; exit 9" % dm.quote(str(sent))
+    monkeypatch.setenv("PATH", str(bin_folder("cat", ssh=ssh)))
+    machine = store.new("web", dm.GenericDriver)
+    machine.driver["IPAddress"] = "192.0.2.7"
+    machine.engine["InstallURL"] = bundle.as_uri()
+    with pytest.raises(dm.MachineError, match="^The bundle cannot be copied to the host"):
+        machine._run_provision_script(None, {}, {})
+    assert sent.read_bytes() == bundle.read_bytes()
+
+
 @pytest.mark.parametrize("there, wanted, refused", [
     ("20.10.24+dfsg1", "20.10", False), ("20.10.24+dfsg1", "20.10.24", False),
     ("27.1.1", "27.1.1", False), ("27.1.1", "", False), ("", "27.1", False),

@@ -1,6 +1,7 @@
 """The store is Docker Machine's (storage.md 2 to 4): layout, bytes, modes, migration, locks; and nothing is lost."""
 
 import ctypes
+import errno
 import json
 import os
 import re
@@ -605,3 +606,22 @@ def test_a_ca_that_another_process_made_meanwhile_is_the_one_that_signs(empty_st
         machine._server_certificates(False)
         assert core.read_bytes(machine.ca.cert) == there != machine.made_ahead["ca"]
         assert core.pair_problem(machine.client, machine.ca.cert) == "" and machine._server_fits()
+
+
+@pytest.mark.parametrize("folder", [True, False], ids=["locks there", "no locks yet"])
+def test_a_full_disk_takes_no_new_lock_file_but_still_locks(tmp_path, monkeypatch, folder):
+    real, path = os.open, tmp_path / "locks" / "web"
+    if folder:
+        path.parent.mkdir()
+
+    def full(*words, **more):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "mkdir", full)
+    monkeypatch.setattr(os, "open", lambda name, flags, *more: (full if flags & os.O_CREAT else real)(
+        name, flags, *more))
+    with core.Lock(str(path), 'Machine "web"', 0):
+        with pytest.raises(MachineError, match='^Machine "web" is in use by another docker-machine.$'):
+            core.Lock(str(path), 'Machine "web"', 0).__enter__()
+    with core.Lock(str(path), 'Machine "web"', 0):
+        assert not path.exists()

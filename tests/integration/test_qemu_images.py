@@ -217,7 +217,7 @@ def test_a_kind_of_checksum_that_there_is_not(guests: Guests, image: Image) -> N
 
     words = refused(guests, "--qemu-image", image.url, *checksum, code=2)
 
-    assert '"crc:12" is no checksum' in words and "sha256:HEX" in words
+    assert '"crc:12" is not a checksum' in words and "sha256:HEX" in words
 
 
 def test_a_disk_that_is_smaller_than_its_image(guests: Guests, image: Image) -> None:
