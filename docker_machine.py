@@ -536,223 +536,338 @@ def dial_tls(host, port, context, seconds):
         raise
 
 
-def trusting_context():
+def trusting_context(ca="", insecure=False):
     """TLS that takes servers with a certificate of the system's CAs, of those of SSL_CERT_FILE and
-    SSL_CERT_DIR (which OpenSSL reads), or of REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE. Raises
-    MachineError naming a bundle that cannot be read."""
+    SSL_CERT_DIR (which OpenSSL reads), of REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE, or of the file
+    `ca`; any server if `insecure`. Raises MachineError naming a bundle that cannot be read."""
     import ssl
     context = ssl.create_default_context()
     # Python 3.13 refuses CAs without key identifiers, which proxies of companies still have.
     context.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)
-    paths = {os.environ.get(variable): variable for variable in (
+    paths = {os.environ.get(variable, ""): variable for variable in (
         "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")}
-    for path, variable in paths.items():
+    paths[ca] = "an option"
+    for path, source in paths.items():
         try:
-            if path and isdir(path):
+            if isdir(path):
                 context.load_verify_locations(capath=path)
             elif path:
                 context.load_verify_locations(path)
         except OSError as error:  # ssl.SSLError is one
             raise MachineError("%s, which %s names, cannot be read: %s." % (
-                path, variable, getattr(error, "reason", "") or error.strerror))
+                path, source, getattr(error, "reason", "") or error.strerror))
+    if insecure:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context
+
+
+def origin(url):
+    """(scheme, host, port unless it is the usual one) of an http or https URL; None of others, and
+    of one that holds a password."""
+    import re
+    found = re.match(r"(https?)://([^@:/?#\s\[\]]+|\[[\da-f:.]+\])(?::443|:80|(:\d+))?(?=[/?#]|\Z)",
+                     url.lower())
+    return found and found.groups()
+
+
+class Answer:
+    """What a server said: `status`, `headers` (their get() ignores case), `body` in bytes."""
+
+    def __init__(self, status, headers, body):
+        self.status, self.headers, self.body = status, headers, body
+
+    def json(self):
+        """The value of the body. Raises ValueError or RecursionError."""
+        return parse_json(self.body.decode())
 
 
 class RestError(MachineError):
     """What came instead of the answer to a request.
 
-    `status`: HTTP's code, 0 if nothing came; `words`: what the server said; `unsent`: the request
-    never left; `unsure`: it may have been carried out all the same; `refused`: neither this try nor
-    an earlier one can have been; `later`: it may be done later; `tries`: how often it was made;
-    `pause`: seconds that the server wants us to wait.
+    `status`: HTTP's code, 0 if nothing came; `words`: what the server said; `reason`: its code for
+    that, such as "quotaExceeded", or ""; `value`: the JSON of the body (see error_value);
+    `unsent`: the request never left; `unsure`: it may have been carried out all the same;
+    `refused`: neither this try nor an earlier one can have been; `later`: it may be done later;
+    `tries`: how often it was made; `pause`: seconds that the server wants us to wait.
     """
 
-    status, words, tries, pause = 0, "", 1, None
+    status, words, reason, tries, pause = 0, "", "", 1, None
+    value = {}  # type: typing.Any
     unsent = unsure = refused = later = False
 
 
 class Rest:
-    """A provider's JSON over HTTP, for every driver that speaks to one: with time limits, repeated
-    tries, proxies (https_proxy, no_proxy) and certificates always verified.
+    """A provider's API over HTTP, with time limits, repeated tries, proxies (https_proxy,
+    no_proxy), verified certificates and kept connections. Threads may share one.
 
-    `name` is the provider's in messages, `headers` carry the credentials; one request may take
-    `seconds`, all tries of one together `patience` seconds.
+    `name` is the provider's in messages. `headers` carry the credentials: a dict, or a function of
+    method, URL and body (bytes) that gives the dict of each try; renew() replaces them after a 401,
+    once for each request. One try may take `seconds`, all tries of a request `patience` seconds.
+    wait(error) sees each error first: true means that nothing was done and that it is to be asked
+    again. It may set `refused` and clear `unsure`, for refusals with a status of 500. `ca` is a
+    file of CAs to trust too, `insecure` trusts every server, and `plain` allows http, which goes
+    through no proxy, to other computers.
     """
 
-    def __init__(self, name, url, headers=None, seconds=30, patience=300):
+    def __init__(self, name, url, headers=None, seconds=30, patience=300, ca="", insecure=False,
+                 plain=False, renew=None, wait=None):
         import re
-        if not re.match(r"https://[^@/?#\s]+(/|$)|http://(127\.0\.0\.1|localhost)(:\d+)?(/|$)", url,
-                        re.I):
-            raise MachineError("The address of %s's API is no plain https URL." % name,
+        self.origin = origin(url)
+        safe = r"https:|http://(localhost|127(\.\d+){3}|\[::1\])([:/]|\Z)"
+        if not self.origin or not plain and not re.match(safe, url.lower()):
+            raise MachineError("The address of %s's API is not an https URL." % name,
                                "Credentials are not sent in the clear.")
         self.name, self.url, self.headers = name, url.rstrip("/"), headers or {}
-        self.seconds, self.patience = seconds, patience
-        self.context = trusting_context() if url[:5].lower() == "https" else None
+        self.seconds, self.patience, self.renew, self.wait = seconds, patience, renew, wait
+        self.idle = []  # type: list  # kept connections, and since when
+        self.context = trusting_context(ca, insecure) if self.origin[0] == "https" else None
+        if insecure and self.context:
+            out.warn("The certificate of %s is not verified." % url)
 
-    def call(self, method, path, body=None, query=None, key="", repeat=None, made=None, busy=""):
-        """The parsed JSON of an answer, or what it holds under `key`; {} if it may be empty and is.
-        Raises RestError.
+    def call(self, method, path, body=None, query=None, key="", **more):
+        """The JSON of an answer, or the object or list that it holds under `key`; {} if it may be
+        empty and is. For `more` see ask(). Raises RestError."""
+        return self.ask(method, path, body, query, key=key, **more)
 
-        429 is always tried again, when the server says, and so is a refusal that has the word
-        `busy`; what may have been carried out already, only if `repeat` (by default for GET, PUT
-        and DELETE). made() is asked first then: what a lost answer was about, if that is there
-        now, or None.
+    def ask(self, method, path, body=None, query=None, kind="application/json", key=None,
+            repeat=None, made=None, wait=None):
+        """The Answer to a request, or with `key` what call() gives. Raises RestError.
+
+        `path` is below our URL, or a whole URL of the same server. A dict or list is sent as JSON,
+        text and bytes as they are, with the content type `kind`. 429 is always tried again, when
+        the server says; what may have been carried out already, only if `repeat` (by default for
+        GET, PUT and DELETE). made() is asked first then: what a lost answer was about, if that is
+        there now, or None. `wait` replaces the one of __init__.
         """
         import time
-        deadline, tries, doubt = time.monotonic() + self.patience, 0, False
+        deadline, tries, doubt, renew = time.monotonic() + self.patience, 0, False, self.renew
+        wait = wait or self.wait
         if repeat is None:
             repeat = made or method in ("GET", "PUT", "DELETE")
         while True:
             try:
-                return self._ask(method, path, body, query, key)
+                request = self._request(method, path, body, query, kind)
+                return self._try(request, not repeat, key)
             except RestError as error:
                 tries += 1
+                if wait and wait(error):
+                    error.later, error.unsure = True, False
                 doubt = doubt or error.unsure
                 error.tries, error.refused = tries, error.refused and not doubt
                 try:
+                    if error.status == 401 and renew:
+                        renew()
+                        renew, error.later = None, True
                     there = made() if made and error.unsure else None
                 except RestError as failure:
-                    failure.refused = False
+                    failure.refused = failure.refused and not doubt
                     raise
                 if there is not None:
                     return there
-                again = error.later or error.unsure and repeat or busy and busy in error.words
                 pause = self._pause(error)
+                again = error.later or error.unsure and repeat
                 if not again or time.monotonic() + pause > deadline:
                     raise
                 if pause > 5:
                     out.warn("%s. Trying again in %d s..." % (error.message, pause + 1))
             time.sleep(pause)
 
+    def _request(self, method, path, body, query, kind):
+        """The request as it is to be sent. Raises MachineError for the URL of another server."""
+        import json
+        import urllib.parse
+        import urllib.request
+        url = urllib.parse.quote(path, "%/:?#[]@!$&'()*+,;=")
+        if not path or path.startswith("/"):
+            url = self.url + urllib.parse.quote(path, "/:")
+        elif origin(path) != self.origin:
+            raise MachineError("%s is not an address of %s." % (path, self.url),
+                               "Credentials are not sent elsewhere.")
+        if query:
+            url += ("&" if "?" in url else "?") + urllib.parse.urlencode(query)
+        if isinstance(body, (dict, list)):
+            body = json.dumps(body)
+        if isinstance(body, str):
+            body = body.encode()
+        headers = {"User-Agent": "docker_machine.py/" + __version__}
+        if body is not None:
+            headers["Content-Type"] = kind
+        more = self.headers
+        headers.update(more(method, url, body or b"") if callable(more) else more)
+        return urllib.request.Request(url, body, headers, method=method)
+
     def _pause(self, error):
         """Seconds until the next try, with jitter, so that many machines do not come back
         together; endless where there is to be none."""
+        import random
         if error.status < 400 and error.tries > (3 if error.unsent else 5):
             return float("inf")
-        usual = .5 * 2 ** min(error.tries, 5) * (.5 + os.urandom(1)[0] / 512)
+        usual = random.uniform(.25, .5) * 2 ** min(error.tries, 5)
         return usual if error.pause is None else max(error.pause, 0) + usual / 4
 
-    def _ask(self, method, path, body, query, key):
+    def _try(self, request, fresh, key):
+        """What comes of one try. Raises RestError."""
         import time
-        import urllib.parse
-        url = self.url + urllib.parse.quote(path, "/:") + (
-            "?" + urllib.parse.urlencode(query) if query else "")
         start = time.monotonic()
         # In a thread: a time limit of the socket holds for each packet alone.
-        (answer,) = each(lambda url: self._exchange(method, url, body, start + self.seconds), [url],
-                         seconds=self.seconds)
-        trouble = answer if isinstance(answer, Exception) else None
-        status, headers, said = (0, {}, b"") if trouble else answer
-        out.debug("%s %s: %s after %.2f s" % (method, url, trouble or status,
+        (answer,) = each(lambda request: self._exchange(request, fresh, start + self.seconds),
+                         [request], seconds=self.seconds)
+        status = getattr(answer, "status", 0)
+        out.debug("%s %s: %s after %.2f s" % (request.method, request.full_url, status or answer,
                                               time.monotonic() - start))
         if 200 <= status < 300:
+            if key is None:
+                return answer
             try:
-                value = parse_json(said.decode()) if said or method == "GET" and status != 204 \
-                    else {}
-                value = value[key] if key else value
-                if isinstance(value, (dict, list)):
+                wants_body = request.method == "GET" and status != 204
+                value = answer.json() if answer.body or wants_body else {}
+                if not key:
                     return value
-            except (ValueError, KeyError, TypeError, RecursionError):
+                if isinstance(value[key], (dict, list)):
+                    return value[key]
+            except (ValueError, LookupError, TypeError, RecursionError):
                 pass
-            trouble = MachineError("the answer is not the JSON that was expected")
-        raise self._error("%s %s" % (method, path), status, trouble, said, headers)
+        raise self._error(request, answer, status)
 
-    def _exchange(self, method, url, body, deadline):
-        """(status, headers, bytes of the answer). Sends no body after `deadline`."""
-        import json
+    def _exchange(self, request, fresh, deadline):
+        """The Answer to a request, which is not sent after `deadline`. An exception from before
+        that has the attribute `unsent`."""
         import time
-        import urllib.request
-        headers = dict(self.headers, **{"User-Agent": "docker_machine.py/" + __version__})
-        data = None if body is None else json.dumps(body).encode()
-
-        def in_time():  # else an address that is silent makes a request late that was given up
+        try:
+            connection = self._connection(fresh)
             if time.monotonic() > deadline:
                 raise OSError("it is too late to send it")
-            yield data
+        except Exception as error:
+            error.unsent = True  # type: ignore
+            raise
+        in_order = False
+        try:
+            connection.request(request.method, request.selector, request.data, request.headers)
+            with connection.getresponse() as answer:
+                said = answer.read(1 << 24)
+                if answer.length or answer.length is None and not (said or answer.chunked):
+                    raise OSError("the answer broke off after %d bytes" % len(said))
+                in_order = answer.isclosed() and not answer.will_close
+            return Answer(answer.status, answer.headers, said)
+        finally:
+            if in_order:
+                self.idle.append((connection, time.monotonic()))
+            else:
+                connection.close()
 
-        if data is not None:
-            headers.update({"Content-Type": "application/json", "Content-Length": str(len(data))})
-        opener = urllib.request.OpenerDirector()  # nothing in it follows redirects
+    def _connection(self, fresh):
+        """A connection that was used a moment ago and is still open, or a new one."""
+        import http.client
+        import select
+        import time
+        import urllib.request
+        try:
+            while not fresh:
+                connection, since = self.idle.pop()
+                closed = select.select([connection.sock], [], [], 0)[0]
+                if not closed and time.monotonic() < since + 3:
+                    return connection
+                connection.close()
+        except IndexError:
+            pass  # there is none
+        way, limit = urllib.request.Request(self.url), self.seconds / 2  # it may have two addresses
+        host = way.host
         if self.context:
-            opener.add_handler(urllib.request.ProxyHandler())
-            opener.add_handler(urllib.request.HTTPSHandler(context=self.context))
-        else:  # to this computer
-            opener.add_handler(urllib.request.HTTPHandler())
-        request = urllib.request.Request(url, None if data is None else in_time(), headers,
-                                         method=method)
-        with opener.open(request, timeout=self.seconds / 2) as answer:  # it may have two addresses
-            said = answer.read(1 << 24)
-            whole = answer.headers.get("Content-Length", "")
-            if len(said) < int(whole or 0) or not (
-                    said or whole or answer.status == 204 or answer.chunked):
-                raise OSError("the answer broke off after %d bytes" % len(said))
-            return answer.status, answer.headers, said
-
-    def _error(self, request, status, trouble, said, headers):
-        import socket
-        reason = getattr(trouble, "reason", None)  # URLError is an OSError
-        trouble = reason if isinstance(reason, Exception) else trouble
-        untrusted = "certificate" in repr(trouble).lower()
-        if trouble is None:
-            words = error_words(said) or "no word of explanation"
-        elif isinstance(trouble, socket.timeout):
-            words = "There was no answer within %g s" % (self.seconds / 2)
+            # Where there is a proxy, this makes way.host its address and way.headers its login.
+            getattr(urllib.request.ProxyHandler(), "https_open", bool)(way)
+            connection = http.client.HTTPSConnection(way.host, timeout=limit, context=self.context)
         else:
-            words = plain_words(getattr(trouble, "strerror", "") or str(trouble)
-                                or type(trouble).__name__).rstrip(".")
-        pause, hint = asked_pause(status, headers), ""
+            connection = http.client.HTTPConnection(host, timeout=limit)
+        if way.host != host:
+            connection.set_tunnel(host, headers=way.headers)
+        connection.connect()
+        return connection
+
+    def _error(self, request, answer, status):
+        """The RestError for an answer that cannot be used, or for what came in its place."""
+        import socket
+        value, pause, hint = {}, None, "Check the network and the proxy variables."
+        if status:
+            value, pause, hint = error_value(answer.body), asked_pause(status, answer.headers), ""
+        words = error_text(value, "error_description", "message", "error", "detail")
+        place = error_text(value, "location")
+        untrusted = "certificate" in repr(answer).lower()
+        if isinstance(answer, socket.timeout):
+            words = "There was no answer within %g s" % (self.seconds / 2)
+        elif not status:
+            words = plain_words(getattr(answer, "strerror", "") or answer).rstrip(".")
+        elif status < 300:
+            words = "the answer is not the JSON that was expected"
+        elif place:
+            words += " (%s)" % place
         if untrusted:
             words = "its certificate is not valid: " + words
             hint = ("If a proxy of your network signs in its place, name that one's CA: export "
                     "SSL_CERT_FILE=/path/to/ca.pem\nWith python.org's Python on macOS, run its "
                     "Install Certificates.command once.")
-        elif not status:
-            hint = "Check the network and the proxy variables."
         elif pause and pause > 0:
             hint = "It takes requests again in %d s." % pause
-        error = RestError("%s: %s (%s%s)" % (
-            self.name, words, "%d to " % status if status else "", request), hint)
-        error.status, error.words, error.pause = status, words, pause
-        error.unsent = not status and (
-            untrusted or isinstance(trouble, (socket.gaierror, ConnectionRefusedError))
-            or any(mark in words for mark in ("unreachable", "No route", "too late to send",
-                                              "Tunnel connection failed")))
+        error = RestError("%s: %s (%s%s %s)" % (
+            self.name, words or "no word of explanation", "%d to " % status if status else "",
+            request.method, request.selector.partition("?")[0]), hint)
+        error.status, error.words, error.value, error.pause = status, words, value, pause
+        error.reason = error_text(value, "code", "reason", "minorErrorCode", "type", "id", "error")
+        error.unsent = getattr(answer, "unsent", False)
         error.refused = 400 <= status < 500 and status != 408
         error.later = status == 429 or error.unsent and not untrusted
-        error.unsure = not error.unsent and (status >= 500 or trouble is not None)
+        error.unsure = not (error.unsent or 300 <= status < 500)
         return error
 
     def pages(self, path, key, query, following):
-        """All items under `key` of a list in pages; following(answer) is the URL of the next page,
-        of which only the query is taken, so that the credentials go nowhere else."""
+        """All items of a list in pages, at most 100. `key` is where an answer holds them, or a
+        function that takes them out. following(answer) is the URL of the next page, of which only
+        the query is taken, or a dict to add to the query; false at the end. Raises RestError."""
         import urllib.parse
         items = []  # type: list
         for _ in range(100):
             answer = self.call("GET", path, query=query)
-            rows = (answer.get(key) or []) if isinstance(answer, dict) else None
+            if callable(key):
+                rows = key(answer)
+            else:
+                rows = isinstance(answer, dict) and (answer.get(key) or [])
             if not isinstance(rows, list):
-                raise RestError("%s: the list of %s is none (GET %s)" % (self.name, key, path))
+                raise RestError("%s: the answer holds no list (GET %s)" % (self.name, path))
             items += rows
-            more = urllib.parse.parse_qsl(urllib.parse.urlsplit(following(answer) or "").query)
+            more = following(answer)
+            if isinstance(more, str):
+                more = dict(urllib.parse.parse_qsl(more.partition("?")[2]))
             if not more:
                 break
-            query = dict(query, **dict(more))
+            query = dict(query or {}, **more)
         return items
 
 
-def error_words(said):
-    """The sentence in the body of an error: "message" of an object, at the top or one level below,
-    as DigitalOcean, Google, Azure and OpenStack write it; or the text; "" for a page of HTML."""
-    text = said.decode(errors="replace").strip()
+def error_value(body):
+    """What the body of an error holds: the value of its JSON; else a dict, of the attributes of
+    XML (vCloud), or with a text as "message"; {} for HTML."""
+    import html
+    import re
+    text = body.decode(errors="replace").strip()
     try:
-        answer = parse_json(text)
+        return parse_json(text)
     except (ValueError, RecursionError):
-        return "" if text.startswith("<") else plain_words(text[:300])
-    levels = [answer] + list(answer.values()) if isinstance(answer, dict) else []
-    for level in levels:
-        for key in ("message", "error", "detail"):
-            if isinstance(level, dict) and isinstance(level.get(key), str):
-                return plain_words(level[key]).rstrip(".")
+        if not text.startswith("<"):
+            return {"message": text[:300]}
+    pairs = re.findall(r'\s(message|minorErrorCode)="([^"]*)"', text)
+    return {name: html.unescape(text) for name, text in pairs}
+
+
+def error_text(value, *keys):
+    """The first text under one of the keys in a JSON value, the outermost first, or ""."""
+    levels = [value]
+    for level in levels:  # which grows on the way
+        if isinstance(level, list):
+            levels += level
+        if isinstance(level, dict):
+            for key in keys:
+                if isinstance(level.get(key), str):
+                    return plain_words(level[key]).rstrip(".")
+            levels += level.values()
     return ""
 
 
@@ -5294,7 +5409,7 @@ class DigitalOceanDriver(CloudDriver):
 
     def _delete(self, scope, path, **query):
         """Delete what may be gone already, and may be busy for a while."""
-        self._call(scope, "DELETE", path, query=query, none=404, busy="pending")
+        self._call(scope, "DELETE", path, query=query, none=404, wait=is_pending)
 
     def act(self, verb):
         """Begin something; all but "stop" are awaited. An action may fail where the state that it
@@ -5303,7 +5418,7 @@ class DigitalOceanDriver(CloudDriver):
             return self._begin("shutdown", none=422)
         kind = {"start": "power_on", "kill": "power_off", "restart": "reboot"}[verb]
         try:
-            self._await_action(kind, self._begin(kind, busy="pending")["id"])
+            self._await_action(kind, self._begin(kind, wait=is_pending)["id"])
         except MachineError:
             if {"start": RUNNING, "kill": STOPPED}.get(verb) != self.get_state():
                 raise
@@ -5352,6 +5467,11 @@ class DigitalOceanDriver(CloudDriver):
 
     def _list(self, scope, path, key, **query):
         return self._call(scope, "GET", path, query=dict(query, per_page=200), pages=key)
+
+
+def is_pending(error):
+    """Whether DigitalOcean refuses something until it has done something else."""
+    return "pending" in error.words
 
 
 # --- drivers by name
@@ -7814,11 +7934,7 @@ def send_crash_report(token, report, error):
     if not url.startswith("https://"):
         raise MachineError("%s is not an https URL." % url)
     headers = {"Bugsnag-Api-Key": token, "Bugsnag-Payload-Version": "4"}
-    try:
-        Rest("Bugsnag", url, headers, 5, 0).call("POST", "", body)
-    except RestError as failure:
-        if failure.status != 200:  # it answers OK, which is no JSON
-            raise
+    Rest("Bugsnag", url, headers, 5, 0).ask("POST", "", body)
     out.error("It was sent to " + url)
 
 

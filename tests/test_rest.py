@@ -4,9 +4,11 @@ The servers are real ones on 127.0.0.1; only sleep() is played, so that pauses c
 """
 
 import email.utils
+import hashlib
 import json
 import os
 import re
+import select
 import socket
 import ssl
 import threading
@@ -74,11 +76,12 @@ def read_request(connection):
 
 class Server:
     """Gives each request the next of `answers`, and the last one to all that follow: bytes, or a function that gets
-    the connection. `asked` is what came."""
+    the connection. `asked` is what came, `counts` how many requests came over each connection: one, unless it
+    `keeps` them open."""
 
-    def __init__(self, *answers):
-        self.answers, self.asked = list(answers), []  # type: list, list
-        self.port = 0
+    def __init__(self, *answers, keeps=False):
+        self.answers, self.asked, self.counts = list(answers), [], []  # type: list, list, list
+        self.port, self.keeps = 0, keeps
 
     @property
     def url(self):
@@ -88,15 +91,19 @@ class Server:
         return ["%s %s" % (one.method, one.target) for one in self.asked]
 
     def __call__(self, connection):
-        asked = read_request(connection)
-        if asked is None:
-            return
-        self.asked.append(asked)
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if callable(answer):
-            answer(connection)
-        else:
-            connection.sendall(answer)
+        number, more = len(self.counts), True
+        self.counts.append(0)
+        while more:
+            asked = read_request(connection)
+            if asked is None:
+                return
+            self.counts[number] += 1
+            self.asked.append(asked)
+            answer, more = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0], self.keeps
+            if callable(answer):
+                answer(connection)
+            else:
+                connection.sendall(answer.replace(b"Connection: close\r\n", b"") if more else answer)
 
 
 def answer(status, body="", reason="Reason", **headers):
@@ -129,8 +136,8 @@ def serve():
     """serve(*answers): a Server that runs until the test ends."""
     running = []
 
-    def start(*answers, wrap=None):
-        server = Server(*answers)
+    def start(*answers, wrap=None, keeps=False):
+        server = Server(*answers, keeps=keeps)
         context = listening((lambda connection: wrap(connection, server)) if wrap else server)
         server.port = context.__enter__()
         running.append(context)
@@ -141,8 +148,8 @@ def serve():
         context.__exit__(None, None, None)
 
 
-def rest(url, **options):
-    return core.Rest("Example", getattr(url, "url", url), {"Authorization": "Bearer " + TOKEN}, **options)
+def rest(url, headers=None, **options):
+    return core.Rest("Example", getattr(url, "url", url), headers or {"Authorization": "Bearer " + TOKEN}, **options)
 
 
 def fails(api, *arguments, **options):
@@ -200,6 +207,85 @@ def test_paths_and_queries_are_quoted(serve):
     assert server.lines() == ["GET /v2/account/keys/aa:bb?name=a%26b%3Dc+d&page=2", "GET /v2/images/a%20b%3Fc%23d"]
 
 
+@pytest.mark.parametrize("body", ["grant_type=refresh_token&refresh_token=a%26b", b"\x00\xff", "<Vm name='Köln'/>"])
+def test_text_and_bytes_go_out_as_they_are(serve, body):
+    server = serve(FINE)
+    rest(server).call("POST", "/token", body, kind="application/x-www-form-urlencoded")
+    assert server.asked[0].data == (body if isinstance(body, bytes) else body.encode())
+    assert server.asked[0].headers["content-type"] == "application/x-www-form-urlencoded"
+    assert server.asked[0].headers["content-length"] == str(len(server.asked[0].data))
+
+
+def test_json_may_have_a_content_type_of_its_own(serve):
+    server = serve(FINE)
+    rest(server).call("PATCH", "/x", [{"op": "add"}], kind="application/json-patch+json")
+    assert server.asked[0].body == [{"op": "add"}]
+    assert server.asked[0].headers["content-type"] == "application/json-patch+json"
+
+
+def test_headers_may_be_made_for_each_try_from_the_very_bytes_that_go_out(serve):
+    def sign(method, url, body):
+        signed.append((method, url, body))
+        return {"X-Signature": "%d %s" % (len(signed), hashlib.sha256(body).hexdigest())}
+
+    server, signed = serve(answer(503), FINE), []  # type: Server, list
+    rest(server, sign).call("PUT", "/v2/a b:start", {"name": "Köln"}, {"labels": "a b&c"})
+    url = server.url + "/v2/a%20b:start?labels=a+b%26c"
+    assert signed == [("PUT", url, asked.data) for asked in server.asked] and len(signed) == 2
+    assert [asked.headers["x-signature"] for asked in server.asked] == [
+        "%d %s" % (number, hashlib.sha256(server.asked[0].data).hexdigest()) for number in (1, 2)]
+    assert url.endswith(server.asked[0].target)
+    rest(server, sign).call("GET", "/x")
+    assert signed[-1] == ("GET", server.url + "/x", b"")
+
+
+def test_headers_that_cannot_be_made_are_an_error_and_nothing_is_sent(serve):
+    def sign(method, url, body):
+        raise core.MachineError("No login.", "Log in.")
+
+    server = serve(FINE)
+    with pytest.raises(core.MachineError, match="No login") as failure:
+        rest(server, sign).call("GET", "/x")
+    assert failure.value.hint == "Log in." and server.asked == []
+
+
+@pytest.mark.parametrize("base", ["", "/compute/v2.1"])
+def test_a_link_of_the_server_itself_may_be_followed(serve, base):
+    server = serve(FINE)
+    api = rest(server.url + base)
+    api.call("GET", server.url + "/operations/7?api-version=1&t=a%2Fb", query={"wait": 1})
+    api.call("GET", server.url.replace("http", "HTTP") + "/a b")
+    assert server.lines() == ["GET /operations/7?api-version=1&t=a%2Fb&wait=1", "GET /a%20b"]
+    assert server.asked[0].headers["authorization"] == "Bearer " + TOKEN
+
+
+def test_the_usual_port_may_be_left_out_of_a_link(monkeypatch):
+    asked = []
+
+    def connect(address, *rest, **options):
+        asked.append(address)
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+    for base, link in (("https://api.example.com", "https://API.example.com:443/x"),
+                       ("https://api.example.com:443", "https://api.example.com/x")):
+        fails(rest(base, patience=0), "GET", link)
+    assert asked == [("api.example.com", 443)] * 2
+
+
+@pytest.mark.parametrize("link", [
+    "http://127.0.0.1:1/x", "https://127.0.0.1:PORT/x", "http://localhost:PORT/x", "http://127.0.0.1/x",
+    "http://127.0.0.1:PORT@example.com/x", "http://me:secret@127.0.0.1:PORT/x", "http://127.0.0.1:PORT.example.com/x",
+    "http://127.0.0.1:PORT0/x", "ftp://127.0.0.1:PORT/x", "http:/x", "x", "http://127.0.0.1:PORT\\@example.com/x",
+])
+def test_a_link_of_another_server_is_refused_before_anything_is_sent(serve, monkeypatch, link):
+    server, connected = serve(FINE), []  # type: Server, list
+    monkeypatch.setattr(socket, "create_connection", lambda *arguments, **options: connected.append(arguments))
+    with pytest.raises(core.MachineError, match="is not an address of"):
+        rest(server).call("GET", link.replace("PORT", str(server.port)))
+    assert connected == []
+
+
 # --- what comes back
 
 @pytest.mark.parametrize("status, body, value", [
@@ -208,6 +294,33 @@ def test_paths_and_queries_are_quoted(serve):
 ])
 def test_an_answer_is_what_its_json_says(serve, status, body, value):
     assert rest(serve(answer(status, body))).call("POST", "/x", {}) == value
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+@pytest.mark.parametrize("value", [True, False, None, 0, -1.5, "10.0.0.5", "", [], {}])
+def test_any_json_is_an_answer(serve, method, value):
+    server = serve(answer(200, json.dumps(value)))
+    given = rest(server).call(method, "/x")
+    assert (given, type(given)) == (value, type(value)) and len(server.asked) == 1
+
+
+def test_an_answer_may_be_taken_whole(serve):
+    server = serve(answer(201, b"<Session/>", x_subject_token="abc"), answer(200, "[1]"), answer(204))
+    given = rest(server).ask("POST", "/tokens", {})
+    assert (given.status, given.body) == (201, b"<Session/>")
+    assert given.headers.get("X-Subject-Token") == given.headers.get("x-subject-token") == "abc"
+    assert given.headers.get("x-other") is None
+    assert rest(server).ask("GET", "/x").json() == [1]
+    assert rest(server).ask("DELETE", "/x").body == b""
+
+
+def test_what_is_under_a_key_must_be_there_and_hold_something(serve):
+    assert rest(serve(answer(200, {"a": {"b": 1}}))).call("GET", "/x", key="a") == {"b": 1}
+    assert rest(serve(answer(200, {"a": []}))).call("GET", "/x", key="a") == []
+    bodies = [{"b": 1}, [], "a", "5", "true", "null", '"a"', {"a": None}, {"a": 5}, {"a": "a"}]  # type: list
+    for body in bodies:
+        error = fails(rest(serve(answer(200, body)), patience=1), "GET", "/x", key="a")
+        assert error.status == 200 and "JSON" in error.message
 
 
 def test_an_answer_in_pieces_is_one(serve):
@@ -297,6 +410,34 @@ def test_an_error_is_told_in_the_servers_words(serve, body, words):
     assert not error.unsent and not error.unsure and error.tries == 1
 
 
+@pytest.mark.parametrize("body, words, reason", [
+    ({"error": {"code": "AuthorizationFailed", "message": "The client does not have authorization."}},
+     "The client does not have authorization", "AuthorizationFailed"),
+    ({"error": {"code": 403, "message": "Quota 'CPUS' exceeded.", "status": "PERMISSION_DENIED", "errors": [
+        {"message": "Quota 'CPUS' exceeded.", "domain": "usageLimits", "reason": "quotaExceeded"}]}},
+     "Quota 'CPUS' exceeded", "quotaExceeded"),
+    ({"error": "Unable to find object with id of '7'.", "code": "SoftLayer_Exception_ObjectNotFound"},
+     "Unable to find object with id of '7'", "SoftLayer_Exception_ObjectNotFound"),
+    ({"title": "Bad Request", "detail": "Invalid value.", "errors": [{"location": "disk-size", "detail": "too small"}]},
+     "Invalid value (disk-size)", ""),
+    ({"itemNotFound": {"message": "Instance 7 could not be found.", "code": 404}}, "Instance 7 could not be found", ""),
+    ({"NeutronError": {"type": "OverQuota", "message": "Quota exceeded.", "detail": ""}},
+     "Quota exceeded", "OverQuota"),
+    ({"error": "invalid_grant", "error_description": "Token has been expired or revoked."},
+     "Token has been expired or revoked", "invalid_grant"),
+    ({"id": "not_found", "message": "Gone."}, "Gone", "not_found"),
+    ('<?xml version="1.0" encoding="UTF-8"?>\n<Error xmlns="http://www.vmware.com/vcloud/v1.5" majorErrorCode="400"\n'
+     '  message="The entity &quot;web&quot; is busy &amp; &lt;locked&gt;." minorErrorCode="BUSY_ENTITY"></Error>',
+     'The entity "web" is busy & <locked>', "BUSY_ENTITY"),
+    ('<html><body class="message"><p>message</p></body></html>', "", ""), ("Not here", "Not here", ""),
+], ids=lambda value: str(value)[:20])
+def test_an_error_has_the_providers_words_and_its_code(serve, body, words, reason):
+    error = fails(rest(serve(answer(400, body))), "POST", "/x", {})
+    assert (error.words, error.reason) == (words, reason)
+    if isinstance(body, dict):
+        assert error.value == body
+
+
 @pytest.mark.parametrize("body", [
     "", "<html><body><h1>403 Forbidden</h1></body></html>", "<!DOCTYPE html>\n<p>no", [], ["a"], 5, None, {},
     {"message": None}, {"message": ["a"]}, {"error": {"message": 5}}, '{"message": ', "[" * 200000,
@@ -351,6 +492,119 @@ def test_a_refusal_is_final(serve, pauses, method, status):
     server = serve(answer(status, {"message": "No."} if status != 304 else ""), FINE)
     error = fails(rest(server), method, "/x", made=lambda: {"never": "asked for"})
     assert (error.status, error.tries, error.unsent, error.unsure, pauses) == (status, 1, False, False, [])
+
+
+def busy(error):
+    """As a driver judges: wait where something else goes on."""
+    return error.reason == "Busy" or error.status == 413 and (error.pause or 0) > 0
+
+
+BUSY = answer(409, {"code": "Busy", "message": "Another operation goes on."})
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+@pytest.mark.parametrize("each_call", [True, False])
+def test_a_driver_says_which_refusals_pass(serve, method, each_call):
+    server = serve(BUSY, answer(500, {"code": "Busy"}), FINE)
+    given, options = {"wait": busy}, {"made": lambda: pytest.fail("nothing was made")}  # type: dict, dict
+    if each_call:
+        options.update(given)
+    assert rest(server, **({} if each_call else given)).call(method, "/x", **options) == {"fine": True}
+    assert len(server.asked) == 3
+
+
+def test_a_refusal_that_is_waited_for_has_its_pause_and_its_end(serve, pauses):
+    assert rest(serve(answer(413, "", retry_after=20), FINE), wait=busy).call("POST", "/x") == {"fine": True}
+    assert len(pauses) == 1 and 20 <= pauses[0] < 22
+    error = fails(rest(serve(BUSY), wait=busy, patience=60), "POST", "/x")
+    assert error.refused and error.status == 409 and len(pauses) > 3
+
+
+@pytest.mark.parametrize("refusal", [answer(409, {"code": "Conflict"}), answer(413, "", retry_after="0"), answer(422)])
+def test_other_refusals_stay_final(serve, pauses, refusal):
+    assert fails(rest(serve(refusal, FINE), wait=busy), "POST", "/x").tries == 1 and pauses == []
+
+
+def test_what_a_driver_has_no_word_for_goes_by_its_status(serve):
+    server = serve(answer(500, {"code": "Lost"}), cut, FINE)
+    assert rest(server, wait=busy).call("GET", "/x") == {"fine": True}
+    error = fails(rest(serve(answer(500), FINE), wait=busy), "POST", "/x")
+    assert error.unsure and not error.refused
+
+
+def test_a_driver_may_know_that_a_500_is_a_refusal(serve):
+    def judge(error):
+        if error.reason.startswith("SoftLayer_Exception_"):
+            error.refused, error.unsure = True, False
+
+    server = serve(answer(500, {"error": "Invalid hostname.", "code": "SoftLayer_Exception_InvalidValue"}), FINE)
+    error = fails(rest(server, wait=judge), "POST", "/x", {}, made=lambda: pytest.fail("nothing was made"))
+    assert error.refused and error.tries == 1 and error.words == "Invalid hostname"
+    server = serve(cut, answer(500, {"code": "SoftLayer_Exception_InvalidValue"}))
+    error = fails(rest(server, wait=judge), "POST", "/x", {}, made=lambda: None)
+    assert error.status == 500 and not error.refused  # what the first try asked for may be there
+
+
+# --- logging in anew
+
+class Login:
+    """Headers with a token that renew() replaces."""
+
+    def __init__(self, **failure):
+        self.renewed, self.failure = 0, failure
+
+    def headers(self, method, url, body):
+        return {"X-Auth-Token": "token%d" % self.renewed}
+
+    def renew(self):
+        self.renewed += 1
+        if self.failure:
+            error = core.RestError("Login: wrong password")
+            vars(error).update(self.failure)
+            raise error
+
+
+EXPIRED = answer(401, {"message": "The token has expired."})
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+def test_a_token_that_has_expired_is_renewed_and_the_request_repeated(serve, method):
+    server, login = serve(EXPIRED, FINE), Login()
+    api = rest(server, login.headers, renew=login.renew)
+    assert api.call(method, "/x", {}) == {"fine": True} and login.renewed == 1
+    assert [asked.headers["x-auth-token"] for asked in server.asked] == ["token0", "token1"]
+    api.call(method, "/x")
+    assert server.asked[-1].headers["x-auth-token"] == "token1" and login.renewed == 1
+
+
+def test_a_token_is_renewed_once_for_each_request(serve):
+    server, login = serve(EXPIRED), Login()
+    api = rest(server, login.headers, renew=login.renew)
+    for number in (1, 2):
+        error = fails(api, "POST", "/x", {})
+        assert (error.status, error.tries, error.refused) == (401, 2, True)
+        assert (login.renewed, len(server.asked)) == (number, 2 * number)
+
+
+def test_headers_that_are_a_dict_may_be_renewed_in_place(serve):
+    server, headers = serve(EXPIRED, FINE), {"X-Auth-Token": "old"}
+    rest(server, headers, renew=lambda: headers.update({"X-Auth-Token": "new"})).call("GET", "/x")
+    assert [asked.headers["x-auth-token"] for asked in server.asked] == ["old", "new"]
+
+
+@pytest.mark.parametrize("before, refused", [((), True), ((cut,), False)], ids=["at once", "after a lost answer"])
+def test_a_login_that_is_refused_is_told(serve, before, refused):
+    server, login = serve(*before, EXPIRED, FINE), Login(status=401, refused=True)
+    with pytest.raises(core.RestError, match="wrong password") as failure:
+        rest(server, login.headers, renew=login.renew).call("POST", "/x", {}, repeat=True)
+    assert failure.value.refused == refused and len(server.asked) == len(before) + 1
+
+
+def test_no_other_refusal_renews(serve):
+    login = Login()
+    for status in (400, 403, 404, 500):
+        fails(rest(serve(answer(status)), login.headers, renew=login.renew), "POST", "/x")
+    assert login.renewed == 0
 
 
 def test_the_lost_answer_of_a_post_is_asked_for_before_it_is_made_again(serve):
@@ -571,11 +825,15 @@ def test_no_redirect_is_followed(serve, status, method):
     "http://192.0.2.1:8080", "http://10.0.0.1", "HTTP://api.example.com", "http:", "http://", "ftp://example.com",
     "file:///etc/passwd", "api.example.com", "//api.example.com", "", "/v2", "unix:///run/api.sock", "https:",
     "https://", "https:///v2", "https://[::1", "https://example.com:port", "https://user:secret@example.com",
+    "http://127.0.0", "http://127.0.0.1.2", "http://127.x.0.1", "http://localhost@example.com", "https://me@example.com",
+    "http://[::2]:80", "http://[::1].example.com", "https://a b.example.com", "https://example.com\n.example.org",
 ])
 def test_what_is_no_https_url_is_refused_before_anything_is_sent(monkeypatch, url):
-    monkeypatch.setattr(socket, "create_connection", lambda *arguments, **options: pytest.fail("connected"))
+    connected = []
+    monkeypatch.setattr(socket, "create_connection", lambda *arguments, **options: connected.append(arguments))
     with pytest.raises(core.MachineError) as failure:
         rest(url).call("GET", "/x")
+    assert connected == []
     assert "secret" not in failure.value.message and "\n" not in failure.value.message
 
 
@@ -584,6 +842,36 @@ def test_this_computer_may_be_asked_in_the_clear(serve):
     for host in ("127.0.0.1", "localhost"):
         rest("http://%s:%d" % (host, server.port)).call("GET", "/x")
     assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "127.255.255.254", "::1"])
+def test_all_of_this_computers_addresses_count(host):
+    server = Server(FINE)
+    try:
+        with listening(server, host) as port:
+            url = ("http://[%s]:%d" if ":" in host else "http://%s:%d") % (host, port)
+            assert rest(url + "/v2").call("GET", "/x") == {"fine": True}
+    except OSError as error:
+        pytest.skip("%s: %s" % (host, error))
+    assert server.asked[0].headers["host"] in url
+
+
+def test_another_computer_is_asked_in_the_clear_only_if_the_driver_says_so(serve, proxy, monkeypatch):
+    server, connect, addresses = serve(FINE), socket.create_connection, []
+
+    def to_the_server(address, *rest, **options):
+        addresses.append(address)
+        return connect(("127.0.0.1", server.port), *rest, **options)
+
+    monkeypatch.setattr(socket, "create_connection", to_the_server)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:%d" % proxy.port)
+    with pytest.raises(core.MachineError, match="not an https URL"):
+        rest("http://controller:5000/v3")
+    assert rest("http://controller:5000/v3", plain=True).call("GET", "/x") == {"fine": True}
+    assert addresses == [("controller", 5000)] and server.asked[0].headers["host"] == "controller:5000"
+    for url in ("http://", "ftp://controller", "controller:5000", "http://me:secret@controller:5000"):
+        with pytest.raises(core.MachineError):
+            rest(url, plain=True)
 
 
 def test_nothing_of_the_credentials_is_told(serve, capsys, monkeypatch):
@@ -626,6 +914,49 @@ def test_pages_are_followed_to_the_last(serve):
     assert ["page=%d" % page in server.lines()[page - 1] for page in (2, 3)] == [True, True]
 
 
+def test_pages_are_found_by_a_token(serve):
+    """As Google's aggregated lists, whose rows lie below each zone."""
+    server = serve(
+        answer(200, {"items": {"a": {"instances": [1]}, "b": {"warning": {}}}, "nextPageToken": "t&2"}),
+        answer(200, {"items": {"c": {"instances": [2, 3]}}}))
+    rows = rest(server).pages(
+        "/x", lambda given: [row for zone in given["items"].values() for row in zone.get("instances", ())],
+        {"filter": "a=b"}, lambda given: "nextPageToken" in given and {"pageToken": given["nextPageToken"]})
+    assert rows == [1, 2, 3]
+    assert server.lines() == ["GET /x?filter=a%3Db", "GET /x?filter=a%3Db&pageToken=t%262"]
+
+
+def test_pages_are_found_by_an_offset(serve):
+    """As SoftLayer's, whose answers are bare lists."""
+    server, sizes = serve(answer(200, [1, 2]), answer(200, [3, 4]), answer(200, [5])), []  # type: Server, list
+
+    def following(given):
+        sizes.append(len(given))
+        return {"resultLimit": "%d,2" % sum(sizes)} if len(given) == 2 else None
+
+    assert rest(server).pages("/x", lambda given: given, {"resultLimit": "0,2"}, following) == [1, 2, 3, 4, 5]
+    assert server.lines() == ["GET /x?resultLimit=%d%%2C2" % offset for offset in (0, 2, 4)]
+
+
+def test_pages_are_found_by_the_last_item(serve):
+    """As OpenStack's."""
+    server = serve(answer(200, {"servers": [{"id": "a"}, {"id": "b"}]}), answer(200, {"servers": []}))
+    rows = rest(server).pages("/x", "servers", None, lambda given: given["servers"] and {
+        "marker": given["servers"][-1]["id"]})
+    assert rows == [{"id": "a"}, {"id": "b"}] and server.lines() == ["GET /x", "GET /x?marker=b"]
+
+
+@pytest.mark.parametrize("body", ["5", "true", "null", '"rows"', "[1]", '{"rows": "text"}', '{"rows": {"a": 1}}'])
+def test_a_list_that_is_none_is_refused(serve, body):
+    with pytest.raises(core.RestError, match="list"):
+        pages_of(serve(answer(200, body)), 9)
+
+
+def test_a_list_does_not_pass_for_empty_because_its_answer_is(serve):
+    with pytest.raises(core.RestError):
+        rest(serve(answer(200, "")), patience=1).pages("/x", "rows", {}, lambda given: None)
+
+
 def test_a_link_to_a_strange_host_gets_no_request(serve):
     strange = serve(FINE)
     server = serve(answer(200, {"rows": [1], "next": strange.url + "/elsewhere?page=2"}), answer(200, {"rows": [2]}))
@@ -650,19 +981,112 @@ def test_a_list_may_be_empty(serve, body):
     assert pages_of(serve(answer(200, body)), 9) == []
 
 
+# --- kept connections
+
+@pytest.fixture
+def still(monkeypatch, pauses):
+    """The clock stands still but for sleep(), so that no connection ages on a busy computer."""
+    monkeypatch.setattr(time, "monotonic", lambda: float(sum(pauses)))
+
+
+def test_a_run_of_requests_takes_one_connection(serve, still):
+    server = serve(FINE, answer(404), answer(204), FINE, keeps=True)
+    api = rest(server)
+    assert api.call("GET", "/x") == {"fine": True}
+    assert fails(api, "DELETE", "/x").status == 404
+    assert api.call("DELETE", "/x") == {}
+    for number in range(20):
+        api.call("PUT", "/%d" % number, {"number": number})
+    assert server.counts == [23]
+
+
+def test_what_must_not_be_made_twice_gets_a_connection_of_its_own(serve, still):
+    server = serve(FINE, keeps=True)
+    api = rest(server)
+    for method, options in (("GET", {}), ("POST", {}), ("GET", {}), ("PATCH", {}), ("PUT", {"repeat": False}),
+                            ("POST", {"repeat": True}), ("POST", {"made": lambda: None})):
+        api.call(method, "/x", **options)
+    assert sum(server.counts) == 7 and len(server.counts) == 4
+    # That of the POST is the latest, and so it is taken by the GET that follows.
+    assert server.lines() == ["%s /x" % method for method in ("GET", "POST", "GET", "PATCH", "PUT", "POST", "POST")]
+
+
+def test_one_that_was_idle_for_long_is_not_used(serve, still, pauses):
+    server = serve(FINE, keeps=True)
+    api = rest(server)
+    api.call("GET", "/x")
+    pauses.append(1)  # seconds that pass
+    api.call("GET", "/x")
+    assert server.counts == [2]
+    pauses.append(10)
+    api.call("GET", "/x")
+    assert server.counts == [2, 1]
+
+
+def test_one_that_the_server_has_closed_costs_no_try(serve, still, pauses):
+    """Though it did not say that it would."""
+    server = serve(FINE.replace(b"Connection: close\r\n", b""))
+    api = rest(server)
+    for _ in range(5):
+        assert api.call("POST", "/x", made=lambda: pytest.fail("nothing was lost")) == {"fine": True}
+        await_end(api)
+    assert server.counts == [1] * 5 and pauses == []
+
+
+def await_end(api):
+    """Until it is known here that the server has closed what was kept."""
+    for connection, _ in api.idle:
+        assert select.select([connection.sock], [], [], HANG)[0]
+
+
+@pytest.mark.parametrize("last", [
+    FINE, answer(200, b'{"a": 1}', content_length=100), b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}{}", cut,
+    b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}", b"HTTP/1.1 200 OK\r\n\r\n{}",
+], ids=["closed", "short", "long", "cut", "HTTP/1.0", "without a length"])
+def test_one_that_is_not_in_order_is_not_used_again(serve, still, last):
+    """What is left in it would be the answer to another request."""
+    server = serve(last, FINE)
+    api = rest(server, patience=0)
+    try:
+        api.call("GET", "/x")
+    except core.RestError:
+        pass
+    await_end(api)
+    assert api.call("GET", "/y") == {"fine": True} and server.counts == [1, 1]
+
+
+def test_pieces_end_where_they_say(serve, still):
+    pieces = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in (b'{"fine": ', b"true}", b""))
+    server = serve(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + pieces, keeps=True)
+    api = rest(server)
+    assert [api.call("GET", "/x") for _ in range(3)] == [{"fine": True}] * 3 and server.counts == [3]
+
+
+def test_each_thread_has_a_connection_of_its_own(serve, still):
+    def slow(connection):
+        time.sleep(.04)
+        connection.sendall(FINE.replace(b"Connection: close\r\n", b""))
+
+    server = serve(slow, keeps=True)
+    api = rest(server)
+    for _ in range(3):
+        assert core.each(lambda number: api.call("GET", "/%d" % number), range(4)) == [{"fine": True}] * 4
+    assert sum(server.counts) == 12 and 1 <= len(server.counts) <= 4
+
+
 # --- https
 
 @pytest.fixture
 def https(serve, server):
     """https(*answers, pair): a server that speaks TLS with a certificate of the tests' CA."""
-    def start(*answers, identity=server):
+    def start(*answers, identity=server, keeps=False):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(identity.cert, identity.key)
 
         def wrap(connection, inner):
             with context.wrap_socket(connection, server_side=True) as tls:
                 inner(tls)
-        return serve(*answers, wrap=wrap)
+        return serve(*answers, wrap=wrap, keeps=keeps)
     return start
 
 
@@ -704,8 +1128,8 @@ def test_a_bundle_that_cannot_be_read_is_named(https, tmp_path, monkeypatch, var
     assert str(path) in failure.value.message and variable in failure.value.message and server.asked == []
 
 
-def refused_certificate(server, pauses, host="127.0.0.1"):
-    error = fails(rest(secure(server, host)), "POST", "/x", {})
+def refused_certificate(server, pauses, host="127.0.0.1", **options):
+    error = fails(rest(secure(server, host), **options), "POST", "/x", {})
     assert server.asked == [] and pauses == [] and error.tries == 1 and error.unsent
     assert "certificate" in error.message.lower() and "JSON" not in error.message
     return error
@@ -722,6 +1146,48 @@ def test_a_certificate_for_another_name_is_refused_at_once(https, certs, ca, tmp
     monkeypatch.setenv("SSL_CERT_FILE", ca)
     refused_certificate(https(FINE, identity=other), pauses)
     refused_certificate(https(FINE, identity=other), pauses, "localhost")
+
+
+def test_a_driver_may_name_a_ca(https, ca, pauses):
+    assert rest(secure(https(FINE)), ca=ca).call("GET", "/x") == {"fine": True}
+    refused_certificate(https(FINE), pauses)  # which is not for all
+
+
+def test_the_ca_of_a_driver_does_not_make_another_name_right(https, certs, ca, tmp_path, pauses):
+    other = pair(tmp_path, "server")
+    core.issue_server(other, pair(certs, "ca"), "web", ["api.example.com"])
+    refused_certificate(https(FINE, identity=other), pauses, ca=ca)
+
+
+@pytest.mark.parametrize("text", [None, "no certificate", ""])
+def test_a_ca_that_cannot_be_read_is_named(tmp_path, text):
+    path = tmp_path / "cloud.pem"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(core.MachineError, match="cloud.pem"):
+        rest("https://127.0.0.1:1", ca=str(path))
+
+
+def test_a_driver_may_do_without_verification_which_is_told_once(https, capsys, pauses):
+    server = https(FINE)
+    for host in ("127.0.0.1", "localhost"):
+        api = rest(secure(server, host), insecure=True)
+        assert api.call("GET", "/x") == api.call("GET", "/x") == {"fine": True}
+        said = capsys.readouterr()
+        assert said.out == "" and said.err.count("\n") == said.err.count("not verified") == 1 and host in said.err
+    refused_certificate(https(FINE), pauses)  # which is not for all
+
+
+def test_a_run_of_requests_takes_one_handshake(https, still, proxy, ca, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", ca)
+    for number, through in enumerate((False, True)):
+        if through:
+            monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:%d" % proxy.port)
+        server = https(FINE, keeps=True)
+        api = rest(secure(server))
+        for _ in range(5):
+            api.call("GET", "/x")
+        assert server.counts == [5] and len(proxy.asked) == number
 
 
 def test_verification_cannot_be_turned_off(https, pauses, monkeypatch):
