@@ -1907,7 +1907,7 @@ class SSH:
 
     def __init__(self, name):
         self.name = name
-        self.facts = None  # what the provisioning probe learned, so that it asks but once
+        self.facts = None  # the Facts of the provisioning probe, which asks only once
         self.known_hosts = ""
         self._scratch = None  # type: typing.Any
 
@@ -2338,7 +2338,7 @@ class Driver:
                  "%d s of its reboot." % (self.get_ssh_hostname(), seconds))
 
     def known_facts(self):
-        """What a probe of the host has told so far, or None."""
+        """The Facts of the host if it was probed already, or None."""
         return self._ssh.facts if self._ssh else None
 
     def close(self):
@@ -2516,45 +2516,33 @@ DEFAULT_INSTALL_URL = "https://get.docker.com"
 CENTOS_REPO = "https://download.docker.com/linux/centos/docker-ce.repo"
 
 
-class Provisioner:
-    """One row: how an operating system is recognised, and how it gets and runs an engine.
-
-    `ids` and `likes` are words of ID and ID_LIKE in os-release; `packager` is the package manager
-    and `package` the engine in the distribution itself ("" if it has none); `install` is what
-    --engine-install-url's default stands for: Docker's script, Docker's repository or "package".
-    """
-
-    def __init__(self, name, ids, likes=(), packager="", package="", install="package",
-                 style="systemd", folder="/etc/docker"):
-        self.name, self.ids, self.likes = name, ids, likes
-        self.packager, self.package, self.install = packager, package, install
-        self.style, self.folder = style, folder
-
-
 SCRIPT, REPO = "script:" + DEFAULT_INSTALL_URL, "repo:" + CENTOS_REPO
+# How operating systems are recognised, and how they get an engine: the name; what it is recognised
+# by (an ID of os-release, "like " and a word of its ID_LIKE, or "init " and the init); the package
+# manager; the package of an engine in the distribution itself ("" if it has none); and what
+# --engine-install-url's default stands for: Docker's script, Docker's repository, or "package".
 PROVISIONERS = (
-    Provisioner("boot2docker", ("boot2docker",), style="boot2docker",
-                folder="/var/lib/boot2docker"),
-    Provisioner("ubuntu(systemd)", ("ubuntu",), ("ubuntu",), "apt", "docker.io", SCRIPT),
-    Provisioner("debian", ("debian",), ("debian",), "apt", "docker.io", SCRIPT),
-    Provisioner("fedora", ("fedora",), (), "dnf", "moby-engine", SCRIPT),
-    Provisioner("amazon", ("amzn",), (), "dnf", "docker"),
-    Provisioner("redhat", ("rhel",), (), "dnf", "", SCRIPT),
-    Provisioner("centos", ("centos",), (), "dnf", "", SCRIPT),
-    Provisioner("rocky", ("rocky",), (), "dnf", "", SCRIPT),
-    Provisioner("ol", ("ol",), (), "dnf", "", REPO),
-    Provisioner("redhat", ("almalinux",), ("rhel", "centos"), "dnf", "", REPO),
-    Provisioner("fedora", (), ("fedora",), "dnf", "moby-engine"),
-    Provisioner("SUSE", ("sles", "sles_sap", "opensuse-leap", "opensuse-tumbleweed"),
-                ("suse", "opensuse", "sles"), "zypper", "docker"),
-    Provisioner("arch", ("arch",), ("arch",), "pacman", "docker"),
+    ("boot2docker", ("boot2docker",), "", "", "package"),
+    ("ubuntu(systemd)", ("ubuntu", "like ubuntu"), "apt", "docker.io", SCRIPT),
+    ("debian", ("debian", "like debian"), "apt", "docker.io", SCRIPT),
+    ("fedora", ("fedora",), "dnf", "moby-engine", SCRIPT),
+    ("amazon", ("amzn",), "dnf", "docker", "package"),
+    ("redhat", ("rhel",), "dnf", "", SCRIPT),
+    ("centos", ("centos",), "dnf", "", SCRIPT),
+    ("rocky", ("rocky",), "dnf", "", SCRIPT),
+    ("ol", ("ol",), "dnf", "", REPO),
+    ("redhat", ("almalinux", "like rhel", "like centos"), "dnf", "", REPO),
+    ("fedora", ("like fedora",), "dnf", "moby-engine", "package"),
+    ("SUSE", ("sles", "sles_sap", "opensuse-leap", "opensuse-tumbleweed", "like suse",
+              "like opensuse", "like sles"), "zypper", "docker", "package"),
+    ("arch", ("arch", "like arch"), "pacman", "docker", "package"),
     # Any other system with systemd: an engine that is there is set up, none is installed.
-    Provisioner("systemd", (), install="none"),
+    ("systemd", ("init systemd",), "", "", "none"),
 )
 
 DROPIN_PATH = "/etc/systemd/system/docker.service.d/10-machine.conf"
 PROBE_SH = r"""
-say() { printf '%s%s:%s\n' "$MARK" "$1" "$2"; } # a login shell prints what it likes, but no MARK
+say() { printf '%s%s:%s\n' "$MARK" "$1" "$2"; } # a login shell may print anything, but not MARK
 with_tty() { # COMMAND: its stdin never ends, since the terminal would echo that end
     pipe=$(mktemp -u) && mkfifo -m 600 "$pipe" || return 1
     script -qec "$1" /dev/null 3<>"$pipe" <&3
@@ -2605,7 +2593,7 @@ find_elevation() {
     case $words in
         *tty*) ! with_tty 'sudo -n true' >/dev/null 2>&1 || elevate="tty" ;;
     esac
-    printf '%s\n' "$words" | lines sudo-words
+    printf '%s\n' "$words" | lines sudo_words
 }
 main() {
     LC_ALL=C PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -2633,7 +2621,7 @@ main </dev/null
 
 DROPIN = """[Service]
 ExecStart=
-ExecStart=%(dockerd)s -H %(TCP)s -H %(listen)s%(containerd)s %(ARGUMENTS)s%(ENVIRONMENT)s"""
+ExecStart=$dockerd -H $TCP -H $listen$containerd $ARGUMENTS$ENVIRONMENT"""
 
 PROVISION_SH = r"""
 tell() { printf '%s::%s %s\n' "$MARK" "$1" "$2"; }
@@ -2706,12 +2694,12 @@ dockerd_path() {
 }
 
 patiently() { # COMMAND...: waits for other users of the package database
-    deadline=$(($(date +%s) + 300)) mended=''
+    deadline=$(($(date +%s) + 300)) completed=''
     until quietly "$@"; do
-        if grep -q 'dpkg --configure -a' "$TROUBLE" && [ -z "$mended" ]; then
+        if grep -q 'dpkg --configure -a' "$TROUBLE" && [ -z "$completed" ]; then
             step "Completing an interrupted installation of packages..."
             quietly dpkg --configure -a
-            mended=yes
+            completed=yes
             continue
         fi
         grep -q -e 'Could not get lock' -e 'Unable to lock' -e 'Unable to acquire' "$TROUBLE" ||
@@ -2954,7 +2942,7 @@ is_active() { systemctl is-active -q docker.service; }
 
 spare_containers() { # if only certificates changed, containers outlive the restart
     [ -n "$SPARED" ] && [ -z "$reconfigured" ] && is_active || return 0
-    # A swarm does not bear live-restore.
+    # Live-restore does not work in a swarm.
     swarm=$(timeout 10 docker info --format '{{.Swarm.LocalNodeState}}' 2>/dev/null)
     [ "$swarm" = inactive ] || return 0
     if [ -e "$json" ]; then cp -p "$json" "$spared"; else : >"$spared"; fi
@@ -3028,7 +3016,7 @@ main() {
     CONFIGURING="Setting Docker configuration on the remote daemon..."
     DROPIN=$ROOT@DROPIN_PATH@
     PENDING=$ROOT/run/docker-machine.restart # an earlier run was killed before its restart
-    SCRATCH=$(mktemp -d) || fail "There is no room for temporary files on the host."
+    SCRATCH=$(mktemp -d) || fail "There is no space for temporary files on the host."
     case $INSTALL in bundle:*) bundle=${INSTALL#*:} ;; *) bundle=$SCRATCH ;; esac
     trap 'rm -rf "$SCRATCH" "$bundle"' EXIT
     trap 'exit 141' HUP INT PIPE TERM # so that the line above is run
@@ -3058,15 +3046,110 @@ main() {
     tell "done" "${changed:-no}"
 }
 main </dev/null
-""".replace("@DROPIN@", DROPIN % {name: "$" + name for name in (
-    "dockerd", "TCP", "listen", "containerd", "ARGUMENTS", "ENVIRONMENT")}).replace(
-    "@DROPIN_PATH@", DROPIN_PATH)
+""".replace("@DROPIN@", DROPIN).replace("@DROPIN_PATH@", DROPIN_PATH)
 
 OWN_OPTIONS = ("tls", "tlsverify", "tlscacert", "tlscert", "tlskey")
+TLS_OPTIONS = ("tlsverify", "tlscacert=/etc/docker/ca.pem", "tlscert=/etc/docker/server.pem",
+               "tlskey=/etc/docker/server-key.pem")
+
+
+class Facts:
+    """What PROBE_SH found on a host; "" for what it did not find.
+
+    kernel, user: the output of uname -s and id -un. init: "systemd", or the name of process 1.
+    os: the file os-release. elevate: how a script is run as root: "root" (it is root), "yes" (by
+    sudo), "tty" (by sudo on a terminal), "no" (sudo_words say why) or "missing" (no sudo). engine:
+    the output of dockerd --version. snap: "yes" if Docker is a snap. argv: the words of the running
+    engine, one a line. unit: docker.service and its drop-ins; variables: the EnvironmentFiles that
+    it names; in both each file follows a line "# PATH". json: daemon.json; before: daemon.json
+    before docker-machine first changed it. ca: the CA certificate of an engine that docker-machine
+    has set up. clock: seconds since 1970; skew: how far that is ahead of this computer's clock.
+    checked: whether check_host() has passed.
+    """
+
+    host = kernel = user = init = os = elevate = sudo_words = engine = snap = ""
+    argv = unit = variables = before = ca = clock = ""
+    json = "{}"
+    skew = 0
+    checked = False
+
+    def __init__(self, **found):
+        vars(self).update(found)
+
+    def provisioner(self):
+        """The row of PROVISIONERS: by ID, then by ID_LIKE in its order, then anything with systemd.
+        Raises MachineError where neither the system is known nor systemd runs."""
+        import re
+        release = {name: value.strip("\"' ")  # os-release(5)
+                   for name, value in re.findall(r"(?m)^ *(\w+)=(.*)", self.os)}
+        words = [release.get("ID", "")]
+        words += ["like " + word for word in release.get("ID_LIKE", "").split()]
+        for word in words + ["init " + self.init]:
+            for row in PROVISIONERS:
+                if word.lower() in row[1]:
+                    return row
+        raise MachineError("OS type not recognized: %s on %s" % (
+            release.get("PRETTY_NAME") or words[0] or "no /etc/os-release", self.kernel),
+            "docker-machine needs a Linux distribution with systemd.")
+
+    def engine_words(self):
+        """The command line of the host's engine: as it runs, else as systemd would start it.
+        Raises MachineError."""
+        if self.argv:
+            return self.argv.split("\n")
+        import re
+        import shlex
+        variables = {"ExecStart": ""}  # type: typing.Any
+
+        def value_of(name):
+            return variables.get(name.group(1), "")
+
+        text = "".join(text for _, text in self.unit_files())
+        try:
+            for key, value in re.findall(r"(?m)^ *(\w+)=(.*)", text):
+                if key == "Environment":
+                    variables.update(word.partition("=")[::2] for word in shlex.split(value))
+                elif key != "ExecStart":
+                    value = value.strip("\"' ")
+                variables[key] = value
+            # $NAME as a word stands for several words, ${NAME} for a part of one.
+            command = re.sub(r"""(?<!\S)["']?\$(\w+)["']?(?!\S)""", value_of,
+                             variables["ExecStart"].lstrip("-@:+!"))
+            return [re.sub(r"\$\{(\w+)\}", value_of, word) for word in shlex.split(command)]
+        except ValueError as error:  # a quote without an end
+            raise MachineError("docker.service on the host cannot be understood: %s." % error,
+                               "Look at it on the host: systemctl cat docker.service")
+
+    def unit_files(self):
+        """(path, text) of docker.service, its drop-ins and the files of its variables, in the order
+        in which systemd applies them: drop-ins by name, and of two of one name the first."""
+        # "" sorts before all drop-ins; of two entries of one name the later one stays.
+        files = {basename(path).replace("docker.service", ""): (path, text)
+                 for path, text in reversed(files_in(self.unit))}
+        return [files[name] for name in sorted(files)] + files_in(self.variables)
+
+    def daemon_json(self):
+        """The settings in daemon.json. Raises MachineError for a file that is not valid."""
+        try:
+            file = parse_json(self.json.strip() or "{}")
+            if not isinstance(file, dict) or not isinstance(file.get("proxies") or {}, dict):
+                raise ValueError("not an object")
+            json_text(file).encode()
+            return file
+        except (ValueError, RecursionError) as error:
+            raise MachineError("/etc/docker/daemon.json on the host is not valid: %s" % error,
+                               "Fix that file, then try again.")
+
+
+def files_in(text):
+    """[(path, text)] of the files in a text of Facts, without comments, continued lines joined."""
+    import re
+    text = re.sub(r"(?m)\\\n|^#(?! /).*", " ", text)
+    return re.findall(r"(?m)^# (.*)((?:\n(?!# /).*)*)", text)
 
 
 def probe(ssh, seconds=0, before_try=lambda: None):
-    """Ask the host what provisioning needs to know: {fact: text}. Asked once for each SSH.
+    """Ask the host what provisioning needs to know: its Facts. Asked once for each SSH.
 
     Tries for `seconds` while the host boots. Raises SSHError, what `before_try` raises, or
     MachineError for a host without a POSIX shell.
@@ -3081,372 +3164,193 @@ def probe(ssh, seconds=0, before_try=lambda: None):
             failures.append(error)
 
     ssh.facts = ssh.facts or wait_for(attempt, seconds, "")
-    if ssh.facts is None:
-        if seconds:
-            failures[-1].message = "SSH did not answer within %d s. The last try: %s" % (
-                seconds, failures[-1].message)
-        raise failures[-1]
-    return ssh.facts
+    if ssh.facts:
+        return ssh.facts
+    error = failures[-1]
+    if seconds:
+        error.message = "SSH did not answer within %d s. The last try: %s" % (
+            seconds, error.message)
+    raise error
 
 
 def _probe_once(ssh):
+    import re
     import time
     mark = os.urandom(8).hex() + " "
     result = ssh.run("sh -s", "ROOT=''\nMARK='%s'\n%s" % (mark, PROBE_SH))
-    facts = {}  # type: dict
-    for line in result.stdout.split("\n"):
-        key, colon, text = line.partition(mark)[2].partition(":")
-        if colon:
-            facts[key] = facts[key] + "\n" + text if key in facts else text
-    facts = {key: text.strip("\n") for key, text in facts.items()}
-    if "kernel" not in facts and any(mark in result.stderr for mark in (
-            "assword has expired", "change your password", "assword change required")):
+    found = {}  # type: dict
+    for name, line in re.findall(mark + "(.+?):(.*)", result.stdout):
+        found.setdefault(name, []).append(line)
+    if "kernel" in found:
+        facts = Facts(host=ssh.host, **{
+            name: "\n".join(lines).strip("\n") for name, lines in found.items()})
+        if facts.clock.isdecimal():
+            facts.skew = int(facts.clock) - int(time.time())
+        return facts
+    if re.search("assword (has expired|change required)|change your password", result.stderr):
         raise SSHError("%s wants the password of user %s to be changed: %s" % (
             ssh.host, ssh.user, result.last_words(1)), "Log in there and change it, or let it be "
             "valid for ever: chage -d -1 -M -1 " + ssh.user)
-    if "kernel" not in facts:
-        raise MachineError("%s logs in, but has no POSIX shell: %s" % (
-            ssh.host, result.last_words() or "exit code %d" % result.code))
-    try:
-        facts["skew"] = str(int(facts.get("clock") or 0) - int(time.time()))
-    except ValueError:
-        facts["skew"] = "0"
-    return facts
+    raise MachineError("%s logs in, but has no POSIX shell: %s" % (
+        ssh.host, result.last_words() or "exit code %d" % result.code))
 
 
-def parse_os_release(text):
-    """The settings of an os-release file: {name: value}, quotes removed (os-release(5))."""
-    settings = [line.strip().partition("=") for line in text.splitlines()]
-    return {name: value.strip("\"'") for name, _, value in settings}
+class Plan:
+    """What is to be done on a host: all that PROVISION_SH is told.
 
-
-def find_provisioner(facts):
-    """The row for a host: by ID, then by ID_LIKE in its order, then anything with systemd.
-    Raises MachineError where neither the system is known nor systemd runs."""
-    release = parse_os_release(facts.get("os", ""))
-    rows = [row for row in PROVISIONERS if release.get("ID", "").lower() in row.ids]
-    for like in release.get("ID_LIKE", "").lower().split():
-        rows += [row for row in PROVISIONERS if like in row.likes]
-    if facts.get("init") == "systemd":
-        rows.append(PROVISIONERS[-1])
-    if rows:
-        return rows[0]
-    raise MachineError("OS type not recognized: %s on %s" % (
-        release.get("PRETTY_NAME") or release.get("ID") or "no /etc/os-release",
-        facts.get("kernel")), "docker-machine needs a Linux distribution with systemd.")
-
-
-def install_plan(row, engine, bundle):
-    """PROVISION_SH's INSTALL and FALLBACK for --engine-install-url."""
-    url = engine.get("InstallURL") or DEFAULT_INSTALL_URL
-    if bundle:
-        return "bundle:" + bundle, ""
-    if url in ("package", "none"):
-        return url, ""
-    if url == DEFAULT_INSTALL_URL:
-        return row.install, "yes"
-    return "script:" + url, ""
-
-
-def check_host(facts, host, engine, new=True):
-    """Refuse a host that cannot be provisioned, while nothing has been changed there.
-
-    `engine` is "EngineOptions". Raises MachineError; warns of a wrong clock, and of an engine of
-    another version than asked for unless the machine is new.
+    `engine` is "EngineOptions" of config.json, `url` the address that the engine is to have. An
+    option of the engine is a text as in --engine-opt: "name" or "name=value".
     """
-    row = find_provisioner(facts)
-    if row.style == "systemd" and facts.get("init") != "systemd":
-        raise MachineError("%s does not run systemd but %s as its init." % (
-            host, facts.get("init") or "something unknown"), "docker-machine needs systemd there.")
-    _check_sudo(facts, host)
-    if facts.get("snap") and not facts.get("engine"):
-        raise MachineError("Docker on %s is a snap, whose engine cannot be set up." % host,
-                           "Remove it there: sudo snap remove docker")
-    _check_source(row, facts, host, engine)
-    _check_version(facts, host, engine, new)
-    if row.style == "systemd":
-        check_drop_ins(facts)
-        adopt_options(facts, host, engine, new)
-    plan_daemon(facts, engine, "driver", row.folder)
-    skew = int(facts["skew"])
-    if abs(skew) > 300:
-        import datetime
-        out.warn("the clock of %s is %s (%d s) %s this computer's; certificates may be refused. "
-                 "Set it there: timedatectl set-ntp true" % (
-                     host, datetime.timedelta(seconds=abs(skew)), abs(skew),
-                     "ahead of" if skew > 0 else "behind"))
+
+    def __init__(self, facts, engine, name="", driver_name="", url="", upgrade=False):
+        self.facts = facts
+        self.engine = engine
+        self.system, _, self.packager, self.package, self.install = facts.provisioner()
+        self.name, self.driver_name, self.url, self.upgrade = name, driver_name, url, upgrade
+
+    def given(self, key):
+        """One of "EngineOptions"; "", which is empty as a list too, where there is none."""
+        return self.engine.get(key) or ""
+
+    def source(self):
+        """Where an engine comes from, as PROVISION_SH's INSTALL."""
+        url = self.given("InstallURL")
+        if url in ("", DEFAULT_INSTALL_URL):
+            return self.install
+        return url if url in ("package", "none") else "script:" + url
+
+    def options(self):
+        """The engine's options, without its -H."""
+        options = list(TLS_OPTIONS)
+        if self.given("StorageDriver"):
+            options.insert(0, "storage-driver=" + self.given("StorageDriver"))
+        options += ["label=" + label for label in self.given("Labels")]
+        if "label=provider" not in map(subject, options):
+            options.append("label=provider=" + self.driver_name)
+        options += ["insecure-registry=" + name for name in self.given("InsecureRegistry")]
+        options += ["registry-mirror=" + url for url in self.given("RegistryMirror")]
+        options += self.given("ArbitraryFlags")
+        return options
+
+    def daemon(self):
+        """Bring our options and the host's daemon.json together: (options left to pass, new file
+        or ""). Raises MachineError.
+
+        dockerd refuses to start if an option is in both. An equal setting in the file makes ours
+        superfluous, lists are merged into the file, anything else is refused.
+        """
+        import json
+        file = self.facts.daemon_json()
+        settings = dict(file.get("proxies") or {}, **file)
+        conflicts = {}
+        left = []
+        if "hosts" in file:
+            conflicts["hosts"] = json_text(file["hosts"]), "a TCP address and the socket"
+        for option in self.options():
+            name, _, value = option.partition("=")
+            keys = {name, name + "s", name[:-1] + "ies"}.intersection(settings)
+            if not keys:
+                left.append(option)
+            for key in keys:
+                other = self._contradiction(settings[key], option)
+                if other:
+                    conflicts[key] = other, value or "true"
+                elif key == "tlsverify" and not file.keys() >= set(OWN_OPTIONS[2:]):
+                    left.append("tls")  # without either flag dockerd ignores paths that are flags
+                    if "tls" in file:
+                        conflicts["tls"] = json_text(file["tls"]), "true"
+        if conflicts:
+            raise MachineError(" ".join(
+                '"%s" is set in /etc/docker/daemon.json on the host (%s), and docker-machine sets '
+                "it too (%s)." % (key, *values) for key, values in conflicts.items()),
+                "Remove that from the file, or leave the options out.")
+        if self.facts.json.strip() and file == self.facts.daemon_json():
+            return left, ""
+        return left, json.dumps(file, indent=4, ensure_ascii=False)
+
+    def _contradiction(self, there, option):
+        """What contradicts an option in a setting of daemon.json, as JSON, or "". A list is given
+        the option's value and loses a label of the same key that docker-machine has added earlier,
+        since the engine refuses two values for a label."""
+        value = option.partition("=")[2]
+        text = json_text(there)
+        before = self.facts.before
+        if text[:2] not in ('["', "[]"):
+            return "" if text.strip('"') == (value or "true") else text
+        for label in list(there):
+            if label != value and subject("label=" + label) == subject(option):
+                if not before or json_text(label) in before:
+                    return json_text(label)
+                there.remove(label)
+        if value not in there:
+            there.append(value)
+        return ""
+
+    def spared_json(self):
+        """daemon.json with live-restore on, for a restart that containers are to survive; "" if the
+        option is set already, or if a flag sets it, which the file must not contradict."""
+        import json
+        file = self.facts.daemon_json()
+        if "live-restore" in [*file, *map(subject, self.options())]:
+            return ""
+        file["live-restore"] = True
+        return json.dumps(file, indent=4, ensure_ascii=False)
+
+    def variables(self, certificates, bundle=""):
+        """PROVISION_SH's variables. `certificates` are the PEM texts CA, CERT and KEY; `bundle` is
+        the path of an uploaded --engine-install-url."""
+        boot2docker = self.system == "boot2docker"
+        options, json_file = self.daemon()
+        host, port = split_url(self.url)
+        tcp = join_url("::" if ":" in host else "0.0.0.0", port)
+        install = "bundle:" + bundle if bundle else self.source()
+        variables = {
+            "ROOT": "", "NAME": host_name(self.name),
+            "STYLE": "boot2docker" if boot2docker else "systemd",
+            "FOLDER": "/var/lib/boot2docker" if boot2docker else "/etc/docker",
+            "COPYING": "Copying certs to the remote machine...", "TCP": tcp,
+            "INSTALL": install, "FALLBACK": "yes" if install == self.install else "",
+            "PACKAGER": self.packager, "PACKAGE": self.package,
+            "VERSION": self.given("Version"), "JSON": json_file,
+            "ARGUMENTS": systemd_arguments(options),
+            "ENVIRONMENT": systemd_environment(self.given("Env")),
+            "UPGRADE": "yes" if self.upgrade else "", "SPARED": self.spared_json(),
+            "PROFILE": boot2docker_profile(options, tcp, self.given("Env"))
+            if boot2docker else "",
+        }
+        variables.update((key, text.strip()) for key, text in certificates.items())
+        return variables
+
+    def script(self, certificates, bundle=""):
+        """PROVISION_SH with its variables in front."""
+        variables = self.variables(certificates, bundle)
+        # A variable that the environment exports there would carry the key on to every child.
+        lines = ["unset " + " ".join(variables)]
+        lines += ["%s=%s" % (key, quote(text)) for key, text in variables.items()]
+        lines += ["export " + quote(text) for text in self.given("Env")
+                  if text.partition("=")[0].lower().endswith("_proxy")]  # for the installation
+        return "\n".join(lines + [PROVISION_SH])
+
+    def first_files(self, certificates, dockerd, listen, containerd=""):
+        """What PROVISION_SH would put on a host with systemd where the engine has not started yet,
+        {path: (mode, text)}; see Driver.engine_files()."""
+        import string
+        words = self.variables(certificates)
+        if containerd and "--containerd" not in words["ARGUMENTS"]:
+            listen += " --containerd=" + containerd
+        words.update(dockerd=dockerd, listen=listen, containerd="")
+        return {
+            DROPIN_PATH: (0o644, string.Template(DROPIN).substitute(words) + "\n"),
+            "/etc/docker/ca.pem": (0o644, words["CA"] + "\n"),
+            "/etc/docker/server.pem": (0o644, words["CERT"] + "\n"),
+            "/etc/docker/server-key.pem": (0o600, words["KEY"] + "\n"),
+        }
 
 
-def _check_sudo(facts, host):
-    user, elevate = facts.get("user", ""), facts.get("elevate")
-    if elevate in ("root", "yes", "tty"):
-        return
-    if elevate == "missing":
-        raise MachineError("There is no sudo on %s, and %s is not root." % (host, user),
-                           "Log in as root, or install sudo there.")
-    words = " ".join(facts.get("sudo-words", "").split()) or "it is not allowed"
-    raise MachineError(
-        "sudo on %s does not let %s work without a password (%s)." % (host, user, words),
-        "As root there, run: echo '%s ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/docker-machine"
-        % user)
-
-
-def _check_source(row, facts, host, engine):
-    """Refuse a host without an engine where none can come from."""
-    install = install_plan(row, engine, "")[0]
-    if facts.get("engine"):
-        return
-    if install == "none" or install == "package" and not row.package:
-        raise MachineError(
-            "There is no Docker Engine on %s, and %s." % (
-                host, "none is to be installed" if install == "none"
-                else "its distribution has no package of one"),
-            "Install one there, or say from where: --engine-install-url URL")
-    if install == "package" and engine.get("Version") and row.packager in ("zypper", "pacman"):
-        raise MachineError("%s cannot install Docker Engine %s on %s, only the newest." % (
-            row.packager, engine["Version"], host), "Leave --engine-version out.")
-
-
-def _check_version(facts, host, engine, new):
-    wanted, there = engine.get("Version") or "", facts.get("engine", "")
-    # dockerd --version: "Docker version 20.10.24+dfsg1, build 5d6db84"
-    version = there.partition("version ")[2].partition(",")[0]
-    exact = version == wanted or any(version.startswith(wanted + mark) for mark in ".+-~")
-    if not wanted or not there or exact:
-        return
-    words = "%s has Docker Engine %s already, not %s." % (host, version, wanted)
-    if new:
-        raise MachineError(words, "Leave --engine-version out, or remove the engine there first.")
-    out.warn(words)
-
-
-def check_engine_options(engine):
-    """Refuse option values that would arrive damaged or keep the engine from starting.
-    Raises UsageError."""
-    for key, values in engine.items():
-        for value in map(str, values if isinstance(values, list) else [values]):
-            text = value.encode("utf-8", "replace").decode() == value
-            ascii_codes = {ord(char) for char in value if char < "\x80"}
-            if not text or (ascii_codes - {9, 10}) & CONTROLS:
-                raise UsageError("The engine option %s has a control character in it, or bytes "
-                                 "that are not text: %r" % (key, value))
-    seen = {}  # type: dict
-    for label in engine["Labels"] or ():
-        if seen.setdefault(label.partition("=")[0], label) != label:
-            raise UsageError('--engine-label "%s" and "%s": the engine takes one value for a key.'
-                             % (seen[label.partition("=")[0]], label))
-    for value in engine["ArbitraryFlags"] or ():
-        name = value.partition("=")[0]
-        if not name or name.startswith("-"):
-            raise UsageError('--engine-opt "%s": write the option without its dashes.' % value)
-        if name.split() != [name] or name in OWN_OPTIONS:
-            raise UsageError('--engine-opt "%s": %s.' % (
-                value, "docker-machine sets %s itself" % name if name in OWN_OPTIONS
-                else "an option is written name=value"))
-    if engine["InstallURL"].startswith("file://"):
-        path = file_of_url(engine["InstallURL"])
-        if engine.get("Version"):
-            raise UsageError("--engine-version cannot be used with a file:// bundle.")
-        if not isfile(path):
-            raise UsageError("--engine-install-url: there is no file " + path)
-
-
-def engine_flags(engine, driver_name, folder):
-    """The engine's command line as [(flag, value or None)], without its -H flags."""
-    flags = [("storage-driver", engine.get("StorageDriver"))] if engine.get("StorageDriver") else []
-    flags += [("tlsverify", None), ("tlscacert", folder + "/ca.pem"),
-              ("tlscert", folder + "/server.pem"), ("tlskey", folder + "/server-key.pem")]
-    labels = list(engine.get("Labels") or ())
-    if not any(label.startswith("provider=") for label in labels):
-        labels.append("provider=" + driver_name)
-    flags += [("label", value) for value in labels]
-    flags += [("insecure-registry", value) for value in engine.get("InsecureRegistry") or ()]
-    flags += [("registry-mirror", value) for value in engine.get("RegistryMirror") or ()]
-    for option in engine.get("ArbitraryFlags") or ():
-        name, equals, value = option.partition("=")
-        flags.append((name, value if equals else None))
-    return flags
-
-
-def plan_daemon(facts, engine, driver_name, folder="/etc/docker"):
-    """Bring our flags and the host's daemon.json together: (flags left to pass, new file or "").
-
-    dockerd refuses to start if an option is in both. An equal setting in the file makes our flag
-    superfluous, lists are merged into the file, anything else is refused. Raises MachineError.
-    """
-    import json
-    flags = engine_flags(engine, driver_name, folder)
-    if "json" not in facts:
-        return flags, ""
-    try:
-        file = parse_json(facts["json"].strip() or "{}")  # older engines refuse an empty one
-        if not isinstance(file, dict):
-            raise ValueError("not an object")
-        json_text(file).encode()
-    except (ValueError, RecursionError) as error:
-        raise MachineError("/etc/docker/daemon.json on the host is not valid: %s" % error,
-                           "Fix that file, then try again.")
-    conflicts = []  # type: list
-    if "hosts" in file:
-        conflicts.append(_conflict("hosts", file["hosts"], "a TCP address and the socket"))
-    left, before = [], json.dumps(file) if facts["json"].strip() else ""
-    for name, value in flags:
-        settings = file.get("proxies", {}) if name.endswith("-proxy") else file
-        keys = [name, name + "s", name[:-1] + "ies"]  # the file names lists in the plural
-        key = next((key for key in keys if isinstance(settings, dict) and key in settings), "")
-        ours = "true" if value is None else value
-        if not key:
-            left.append((name, value))
-        elif isinstance(settings[key], list) and all(isinstance(item, str)
-                                                     for item in settings[key]):
-            conflicts += _merge(key, settings[key], value, facts.get("before", ""))
-        elif json_text(settings[key]).strip('"') != ours:
-            conflicts.append(_conflict(key, settings[key], ours))
-        elif name == "tlsverify" and not set(OWN_OPTIONS[2:]) <= set(file):
-            if "tls" in file:  # dockerd ignores paths that are flags unless one of the two is
-                conflicts.append(_conflict("tls", file["tls"], "true"))
-            left.append(("tls", None))
-    if conflicts:
-        raise MachineError(" ".join(conflicts), "Remove that from the file there, or leave the "
-                           "options out.")
-    changed = json.dumps(file) != before
-    return left, json.dumps(file, indent=4, ensure_ascii=False) if changed else ""
-
-
-def _merge(key, there, value, before):
-    """Add a value to a list of daemon.json; what speaks against it. A label of the same key gives
-    way if it was not in the file before docker-machine's first merge: the engine refuses two values
-    for one label."""
-    for label in [item for item in there if key == "labels" and item != value]:
-        if str(label).partition("=")[0] == value.partition("=")[0]:
-            if not before or json_text(label) in before:
-                return [_conflict("labels", label, value)]
-            there.remove(label)
-    if value not in there:
-        there.append(value)
-    return []
-
-
-def _conflict(key, there, ours):
-    return ('"%s" is set in /etc/docker/daemon.json on the host (%s), and docker-machine sets it '
-            "too (%s)." % (key, json_text(there), ours))
-
-
-SHORT_OPTIONS = {"b": "bridge", "D": "debug", "g": "data-root", "G": "group", "H": "host",
-                 "l": "log-level", "p": "pidfile", "s": "storage-driver"}
-USUAL_OPTIONS = ("host=fd://", "host=unix://", "host=unix:///var/run/docker.sock",
-                 "host=unix:///run/docker.sock", "containerd=/run/containerd/containerd.sock")
-LASTING = ("data-root", "graph", "exec-root", "storage-driver", "storage-opt", "bridge", "bip",
-           "fixed-cidr", "mtu")  # what an engine's images, volumes and networks depend on
-
-
-def engine_words(facts):
-    """The command line of the host's engine: as it runs, else as systemd would start it."""
-    if facts.get("argv"):
-        return facts["argv"].split("\n")
+def subject(option):
+    """What only one option of the engine may be about: a label, a registry, else just its name."""
     import re
-    import shlex
-    variables, command = {}, ""  # type: typing.Any, str
-    try:
-        for _, line in unit_lines(facts):
-            key, _, value = line.strip().partition("=")
-            if key == "ExecStart":
-                command = value.lstrip("-@:+!")
-            elif key == "Environment":
-                variables.update(word.split("=", 1) for word in shlex.split(value) if "=" in word)
-            else:
-                variables[key] = value.strip("\"'")
-        words = []  # type: list
-        for word in shlex.split(command):
-            word = re.sub(r"\$\{(\w+)\}", lambda found: variables.get(found.group(1), ""), word)
-            words += shlex.split(variables.get(word[1:], "")) if word[0:1] == "$" else [word]
-        return words
-    except ValueError as error:  # a quote without an end
-        raise MachineError("docker.service on the host cannot be understood: %s." % error,
-                           "Look at it there: systemctl cat docker.service")
-
-
-def unit_lines(facts):
-    """(path, line) of docker.service, its drop-ins and the files of its variables, in the order in
-    which systemd applies them: drop-ins by name, and of two of one name the first folder's."""
-    files = {}  # type: dict
-    lines = ["# "]  # type: list
-    for line in facts.get("unit", "").replace("\\\n", " ").splitlines():
-        if line.startswith("# /"):
-            lines = files.setdefault(line.rpartition("/")[2], [line[2:]])
-            lines = lines if len(lines) == 1 else []
-        lines.append(line)
-    for name in sorted(files, key=lambda name: (name != "docker.service", name)):
-        for line in files[name][1:]:
-            yield files[name][0], line
-    path = ""
-    for line in facts.get("variables", "").splitlines():
-        path = line[2:] if line.startswith("# /") else path
-        yield path, line
-
-
-def options_of(words):
-    """The options of a command line of dockerd, which takes nothing else: [(name, value or None)].
-    """
-    found, words = [], list(words)
-    while words:
-        word = words.pop(0)
-        name, equals, value = word.lstrip("-").partition("=")
-        if word[:2].strip("-") and name[0] in SHORT_OPTIONS:  # -Hfd://, -H=fd://, -H fd://
-            value = word[2:].lstrip("=")
-            name, equals = SHORT_OPTIONS[name[0]], value
-        if not equals and words and not words[0].startswith("-"):
-            equals, value = "=", words.pop(0)
-        found.append((name, value if equals else None))
-    return found
-
-
-def adopt_options(facts, host, engine, new):
-    """Take what the host's engine is started with into `engine` ("EngineOptions"), but for what is
-    given there or set by docker-machine itself. From an engine that docker-machine has set up, a
-    `new` machine takes only what images and networks depend on. Raises MachineError naming what
-    cannot stay, and where it stands."""
-    managed, words = DROPIN_PATH in facts.get("unit", ""), engine_words(facts)
-    if not words or managed and not new:
-        return
-    if words[0].rpartition("/")[2] != "dockerd":
-        raise _foreign(facts, host, words[0], words[0])
-    flags = engine_flags(engine, "", "")
-    given = {name for name, _ in flags} - {"label", "insecure-registry", "registry-mirror"}
-    labels = {label.partition("=")[0] for label in engine.get("Labels") or ()}
-    kept = []  # type: list
-    for name, value in options_of(words[1:]):
-        option = name if value is None else "%s=%s" % (name, value)
-        if option in USUAL_OPTIONS or (name, value) in flags or managed and name not in LASTING:
-            continue
-        if name in OWN_OPTIONS or name == "host" and option.startswith("host=tcp:"):
-            raise _foreign(facts, host, "--" + option, value or name)
-        if name not in given and not (name == "label" and str(value).partition("=")[0] in labels):
-            kept.append(option)
-    if kept:
-        engine["ArbitraryFlags"] = list(engine.get("ArbitraryFlags") or ()) + kept
-        out.say("The engine of %s keeps its options: --%s" % (host, " --".join(kept)))
-
-
-def _foreign(facts, host, words, mark):
-    """The error for a part of the engine's command line that cannot stay."""
-    places = [path for path, line in unit_lines(facts) if mark in line and line[:1] != "#"]
-    places = places or ["docker.service"]
-    return MachineError(
-        "The engine of %s is started with %s, which docker-machine cannot keep. It stands in %s."
-        % (host, words, places[-1]),
-        "Take it out there, then: systemctl daemon-reload && systemctl restart docker")
-
-
-def check_drop_ins(facts):
-    """Refuse a drop-in that would win over ours: systemd applies them in the order of their names.
-    Raises MachineError."""
-    for path, line in unit_lines(facts):
-        name = path.rpartition("/")[2]
-        if line.startswith("ExecStart=") and name.endswith(".conf") and name > "10-machine.conf":
-            raise MachineError("Another drop-in overrides the engine's command line: " + path,
-                               "Rename it there so that it sorts before 10-machine.conf, or take "
-                               "its ExecStart out.")
+    return re.findall(r"(?s)label=[^=]*|(?:insecure-registry|registry-mirror)=.*|[^=]*", option)[0]
 
 
 def systemd_word(word, expands=True):
@@ -3458,15 +3362,12 @@ def systemd_word(word, expands=True):
     escapes = {"\\": r"\\", '"': r'\"', "%": "%%", "\n": r"\n", "\t": r"\t"}
     if expands:
         escapes["$"] = "$$"
-    return '"%s"' % "".join(escapes.get(char, char) for char in word)
+    return '"%s"' % word.translate(str.maketrans(escapes))
 
 
-def systemd_arguments(flags):
-    """Engine flags as the tail of ExecStart."""
-    words = []
-    for name, value in flags:
-        words += ["--" + name] if value is None else ["--%s=%s" % (name, value)]
-    return " ".join(systemd_word(word) for word in words)
+def systemd_arguments(options):
+    """Engine options as the tail of ExecStart."""
+    return " ".join(systemd_word("--" + option) for option in options)
 
 
 def systemd_environment(variables):
@@ -3475,83 +3376,36 @@ def systemd_environment(variables):
     return "\nEnvironment=" + words if words else ""
 
 
-def boot2docker_profile(flags, tcp, variables, folder="/var/lib/boot2docker"):
+BOOT2DOCKER_PROFILE = """EXTRA_ARGS='
+%s
+'
+CACERT=/var/lib/boot2docker/ca.pem
+DOCKER_HOST='-H %s'
+DOCKER_STORAGE=%s
+DOCKER_TLS=auto
+SERVERKEY=/var/lib/boot2docker/server-key.pem
+SERVERCERT=/var/lib/boot2docker/server.pem
+
+%s"""
+
+
+def boot2docker_profile(options, tcp, variables):
     """The file that boot2docker's init script sources. Raises UsageError for values that its
     word splitting would break."""
+    storage = "overlay2"
     extra = []
-    for name, value in flags:
-        if name in OWN_OPTIONS or name == "storage-driver":
-            continue
-        word = "--" + name + ("" if value is None else "=" + value)
-        if set(word) & set(" \t\n'\"$`\\*?["):
-            raise UsageError("boot2docker takes no blanks or quotes in an engine option: " + word)
-        extra.append(word)
-    lines = ["EXTRA_ARGS='"] + extra + ["'", "CACERT=%s/ca.pem" % folder,
-             "DOCKER_HOST='-H %s'" % tcp,
-             "DOCKER_STORAGE=%s" % dict(flags).get("storage-driver", "overlay2"),
-             "DOCKER_TLS=auto", "SERVERKEY=%s/server-key.pem" % folder,
-             "SERVERCERT=%s/server.pem" % folder, ""]
-    lines += ["export " + quote(text) for text in variables or ()]
-    return "\n".join(lines).rstrip("\n")
-
-
-def provision_variables(row, facts, machine, certificates, bundle=""):
-    """What PROVISION_SH is told. `machine` gives name, driver_name, url and engine options;
-    `certificates` the PEM texts CA, CERT, KEY."""
-    engine = machine["engine"]
-    flags, json_file = plan_daemon(facts, engine, machine["driver_name"], row.folder)
-    host, port = split_url(machine["url"])
-    tcp = join_url("::" if ":" in host else "0.0.0.0", port)
-    install, fallback = install_plan(row, engine, bundle)
-    variables = {
-        "ROOT": "", "NAME": host_name(machine["name"]), "STYLE": row.style, "FOLDER": row.folder,
-        "COPYING": "Copying certs to the remote machine...", "TCP": tcp,
-        "INSTALL": install, "FALLBACK": fallback, "PACKAGER": row.packager,
-        "PACKAGE": row.package, "VERSION": engine.get("Version") or "", "JSON": json_file,
-        "ARGUMENTS": systemd_arguments(flags),
-        "ENVIRONMENT": systemd_environment(engine.get("Env")),
-        "UPGRADE": "yes" if machine.get("upgrade") else "", "SPARED": spared_json(facts, engine),
-        "PROFILE": boot2docker_profile(flags, tcp, engine.get("Env"))
-        if row.style == "boot2docker" else "",
-    }
-    variables.update((key, text.strip()) for key, text in certificates.items())
-    return variables
-
-
-def provision_script(row, facts, machine, certificates, bundle=""):
-    """PROVISION_SH with its variables in front."""
-    variables = provision_variables(row, facts, machine, certificates, bundle)
-    # A variable that the environment exports there would carry the key on to every child.
-    lines = ["unset " + " ".join(variables)]
-    lines += ["%s=%s" % (key, quote(text)) for key, text in variables.items()]
-    lines += ["export " + quote(text) for text in machine["engine"].get("Env") or ()
-              if text.partition("=")[0].lower().endswith("_proxy")]  # for the installation
-    return "\n".join(lines) + "\n" + PROVISION_SH
-
-
-def first_files(machine, certificates, dockerd, listen, containerd=""):
-    """What PROVISION_SH would put on a host with systemd where the engine has not started yet."""
-    row = PROVISIONERS[-1]
-    variables = provision_variables(row, {}, machine, certificates)
-    variables.update(dockerd=dockerd, listen=listen,
-                     containerd=" --containerd=" + containerd
-                     if containerd and "--containerd" not in variables["ARGUMENTS"] else "")
-    files = {DROPIN_PATH: (0o644, DROPIN % variables + "\n")}
-    for name, key, mode in (("ca.pem", "CA", 0o644), ("server.pem", "CERT", 0o644),
-                            ("server-key.pem", "KEY", 0o600)):
-        files["%s/%s" % (row.folder, name)] = (mode, variables[key] + "\n")
-    return files
-
-
-def spared_json(facts, engine):
-    """daemon.json with live-restore on, for a restart that containers are to survive; "" if the
-    option is set already, or if a flag sets it, which the file must not contradict."""
-    import json
-    file = parse_json(facts.get("json", "").strip() or "{}")
-    flags = [option.partition("=")[0] for option in engine.get("ArbitraryFlags") or ()]
-    if "live-restore" in file or "live-restore" in flags:
-        return ""
-    return json.dumps(dict(file, **{"live-restore": True}), indent=4, ensure_ascii=False)
+    for option in options:
+        name, _, value = option.partition("=")
+        if set(option) & set(" \t\n'\"$`\\*?["):
+            raise UsageError("boot2docker takes no blanks or quotes in an engine option: --"
+                             + option)
+        if name == "storage-driver":
+            storage = value
+        elif name not in OWN_OPTIONS:
+            extra.append("--" + option)
+    exports = ["export " + quote(text) for text in variables]
+    return (BOOT2DOCKER_PROFILE % (
+        "\n".join(extra), tcp, storage, "\n".join(exports))).rstrip("\n")
 
 
 def host_name(machine_name):
@@ -3559,29 +3413,162 @@ def host_name(machine_name):
     return machine_name if len(machine_name) <= 64 else machine_name.partition(".")[0]
 
 
-class Report:
-    """What PROVISION_SH says while it runs, after a mark that nothing else prints: progress as it
-    comes, the rest for the end."""
+def check_host(plan, new=True):
+    """Refuse a host that cannot be provisioned, while nothing has been changed there.
 
-    def __init__(self):
-        self.mark = os.urandom(8).hex() + " "
-        self.log, self.failure, self.changed, self.step = [], "", None, ""
+    Raises MachineError; warns of a wrong clock, and of an engine of another version than asked for
+    unless the machine is new.
+    """
+    for words, hint in _troubles(plan, new):
+        if hint:
+            raise MachineError(words, hint)
+        out.warn(words)
+    if plan.system != "boot2docker":
+        adopt_options(plan, new)
+    plan.daemon()
 
-    def line(self, text):
-        kind, _, words = text.partition(self.mark)[2].partition(" ")
-        if kind == "::step":
-            self.step = words
-            out.say(words)
-        elif kind == "::warn":
-            out.warn(words)
-        elif kind == "::log":
-            self.log = self.log[-50:] + [words]
-        elif kind == "::fail":
-            self.failure = words
-        elif kind == "::done":
-            self.changed = words == "yes"
-        elif text:
-            out.debug("remote: " + text)
+
+def _troubles(plan, new):
+    """What is wrong with a host: [(words, what to do or "" if it can be provisioned all the same)].
+    """
+    import datetime
+    import re
+    facts = plan.facts
+    source = "engine" if facts.engine else plan.source()
+    wanted = plan.given("Version")
+    # dockerd --version: "Docker version 20.10.24+dfsg1, build 5d6db84"
+    version = facts.engine.partition("version ")[2].partition(",")[0]
+    ours = basename(DROPIN_PATH)  # systemd applies drop-ins in the order of their names
+    rivals = [path for path, text in facts.unit_files()
+              if "\nExecStart=" in text and path.endswith(".conf") and basename(path) > ours]
+    skew = abs(facts.skew)
+    rows = (
+        (facts.init != "systemd" and plan.system != "boot2docker",
+         "{facts.host} does not run systemd but {init} as its init.",
+         "docker-machine needs systemd on the host."),
+        (facts.elevate == "missing",
+         "There is no sudo on {facts.host}, and {facts.user} is not root.",
+         "Log in as root, or install sudo on the host."),
+        (facts.elevate == "no",
+         "sudo on {facts.host} does not let {facts.user} work without a password ({sudo}).",
+         "Run this as root on the host: echo '{facts.user} ALL=(ALL) NOPASSWD: ALL' > "
+         "/etc/sudoers.d/docker-machine"),
+        (facts.snap and not facts.engine,
+         "Docker on {facts.host} is a snap, whose engine cannot be set up.",
+         "Remove it on the host: sudo snap remove docker"),
+        (source == "none",
+         "There is no Docker Engine on {facts.host}, and none is to be installed.",
+         "Install one on the host, or name a source: --engine-install-url URL"),
+        (source == "package" and not plan.package,
+         "There is no Docker Engine on {facts.host}, and its distribution has no package of one.",
+         "Install one on the host, or name a source: --engine-install-url URL"),
+        (source == "package" and wanted and plan.packager in ("zypper", "pacman"),
+         "{plan.packager} cannot install Docker Engine {wanted} on {facts.host}, only the newest.",
+         "Leave --engine-version out."),
+        (facts.engine and wanted and not re.match(re.escape(wanted) + "([.+~-]|$)", version),
+         "{facts.host} has Docker Engine {version} already, not {wanted}.",
+         "Leave --engine-version out, or remove the engine from the host first." if new else ""),
+        (rivals, "Another drop-in overrides the engine's command line: {rivals[0]}",
+         "Rename it on the host so that it sorts before {ours}, or take its ExecStart out."),
+        (skew > 300, "the clock of {facts.host} is {time} ({skew} s) {side} this computer's; "
+         "certificates may be refused. Set it on the host: timedatectl set-ntp true", ""),
+    )
+    values = dict(
+        facts=facts, plan=plan, wanted=wanted, version=version, ours=ours, rivals=rivals, skew=skew,
+        init=facts.init or "something unknown",
+        sudo=" ".join(facts.sudo_words.split()) or "it is not allowed",
+        time=datetime.timedelta(seconds=skew), side="ahead of" if facts.skew > 0 else "behind")
+    return [(words.format(**values), hint.format(**values))
+            for wrong, words, hint in rows if wrong]
+
+
+SHORT_OPTIONS = {"b": "bridge", "D": "debug", "g": "data-root", "G": "group", "H": "host",
+                 "l": "log-level", "p": "pidfile", "s": "storage-driver"}
+USUAL_OPTIONS = ("host=fd://", "host=unix://", "host=unix:///var/run/docker.sock",
+                 "host=unix:///run/docker.sock", "containerd=/run/containerd/containerd.sock",
+                 "tlsverify")
+LASTING = ("data-root", "graph", "exec-root", "storage-driver", "storage-opt", "bridge", "bip",
+           "fixed-cidr", "mtu")  # what an engine's images, volumes and networks depend on
+
+
+def options_of(words):
+    """The options of a command line of dockerd, which takes nothing else."""
+    options = []  # type: list
+    for word in words:
+        if options and "=" not in options[-1] and word[:1] != "-":
+            options[-1] += "=" + word
+        elif word[1:2] in SHORT_OPTIONS:  # -Hfd://, -H=fd://, -H fd://
+            value = word[2:].lstrip("=")
+            options.append("=".join(filter(None, (SHORT_OPTIONS[word[1]], value))))
+        else:
+            options.append(word.lstrip("-"))
+    return options
+
+
+def adopt_options(plan, new):
+    """Take what the host's engine is started with into "EngineOptions", but for what is given
+    there or set by docker-machine itself. From an engine that docker-machine has set up, a `new`
+    machine takes only what images and networks depend on. Raises MachineError naming what cannot
+    stay, and where it stands."""
+    facts = plan.facts
+    words = facts.engine_words()
+    managed = DROPIN_PATH in facts.unit
+    if managed and not new:
+        return
+    foreign = [word for word in words[:1] if basename(word) != "dockerd"]
+    kept = []
+    for option in options_of(words[1:]):
+        name = subject(option)
+        if option in USUAL_OPTIONS or managed and name not in LASTING:
+            continue
+        if name in OWN_OPTIONS or option.startswith("host=tcp:"):
+            foreign.append("--" + option)
+        elif name not in map(subject, plan.options()):
+            kept.append(option)
+    if foreign:
+        mark = foreign[0].partition("=")[2] or foreign[0]
+        places = [path for path, text in facts.unit_files() if mark in text] or ["docker.service"]
+        raise MachineError(
+            "The engine of %s is started with %s, which docker-machine cannot keep. It stands in "
+            "%s." % (facts.host, foreign[0], places[-1]),
+            "Remove it on the host, then: systemctl daemon-reload && systemctl restart docker")
+    if kept:
+        plan.engine["ArbitraryFlags"] = list(plan.given("ArbitraryFlags")) + kept
+        out.say("The engine of %s keeps its options: --%s" % (facts.host, " --".join(kept)))
+
+
+def check_engine_options(engine):
+    """Refuse option values that would arrive damaged or keep the engine from starting.
+    Raises UsageError."""
+    import re
+    for key, values in engine.items():
+        for value in values if isinstance(values, list) else [str(values)]:
+            if re.search(r"[\0-\x08\x0b-\x1f\x7f\ud800-\udfff]", value):
+                raise UsageError("The engine option %s has a control character in it, or bytes "
+                                 "that are not text: %r" % (key, value))
+    seen = {}  # type: dict
+    for label in engine["Labels"] or ():
+        first = seen.setdefault(label.partition("=")[0], label)
+        if first != label:
+            raise UsageError('--engine-label "%s" and "%s": the engine takes one value for a key.'
+                             % (first, label))
+    for option in engine["ArbitraryFlags"] or ():
+        name = option.partition("=")[0]
+        if name in OWN_OPTIONS:
+            words = "docker-machine sets %s itself" % name
+        elif not name or name.startswith("-"):
+            words = "write the option without its dashes"
+        elif name.split() != [name]:
+            words = "an option is written name=value"
+        else:
+            continue
+        raise UsageError('--engine-opt "%s": %s.' % (option, words))
+    if engine["InstallURL"].startswith("file:"):
+        path = file_of_url(engine["InstallURL"])
+        if engine.get("Version"):
+            raise UsageError("--engine-version cannot be used with a file:// bundle.")
+        if not isfile(path):
+            raise UsageError("--engine-install-url: there is no file " + path)
 
 
 SUDO_WITH_TTY = (  # the fifo is a stdin without end, as in PROBE_SH
@@ -3590,22 +3577,36 @@ SUDO_WITH_TTY = (  # the fifo is a stdin without end, as in PROBE_SH
 
 
 def run_as_root(ssh, facts, script, seconds):
-    """Run a script there as root; its Report. Raises MachineError with the host's own words."""
-    command = {"root": "sh -s", "tty": SUDO_WITH_TTY}.get(facts["elevate"], "sudo -n sh -s")
-    report = Report()
+    """Run a script there as root; whether it changed anything. What PROVISION_SH says while it runs
+    comes after a mark that nothing else prints. Raises MachineError with the host's own words."""
+    import collections
+    command = {"root": "sh -s", "tty": SUDO_WITH_TTY}.get(facts.elevate, "sudo -n sh -s")
+    mark = os.urandom(8).hex() + " "
+    said = collections.defaultdict(list)  # type: dict
+
+    def hear(line):
+        kind, _, words = line.partition(mark + "::")[2].partition(" ")
+        said[kind].append(words)
+        if kind == "step":
+            out.say(words)
+        elif kind == "warn":
+            out.warn(words)
+        elif line and not kind:
+            out.debug("remote: " + line)
+
     try:
-        result = ssh.run(command, "MARK='%s'\n%s" % (report.mark, script), seconds, report.line)
+        result = ssh.run(command, "MARK='%s'\n%s" % (mark, script), seconds, hear)
     except SSHError as error:
-        if report.step:  # it had begun
+        if said["step"]:  # it had begun
             error.message = 'The connection to %s was lost at "%s" (%s)' % (
-                ssh.host, report.step, error.message)
+                ssh.host, said["step"][-1], error.message)
             error.hint = "Go on: docker-machine provision " + ssh.name
         raise
-    if report.changed is None:
-        detail = "\n".join(report.log) or ("" if report.failure else result.last_words())
-        raise MachineError((report.failure or "The script on the host ended with exit code %d."
-                            % result.code) + ("\n" + detail if detail else ""))
-    return report
+    if said["done"] and not said["fail"]:
+        return said["done"] == ["yes"]
+    words = said["fail"] or ["The script on the host ended with exit code %d." % result.code,
+                             result.last_words()]
+    raise MachineError("\n".join(words + said["log"]).rstrip())
 
 
 def upload_bundle(ssh, path):
@@ -3617,7 +3618,7 @@ def upload_bundle(ssh, path):
                          "cat >\"$f\" && echo \"%s$f\"'" % mark, file.read(), PROVISION_SECONDS)
     if not result.ok:
         raise MachineError("The bundle cannot be copied to the host: " + result.last_words())
-    return result.stdout.partition(mark)[2].split("\n")[0].strip()
+    return result.stdout.partition(mark)[2].split()[0]
 
 
 ENGINE_REPORT_SH = r"""
@@ -5760,11 +5761,11 @@ class Machine:
 
     def _check_owner(self, facts):
         """Refuse a host whose engine trusts another CA. Raises MachineError."""
-        if not facts.get("ca") or self.take_over:
+        if not facts.ca or self.take_over:
             return
         with Scratch() as folder:
             theirs = join(folder, "ca.pem")
-            write_atomic(theirs, facts["ca"] + "\n")
+            write_atomic(theirs, facts.ca + "\n")
             if exists(self.ca.cert) and not certificate_problem(theirs, self.ca.cert):
                 return
         raise MachineError(
@@ -5773,10 +5774,10 @@ class Machine:
             "If it may be taken from them: --engine-take-over")
 
     def _check_host(self, facts):
-        if "checked" not in facts:
+        if not facts.checked:
             new = self.unfinished() or not exists(self.folder)
-            check_host(facts, self.driver.get_ssh_hostname(), self.engine, bool(new))
-            facts["checked"] = "yes"
+            check_host(self._plan(facts), bool(new))
+            facts.checked = True
 
     def bootstrap_certificates(self, renew=False):
         signs = self.driver.provisions or renew
@@ -5848,18 +5849,18 @@ class Machine:
         with stage("Error running provisioning: "):
             self._check_host(facts)
             self.save()  # it may have taken over options
-            out.say("Provisioning with %s..." % row.name)
+            out.say("Provisioning with %s..." % row[0])
             out.say("Copying certs to the local machine directory...")
             self.copy_client_certificates()
-            report = self._run_provision_script(
-                row, facts, self._server_certificates(renew_server), upgrade)
-        if not report.changed:
+            changed = self._run_provision_script(
+                facts, self._server_certificates(renew_server), upgrade)
+        if not changed:
             out.say("(%s) Everything is in place; the engine was not restarted." % self.name)
         with stage("Error checking the host: "):
             self._check_connection()
 
     def _detect(self, seconds):
-        """Wait until ssh answers and find out what the host is: (facts, Provisioner)."""
+        """Wait until ssh answers and find out what the host is: (facts, row of PROVISIONERS)."""
         with stage("Error detecting OS: "):
             out.say("Waiting for SSH to be available...")
             try:
@@ -5870,7 +5871,7 @@ class Machine:
                         "provision %s" % (self.driver.get_state(), error.hint, self.name)
                 raise
             out.say("Detecting the provisioner...")
-            return facts, find_provisioner(facts)
+            return facts, facts.provisioner()
 
     # --- start, stop and what follows
 
@@ -5980,23 +5981,22 @@ class Machine:
         return {"CA": read_text(ca.cert), "CERT": read_text(server.cert),
                 "KEY": read_text(server.key)}
 
-    def _described(self):
-        return {"name": self.name, "driver_name": self.driver_name, "engine": self.engine,
-                "url": join_url(self.driver.get_ip(), self.driver.listen_port())}
+    def _plan(self, facts, upgrade=False):
+        url = join_url(self.driver.get_ip(), self.driver.listen_port())
+        return Plan(facts, self.engine, self.name, self.driver_name, url, upgrade)
 
     def engine_files(self, dockerd, listen, containerd=""):
         """See Driver.engine_files()."""
-        return first_files(self._described(), self._server_certificates(False), dockerd, listen,
-                           containerd)
+        return self._plan(Facts(init="systemd")).first_files(
+            self._server_certificates(False), dockerd, listen, containerd)
 
-    def _run_provision_script(self, row, facts, certificates, upgrade=False):
+    def _run_provision_script(self, facts, certificates, upgrade=False):
         ssh = self.driver.ssh()
         url = self.engine.get("InstallURL") or ""
         bundle = ""
-        if url.startswith("file://") and not facts.get("engine"):
+        if url.startswith("file://") and not facts.engine:
             bundle = upload_bundle(ssh, file_of_url(url))
-        described = dict(self._described(), upgrade=upgrade)
-        script = provision_script(row, facts, described, certificates, bundle)
+        script = self._plan(facts, upgrade).script(certificates, bundle)
         return run_as_root(ssh, facts, script, PROVISION_SECONDS)
 
     def _check_connection(self, seconds=10):

@@ -82,7 +82,7 @@ class Guest:
 
     def __init__(self, folder, shell, packager="apt", without=(), docker="amazon"):
         self.folder, self.shell = folder, shell
-        self._facts = None, {}  # type: tuple
+        self._facts = None, None  # type: tuple
         self.root, self.state, self.log = folder / "root", folder / "state", folder / "calls"
         for name in ("root/etc", "root/run/systemd/system", "state/web", "bin", "tmp"):
             (folder / name).mkdir(parents=True)
@@ -218,10 +218,8 @@ class Guest:
     def script(self, name="web", url="tcp://192.0.2.7:2376", driver="generic", bundle="",
                certificates=CERTIFICATES, **options):
         """The script that would provision this host."""
-        facts = self.facts()
-        machine = {"name": name, "driver_name": driver, "url": url,
-                   "engine": engine_options(**options)}
-        return dm.provision_script(dm.find_provisioner(facts), facts, machine, certificates, bundle)
+        plan = dm.Plan(self.facts(), engine_options(**options), name, driver, url)
+        return plan.script(certificates, bundle)
 
     def provision(self, **changes):
         """Run it; keywords are those of `script`, engine options among them."""

@@ -97,8 +97,7 @@ def test_a_word_of_exec_start_is_quoted_by_the_manual(word, quoted):
 
 @pytest.mark.parametrize("value", list(NASTY) + [chr(code) * 2 for code in range(32, 127)])
 def test_every_value_survives_the_unit_file(value):
-    flags = [("label", "k=" + value), ("debug", None), (value or "x", value)]
-    line = dm.systemd_arguments(flags)
+    line = dm.systemd_arguments(["label=k=" + value, "debug", "%s=%s" % (value or "x", value)])
     assert "\n" not in line
     assert exec_start(line) == ["--label=k=" + value, "--debug", "--%s=%s" % (value or "x", value)]
     variables = ["A=" + value, "B=" + value]
@@ -123,7 +122,7 @@ def dump_of_systemd(path):
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not here")
 def test_the_real_systemd_reads_the_same_values(tmp_path):
     values = [value for value in NASTY if value != "\u2028"]
-    arguments = dm.systemd_arguments([("a%d" % i, value) for i, value in enumerate(values)])
+    arguments = dm.systemd_arguments(["a%d=%s" % pair for pair in enumerate(values)])
     variables = ["V%d=%s" % pair for pair in enumerate(values) if "\n" not in pair[1]]
     unit = tmp_path / "engine.service"
     unit.write_bytes(("[Service]\nExecStart=\nExecStart=/bin/true %s%s\n" % (
@@ -141,7 +140,7 @@ def test_the_real_systemd_reads_the_same_values(tmp_path):
     assert [text for text in read if text.startswith("V")] == variables
 
 
-# --- the whole way: provision_script() through a shell into the drop-in
+# --- the whole way: Plan.script() through a shell into the drop-in
 
 @pytest.mark.parametrize("shell", sorted(SHELLS))
 def test_nasty_values_arrive_through_every_shell(tmp_path, shell):
@@ -175,7 +174,7 @@ def test_nasty_values_arrive_through_every_shell(tmp_path, shell):
 @pytest.mark.parametrize("shell", sorted(SHELLS))
 def test_nasty_variables_survive_boot2dockers_profile(tmp_path, shell):
     values = [value for value in NASTY if not value.endswith("\n")]
-    profile = dm.boot2docker_profile([("label", "a=b")], "tcp://0.0.0.0:2376",
+    profile = dm.boot2docker_profile(["label=a=b"], "tcp://0.0.0.0:2376",
                                      ["V%d=%s" % pair for pair in enumerate(values)])
     (tmp_path / "profile").write_bytes(profile.encode())
     script = '. "$0"\nprintf "%s\\0" "$EXTRA_ARGS" ' + " ".join(
@@ -188,16 +187,14 @@ def test_nasty_variables_survive_boot2dockers_profile(tmp_path, shell):
 @pytest.mark.parametrize("value", [" ", "a b", "'", '"', "$", "`", "\\", "*", "?", "[", "\n", "\t"])
 def test_what_boot2docker_would_split_is_refused(value):
     with pytest.raises(dm.UsageError):
-        dm.boot2docker_profile([("label", "a=" + value)], "tcp://0.0.0.0:2376", [])
+        dm.boot2docker_profile(["label=a=" + value], "tcp://0.0.0.0:2376", [])
 
 
 # --- the script's head
 
 def script_of(url="tcp://192.0.2.7:2376", name="web", release="debian-12", **options):
-    facts = {"os": os_release(release), "init": "systemd"}
-    machine = {"name": name, "driver_name": "generic", "url": url,
-               "engine": engine_options(**options)}
-    return dm.provision_script(dm.find_provisioner(facts), facts, machine, CERTIFICATES)
+    facts = dm.Facts(os=os_release(release), init="systemd")
+    return dm.Plan(facts, engine_options(**options), name, "generic", url).script(CERTIFICATES)
 
 
 @pytest.mark.parametrize("url, tcp", [
@@ -311,25 +308,37 @@ def test_a_bundle_whose_path_has_a_blank_is_sent(store, tmp_path, bin_folder, mo
     ("20.10.24+dfsg1", "20.1", True), ("27.1.1", "28", True), ("27.1.1", "7.1", True),
 ])
 def test_an_engine_of_another_version_is_refused(there, wanted, refused):
-    facts = {"os": "ID=debian", "init": "systemd", "elevate": "root", "skew": "0", "engine":
-             "Docker version %s, build 5d6db84" % there if there else ""}
+    facts = dm.Facts(os="ID=debian", init="systemd", elevate="root",
+                     engine="Docker version %s, build 5d6db84" % there if there else "")
     if refused:
         with pytest.raises(dm.MachineError, match=re.escape(there)):
-            dm.check_host(facts, "192.0.2.7", engine_options(Version=wanted))
+            dm.check_host(dm.Plan(facts, engine_options(Version=wanted)))
     else:
-        dm.check_host(facts, "192.0.2.7", engine_options(Version=wanted))
+        dm.check_host(dm.Plan(facts, engine_options(Version=wanted)))
 
 
 @pytest.mark.parametrize("facts, words", [
     ({"init": "runit"}, "does not run systemd but runit"), ({"snap": "yes"}, "snap"),
     ({"json": "{"}, "daemon.json"), ({"json": "[]"}, "daemon.json"),
-    ({"json": '{"hosts": []}'}, '"hosts"'),
+    ({"json": '{"hosts": []}'}, '"hosts"'), ({"json": '{"proxies": "x"}'}, "daemon.json"),
+    ({"elevate": "no", "sudo_words": "not {0}\n{facts}"}, "without a password (not {0} {facts})"),
 ])
 def test_a_host_that_cannot_work_is_refused_while_nothing_is_changed(facts, words):
-    sound = {"os": "ID=debian", "init": "systemd", "elevate": "root", "skew": "0"}
+    sound = {"os": "ID=debian", "init": "systemd", "elevate": "root"}
     with pytest.raises(dm.MachineError) as refusal:
-        dm.check_host(dict(sound, **facts), "192.0.2.7", engine_options())
+        dm.check_host(dm.Plan(dm.Facts(**dict(sound, **facts)), engine_options()))
     assert words in refusal.value.message
+
+
+@pytest.mark.parametrize("skew, words", [
+    (400, "the clock of 192.0.2.7 is 0:06:40 (400 s) ahead of this computer's"),
+    (-90000, "(90000 s) behind this computer's"), (-300, ""),
+])
+def test_a_wrong_clock_is_warned_of(skew, words, capsys):
+    facts = dm.Facts(host="192.0.2.7", os="ID=debian", init="systemd", elevate="root", skew=skew)
+    dm.check_host(dm.Plan(facts, engine_options()))
+    said = capsys.readouterr().err
+    assert words in said if words else said == ""
 
 
 # --- together with a daemon.json
@@ -347,16 +356,24 @@ TLS = ["tlsverify", "tlscacert", "tlscert", "tlskey"]
 
 
 def plan(file, **options):
-    """(flags left, the file as it will be) for a host with this daemon.json."""
+    """(options left to pass, the file as it will be) for a host with this daemon.json."""
     text = file if isinstance(file, str) else json.dumps(file)
-    flags, new = dm.plan_daemon({"json": text}, engine_options(**options), "generic")
-    return flags, json.loads(new or text.strip() or "{}")
+    left, new = plan_of(options, json=text).daemon()
+    return left, json.loads(new or text.strip() or "{}")
 
 
-def fatal(flags, file):
-    """dockerd's own rule: what is both a flag and in the file keeps it from starting."""
+def plan_of(options, **facts):
+    return dm.Plan(dm.Facts(init="systemd", **facts), engine_options(**options), driver_name="generic")
+
+
+def name_of(option):
+    return option.partition("=")[0]
+
+
+def fatal(options, file):
+    """dockerd's own rule: what is both an option and in the file keeps it from starting."""
     keys = set(file) | set(file.get("proxies", {})) - {"runtimes"}
-    return sorted(name for name, _ in flags if NAMED.get(name, name) in keys)
+    return sorted(name for name in map(name_of, options) if NAMED.get(name, name) in keys)
 
 
 @pytest.mark.parametrize("file, options, gone, merged", [
@@ -380,12 +397,11 @@ def fatal(flags, file):
     ({"log-opts": {"max-size": "1m"}, "unknown": {"x": [1]}}, {}, [], {}),
 ])
 def test_equal_settings_are_left_to_the_file_and_lists_are_merged(file, options, gone, merged):
-    flags, result = plan(file, **options)
-    before = dm.engine_flags(engine_options(**options), "generic", "/etc/docker")
-    assert flags == [(name, value) for name, value in before if name not in gone]
+    left, result = plan(file, **options)
+    assert left == [option for option in plan_of(options).options() if name_of(option) not in gone]
     original = json.loads(file) if isinstance(file, str) and file.strip() else file or {}
     assert result == (dict(original, **merged) if isinstance(file, dict) else {})
-    assert fatal(flags, result) == []
+    assert fatal(left, result) == []
 
 
 @pytest.mark.parametrize("file, options, key", [
@@ -419,12 +435,19 @@ LISTED = sorted(set(NAMED) - {"log-opt", "default-ulimit", "default-network-opt"
 ] + [(name, value, {"proxies": {name: "other"}}) for name, value in sorted(PROXIES.items())])
 def test_no_plan_ever_lets_dockerd_find_an_option_twice(name, value, file):
     try:
-        flags, result = plan(file, ArbitraryFlags=[name + "=" + value])
+        left, result = plan(file, ArbitraryFlags=[name + "=" + value])
     except dm.MachineError as refusal:
         key = name if "proxies" in file else NAMED.get(name, name)
         assert '"%s"' % key in refusal.message
     else:
-        assert fatal(flags, result) == []
+        assert fatal(left, result) == []
+
+
+def test_the_check_of_a_host_knows_the_label_of_the_machines_driver():
+    facts = dm.Facts(os="ID=debian", init="systemd", elevate="root", json='{"labels": ["provider=generic"]}')
+    dm.check_host(dm.Plan(facts, engine_options(), driver_name="generic"))
+    with pytest.raises(dm.MachineError, match="provider=qemu"):
+        dm.check_host(dm.Plan(facts, engine_options(), driver_name="qemu"))
 
 
 def test_a_merge_is_stable():
@@ -432,10 +455,8 @@ def test_a_merge_is_stable():
         Labels=["b=2"], ArbitraryFlags=["dns=9.9.9.9", "mtu=1450"])
     first = plan(file, **options)
     assert plan(first[1], **options) == first
-    facts = {"json": json.dumps(first[1])}
-    assert dm.plan_daemon(facts, engine_options(**options), "generic") == (first[0], "")
+    assert plan_of(options, json=json.dumps(first[1])).daemon() == (first[0], "")
 
 
 def test_our_own_tls_files_are_always_named():
-    flags = plan({"labels": []})[0]
-    assert [name for name, _ in flags] == TLS
+    assert [name_of(option) for option in plan({"labels": []})[0]] == TLS

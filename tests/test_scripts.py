@@ -100,10 +100,9 @@ def make(shell, tmp_path):
 def test_shellcheck_has_nothing_to_say(name):
     texts = {"probe": "ROOT=''\n" + dm.PROBE_SH, "report": dm.ENGINE_REPORT_SH}
     if name in DISTRIBUTIONS:
-        facts = {"os": os_release(name), "init": "systemd"}
-        machine = {"name": "web", "driver_name": "generic", "url": "tcp://192.0.2.7:2376",
-                   "engine": engine_options(Env=["https_proxy=http://p:3128"])}
-        texts[name] = dm.provision_script(dm.find_provisioner(facts), facts, machine, CERTIFICATES)
+        facts = dm.Facts(os=os_release(name), init="systemd")
+        engine = engine_options(Env=["https_proxy=http://p:3128"])
+        texts[name] = dm.Plan(facts, engine, "web", "generic", "tcp://192.0.2.7:2376").script(CERTIFICATES)
     check = subprocess.Popen(["shellcheck", "-s", "sh", "-"], stdin=subprocess.PIPE,
                              stdout=subprocess.PIPE)
     assert check.communicate(texts[name].encode())[0].decode() == ""
@@ -136,7 +135,7 @@ def test_golden(name, make):
         guest.offer(dm.DEFAULT_INSTALL_URL, INSTALLER)
         guest.offer(dm.CENTOS_REPO, "[docker-ce-stable]\n")
         before = guest.files()
-        lines = ["", "===== " + title, "row: " + dm.find_provisioner(guest.facts()).name]
+        lines = ["", "===== " + title, "row: " + guest.facts().provisioner()[0]]
         return lines + transcript(guest.provision()) + changed_files(before, guest.files())
 
     with concurrent.futures.ThreadPoolExecutor() as pool:
@@ -149,9 +148,9 @@ def test_golden(name, make):
 
 
 def test_every_row_has_a_distribution_in_the_golden_files():
-    rows = [dm.find_provisioner({"os": os_release(name), "init": "systemd"})
+    rows = [dm.Facts(os=os_release(name), init="systemd").provisioner()
             for name in DISTRIBUTIONS]
-    assert [row.name for row in dm.PROVISIONERS if row not in rows] == []
+    assert [row[0] for row in dm.PROVISIONERS if row not in rows] == []
 
 
 @pytest.mark.parametrize("each", sorted(SHELLS))
@@ -188,14 +187,14 @@ def test_probe_tells_how_root_is_had(make, uid, sudo, without, elevate, words):
     guest = make(without=without)
     guest.note(uid=uid, user="eve", sudo=sudo, clock=int(time.time()))
     facts = guest.probe()
-    assert (facts["elevate"], facts["user"]) == (elevate, "eve")
+    assert (facts.elevate, facts.user) == (elevate, "eve")
     if words:
-        assert facts["sudo-words"] == words
+        assert facts.sudo_words == words
     if elevate in ("root", "yes", "tty"):
-        dm.check_host(facts, guest.host, engine_options())
+        dm.check_host(dm.Plan(facts, engine_options()))
         return
     with pytest.raises(dm.MachineError) as refusal:
-        dm.check_host(facts, guest.host, engine_options())
+        dm.check_host(dm.Plan(facts, engine_options()))
     assert "sudo" in refusal.value.message and guest.host in refusal.value.message
     assert ("eve ALL=(ALL) NOPASSWD: ALL" in refusal.value.hint) == (elevate == "no")
 
@@ -212,9 +211,9 @@ def test_probe_sees_the_engine_and_its_configuration(make, uid, sudo, folder):
     guest.write(folder + "/dockerd", DOCKERD, 0o755)
     guest.write("/etc/docker/daemon.json", JSON)
     facts = guest.probe()
-    assert (facts["engine"], facts["init"], facts["kernel"]) == (
+    assert (facts.engine, facts.init, facts.kernel) == (
         "Docker version 20.10.24+dfsg1, build 5d6db84", "systemd", "Linux")
-    assert facts["json"] == JSON
+    assert facts.json == JSON
 
 
 @pytest.mark.parametrize("etc, usr_lib, identity", [
@@ -235,7 +234,7 @@ def test_odd_os_release_files_are_understood(make, etc, usr_lib, identity):
     for path, text in (("/etc/os-release", etc), ("/usr/lib/os-release", usr_lib)):
         if text is not None:
             guest.write(path, text)
-    assert dm.find_provisioner(guest.probe()).name == identity
+    assert guest.probe().provisioner()[0] == identity
 
 
 def test_an_unknown_system_without_systemd_is_refused(make):
@@ -243,7 +242,7 @@ def test_an_unknown_system_without_systemd_is_refused(make):
     guest.write("/etc/os-release", 'ID=alpine\nPRETTY_NAME="Alpine Linux v3.20"\n')
     shutil.rmtree(str(guest.root / "run/systemd"))
     with pytest.raises(dm.MachineError, match="OS type not recognized: Alpine Linux v3.20"):
-        dm.find_provisioner(guest.probe())
+        guest.probe().provisioner()
 
 
 # --- an engine that is there keeps its options
@@ -254,7 +253,7 @@ FD_WORDS = ["/usr/sbin/dockerd", "-H", "fd://", "--containerd=/run/containerd/co
 def adopted(guest, new=True, **options):
     """What check_host() takes over into the engine's options."""
     engine = engine_options(**options)
-    dm.check_host(guest.probe(), guest.host, engine, new)
+    dm.check_host(dm.Plan(guest.probe(), engine), new)
     return engine["ArbitraryFlags"]
 
 
@@ -273,6 +272,8 @@ def test_options_of_a_variable_file_are_kept(make, layout, path, variable):
     guest.write(path, '%s="--label=a=1 --label b=2 --insecure-registry x:1 --insecure-registry y:1"\n' % variable)
     assert adopted(guest, Labels=["a=3"], InsecureRegistry=["y:1"]) == own.get(layout, []) + [
         "label=b=2", "insecure-registry=x:1"]
+    guest.write(path, '%s="--label provider=other --label a=1"\n' % variable)
+    assert adopted(guest, Labels=["b=3"]) == own.get(layout, []) + ["label=a=1"]
     assert guest.provision(ArbitraryFlags=kept).done == "yes"
     assert guest.running().endswith(" --data-root=/srv/d --bip=10.9.0.1/24 --storage-driver=vfs --debug")
     assert adopted(guest, new=False) == []  # a machine of ours knows its options
@@ -341,14 +342,13 @@ def test_boot2docker_has_its_options_from_the_profile_that_we_write(make):
                                    "echo '::fail no'; echo '::done yes'", "printf '::step '"])
 def test_what_a_login_shell_prints_is_not_taken_for_the_scripts_words(make, noise):
     guest = make(engine="docker.io")
-    plain = {key: text for key, text in guest.probe().items() if key not in ("clock", "skew")}
+    plain = {key: text for key, text in vars(guest.probe()).items() if key not in ("clock", "skew")}
     ssh = guest.as_ssh()
     quiet = ssh.run
     ssh.run = lambda command, stdin="", *more: quiet(command, noise + "\n" + stdin, *more)
     facts = dm.probe(ssh)
-    assert {key: text for key, text in facts.items() if key not in ("clock", "skew")} == plain
-    report = dm.run_as_root(ssh, facts, guest.script(), 60)
-    assert report.changed and not report.failure
+    assert {key: text for key, text in vars(facts).items() if key not in ("clock", "skew")} == plain
+    assert dm.run_as_root(ssh, facts, guest.script(), 60)  # raises if it takes a failure for the script's
 
 
 # --- PROVISION_SH: when the engine restarts
@@ -535,10 +535,10 @@ def test_a_rival_drop_in_is_named_before_anything_is_changed(make):
     guest.write(RIVAL % "override", "[Service]\nExecStart=\nExecStart=/usr/bin/dockerd -H fd://\n")
     for new in (True, False):
         with pytest.raises(dm.MachineError) as refusal:
-            dm.check_host(guest.probe(), guest.host, engine_options(), new)
+            dm.check_host(dm.Plan(guest.probe(), engine_options()), new)
         assert RIVAL % "override" in refusal.value.message and "sorts before" in refusal.value.hint
     guest.path(RIVAL % "override").rename(guest.path(RIVAL % "00-mine"))
-    dm.check_host(guest.probe(), guest.host, engine_options(), False)
+    dm.check_host(dm.Plan(guest.probe(), engine_options()), False)
 
 
 @pytest.mark.parametrize("name, text", [
@@ -567,7 +567,7 @@ def test_an_engine_that_does_not_start_is_reported_and_rolled_back(make):
     assert (guest.files(), guest.running()) == (files, running)
     assert guest.provision(Labels=["b=2", "c=3"]).done == "yes"
     with pytest.raises(dm.MachineError) as error:
-        dm.run_as_root(guest.as_ssh(), {"elevate": "root"}, guest.script(**bad), 60)
+        dm.run_as_root(guest.as_ssh(), dm.Facts(elevate="root"), guest.script(**bad), 60)
     assert "driver not supported" in error.value.message
 
 

@@ -325,8 +325,8 @@ CASES = [(options, "docker.io") for options in sorted(OPTIONS)] + [
 
 def first_files(url="tcp://192.0.2.7:2376", layout="docker.io", certificates=CERTIFICATES, name="web", **options):
     dockerd, arguments, socket = LAYOUTS[layout]
-    machine = {"name": name, "driver_name": "qemu", "url": url, "engine": engine_options(**options)}
-    return core.first_files(machine, certificates, dockerd, LISTEN[socket],
+    plan = core.Plan(core.Facts(init="systemd"), engine_options(**options), name, "qemu", url)
+    return plan.first_files(certificates, dockerd, LISTEN[socket],
                             CONTAINERD if "--containerd" in arguments else "")
 
 

@@ -96,7 +96,7 @@ def test_sudo_with_a_password_names_the_line_that_mends_it(
     words = refused(program, machine, user="pwsudo")
 
     assert "sudo: a password is required" in words
-    mend = words.partition("As root there, run: ")[2].splitlines()[0]
+    mend = words.partition("Run this as root on the host: ")[2].splitlines()[0]
     assert "pwsudo ALL=(ALL) NOPASSWD: ALL" in mend and "/etc/sudoers.d/" in mend
     machine.run(mend)
     program.create(machine, user="pwsudo")
