@@ -3924,31 +3924,34 @@ NETWORKS_CONF, ROUTES = "/etc/vbox/networks.conf", "/proc/net/route"
 VBOX_IMAGE = "https://cloud.debian.org/images/cloud/bookworm/latest/debian-12-generic-%s.qcow2"
 VBOX_CARDS = ("82540EM", "82543GC", "82545EM", "Am79C970A", "Am79C973", "virtio")
 BOOT2DOCKER = "https://github.com/boot2docker/boot2docker/releases"
+VBOX_NETWORK = "HostInterfaceNetworking-"  # and the name of an interface
 VBOX_NOTE = "docker-machine/hostonly"  # VirtualBox's global extra data: the networks that we made
 VBOX_STATES = {  # of `list --long`
     "running": RUNNING, "live snapshotting": RUNNING, "paused": PAUSED, "saved": SAVED,
     "aborted-saved": SAVED, "powered off": STOPPED, "aborted": STOPPED, "starting": STARTING,
     "restoring": STARTING, "stopping": STOPPING, "saving": STOPPING,
 }
-VBOX_BUSY = ("The object is not ready", "is already locked ", "while it is locked",
-             "already has a lock request pending", "was unlocked unexpectedly", "by another task")
+# Patterns of what a failed VBoxManage says: what passes by itself, what is not there.
+VBOX_BUSY = ("The object is not ready|is already locked |while it is locked|"
+             "already has a lock request pending|was unlocked unexpectedly|by another task")
+VBOX_GONE = ("VBOX_E_OBJECT_NOT_FOUND|VBOX_E_FILE_ERROR|Could not find file for the medium|"
+             "Failed to find DHCP server|host network interface named .* could not be found")
 # VBoxManage 7 translates what it prints, and in the locale C it prints no letter beyond ASCII.
 VBOX_LOCALE = {"LC_ALL": "en_US.UTF-8" if MACOS else "C.UTF-8", "LANGUAGE": ""}
-VBOX_GONE = ("VBOX_E_OBJECT_NOT_FOUND", "VBOX_E_FILE_ERROR", "Could not find file for the medium")
 VBOX_NO_VTX = "Processor supports HW virtualization: no"
 HYPER_V = ("Hyper-V owns the processor's virtualization. To switch it off, as administrator: "
            "bcdedit /set hypervisorlaunchtype off; then reboot.")
-VBOX_MODULES = (
-    "Repair the installation of VirtualBox, and reboot." if WINDOWS else
-    "Allow Oracle's kernel extension: System Settings > Privacy & Security." if MACOS else
-    "See that VirtualBox's kernel modules are loaded: sudo /sbin/vboxconfig (Debian and Ubuntu: "
-    "sudo apt-get install virtualbox-dkms)")
+VBOX_MODULES = {
+    "win32": "Repair the installation of VirtualBox, and reboot.",
+    "darwin": "Allow Oracle's kernel extension: System Settings > Privacy & Security.",
+}.get(sys.platform, "See that VirtualBox's kernel modules are loaded: sudo /sbin/vboxconfig "
+      "(Debian and Ubuntu: sudo apt-get install virtualbox-dkms)")
+VBOX_KVM = ("Another hypervisor uses the processor. If it is KVM: sudo modprobe -r %s (since Linux "
+            "6.12 boot with kvm.enable_virt_at_load=0)")
 VBOX_CURES = (  # words of a failed startvm -> what helps
-    ("VERR_VMX_IN_VMX_ROOT_MODE", "Another hypervisor uses the processor. If it is KVM: sudo "
-     "modprobe -r kvm_intel (since Linux 6.12 boot with kvm.enable_virt_at_load=0)"),
-    ("VERR_SVM_IN_USE", "Another hypervisor uses the processor. If it is KVM: sudo modprobe -r "
-     "kvm_amd (since Linux 6.12 boot with kvm.enable_virt_at_load=0)"),
-    ("VERR_NEM_", HYPER_V), ("Hyper-V", HYPER_V), ("HYPER_V", HYPER_V),
+    ("VERR_VMX_IN_VMX_ROOT_MODE", VBOX_KVM % "kvm_intel"),
+    ("VERR_SVM_IN_USE", VBOX_KVM % "kvm_amd"),
+    ("VERR_NEM_", HYPER_V), ("HYPER_V", HYPER_V),
     ("VERR_VMX_", "Enable VT-x in the computer's firmware (BIOS)."),
     ("VERR_SVM_", "Enable AMD-V in the computer's firmware (BIOS)."),
     ("VERR_VM_DRIVER_", VBOX_MODULES), ("terminated unexpectedly during startup", VBOX_MODULES),
@@ -3959,33 +3962,33 @@ VBOX_CURES = (  # words of a failed startvm -> what helps
 def find_vboxmanage():
     """The path of VBoxManage, or None. Windows' installer does not put it on the PATH."""
     import shutil
-    places = [os.environ.get(name) for name in (
-        "PATH", "VBOX_INSTALL_PATH", "VBOX_MSI_INSTALL_PATH")]
-    places.append(join(os.environ.get("ProgramFiles", os.sep), "Oracle", "VirtualBox"))
-    return shutil.which("VBoxManage", path=os.pathsep.join(filter(None, places)))
+    places = map(os.environ.get, ("PATH", "VBOX_INSTALL_PATH", "VBOX_MSI_INSTALL_PATH"))
+    usual = join(os.environ.get("ProgramFiles", os.sep), "Oracle", "VirtualBox")
+    return shutil.which("VBoxManage", path=os.pathsep.join(filter(None, [*places, usual])))
 
 
 def vbox(*words, seconds=60, stdin=None, absent=None):
     """What VBoxManage prints; asked again while VirtualBox is busy. Raises MachineError with its
     own words; `absent` is the answer where what is named is not there."""
+    import re
     import time
     program = find_vboxmanage()
     if not program:
         raise MachineError("VBoxManage was not found on this computer.", "Install VirtualBox: "
                            "https://www.virtualbox.org/wiki/Downloads")
+    argv = [program] + [str(word) for word in words]
     for pause in (0.1, 0.2, 0.5, 1, 2, 3, 0):
-        result = run([program] + list(words), stdin, seconds, environ=VBOX_LOCALE)
-        if result.ok or stdin is not None or not any(text in result.stderr for text in VBOX_BUSY):
+        result = run(argv, stdin, seconds, environ=VBOX_LOCALE)
+        if result.ok:
+            return result.stdout
+        if stdin is not None or not re.search(VBOX_BUSY, result.stderr):
             break
         time.sleep(pause)
-    if result.ok:
-        return result.stdout
-    if absent is not None and any(text in result.stderr for text in VBOX_GONE):
+    if absent is not None and re.search(VBOX_GONE, result.stderr):
         return absent
-    said = [line.partition("error: ")[2] for line in result.stderr.splitlines()
-            if line.startswith("VBoxManage") and ": error: " in line]
-    raise MachineError("VBoxManage %s failed: %s" % (words[0], " ".join(
-        line for line in said if not line.startswith("Context:")) or result.last_words()))
+    said = re.findall(r"^VBoxManage.*?: error: (?!Context:)(.*)", result.stderr, re.M)
+    raise MachineError("VBoxManage %s failed: %s" % (
+        words[0], " ".join(said) or result.last_words()))
 
 
 def vbox_version():
@@ -3997,18 +4000,19 @@ def vbox_version():
         raise MachineError("VirtualBox's kernel module is not loaded.", VBOX_MODULES)
     if not found:
         raise MachineError("VBoxManage --version printed no version: " + said.strip())
-    return tuple(int(number) for number in found.groups())
+    return tuple(map(int, found.groups()))
 
 
-def vbox_list(*words, first="Name", seconds=60):
-    """The objects of a `VBoxManage list`, as dicts; each begins with the key `first`."""
-    found = []  # type: list
-    for line in vbox("list", *words, seconds=seconds).splitlines():
-        key, colon, value = line.partition(":")
-        if key == first:
-            found.append({})
-        if found and colon and not key.startswith(" "):
-            found[-1].setdefault(key.lower(), value.strip())
+def vbox_list(*words, seconds=60):
+    """The objects of a `VBoxManage list`, [(name, {key in lower case: value})]."""
+    import re
+    found, row = [], {}  # type: list, dict
+    said = vbox("list", *words, seconds=seconds)
+    for key, value in re.findall(r"^(\S[^:\n]*): *(.*)", said, re.M):
+        if key in ("Name", "NetworkName"):
+            row = {}
+            found.append((value, row))
+        row.setdefault(key.lower(), value)
     return found
 
 
@@ -4016,210 +4020,181 @@ class HostOnly(Lock):
     """VirtualBox's host-only networks, for one process at a time: `with HostOnly() as networks:`.
 
     What we made is noted in VirtualBox's own global extra data, and removed when no VM is on it
-    any more.
+    any more. VirtualBox 7 on macOS has networks in place of interfaces.
     """
 
     def __init__(self):
         folder = os.environ.get("VBOX_USER_HOME") or expanduser("~/.docker/machine")
         super().__init__(join(folder, "docker-machine-hostonly.lock"),
                          "VirtualBox's host-only networks", 120)
-        self.nets = MACOS and vbox_version() >= (7, 0)  # networks in place of interfaces
+        self.nets = MACOS and vbox_version() >= (7, 0)
 
     def rows(self):
-        """The interfaces, or networks, that are there."""
+        """The interfaces, or networks, that are there, as vbox_list() gives them."""
         return vbox_list("hostonlynets" if self.nets else "hostonlyifs")
-
-    @staticmethod
-    def server(network):
-        """The DHCP server of an interface's network, or None."""
-        rows = vbox_list("dhcpservers", first="NetworkName")
-        return next((row for row in rows if row["networkname"] == network), None)
 
     def plan(self, wanted, flexible=False):
         """(Our address with its network, the name of what has it already or ""). For the default
         CIDR, or if `flexible`, another one where that cannot be. Changes nothing. Raises
         MachineError."""
-        import ipaddress
-        rows, refusals = self.rows(), []
-        owns = [ipaddress.ip_interface(wanted)]
+        from ipaddress import ip_interface
+        owns, rows = [ip_interface(wanted)], self.rows()
         if flexible or wanted == VBOX_CIDR:
-            owns += [ipaddress.ip_interface("192.168.%d.1/24" % net) for net in range(56, 64)]
+            owns += [ip_interface("192.168.%d.1/24" % third) for third in range(56, 64)]
         for own in owns:
-            for row in rows:
-                there = interface_of(row)
-                if there == own or there and self.nets and there.network == own.network:
-                    return own, row["name"]
-        taken = networks_here(rows)
+            for name, row in rows:
+                if own_address(row) == own:
+                    return own, name
+        taken, allowed = networks_here(rows), networks_allowed(self.nets)
         for own in owns:
-            try:
-                check_clash(own, taken)
-                if not self.nets:
-                    check_allowed(own)
+            if not why_not(own, taken, allowed):
                 return own, ""
-            except MachineError as error:
-                refusals.append(error)
-        raise refusals[0]
+        raise why_not(owns[0], taken, allowed)
 
     def use(self, driver):
         """See that the driver's network is there; the words that put a VM's second card on it."""
         import ipaddress
-        self.drop()  # also what a creation left that failed or was killed
+        ours = self.drop()  # also what a creation left that failed or was killed
+        wanted = driver["HostOnlyCIDR"]
         # Docker Machine's default network is refused today; its machines get another one.
-        own, name = self.plan(driver["HostOnlyCIDR"], not driver.get("UUID"))
-        if own != ipaddress.ip_interface(driver["HostOnlyCIDR"]):
-            driver.log("%s cannot be used on this computer; using %s." % (
-                driver["HostOnlyCIDR"], own))
+        own, name = self.plan(wanted, not driver.get("UUID"))
+        if own != ipaddress.ip_interface(wanted):
+            driver.log("%s cannot be used on this computer; using %s." % (wanted, own))
             driver["HostOnlyCIDR"] = str(own)
-        name = name or self._make(own)
+        name = name or self._make(own, ours)
         if self.nets:
             return ["--nic2", "hostonlynet", "--host-only-net2", name]
-        self._set_up(name, own, not driver["HostOnlyNoDHCP"])
+        row = dict(self.rows())[name]
+        if row["status"] != "Up" or own_address(row) != own:
+            vbox("hostonlyif", "ipconfig", name, "--ip", own.ip, "--netmask", own.netmask)
+        if not driver["HostOnlyNoDHCP"]:
+            serve_addresses(VBOX_NETWORK + name, own)
         return ["--nic2", "hostonly", "--hostonlyadapter2", name]
 
-    def _make(self, own):
+    def _make(self, own, ours):
         """Make a network, or an interface without an address; its name."""
         out.say("Creating a new host-only network...")
-        ours = self._ours()
-        self._note(ours, [row["name"] for row in self.rows()])
+        note_ours(ours, [name for name, _ in self.rows()])
         if self.nets:
-            name = "docker-machine-%s" % own.network.network_address
-            vbox("hostonlynet", "add", "--name", name, "--netmask", str(own.netmask), "--lower-ip",
-                 str(own.ip), "--upper-ip", str(own.network[-2]), "--enable")
+            name = "docker-machine-%s" % own.network[0]
+            vbox("hostonlynet", "add", "--name", name, "--netmask", own.netmask,
+                 "--lower-ip", own.ip, "--upper-ip", own.network[-2], "--enable")
         else:
             name = vbox("hostonlyif", "create", seconds=120).partition("'")[2].rpartition("'")[0]
-        self._note(ours + [name])
+        note_ours(ours + [name])
         return name
 
-    def _set_up(self, name, own, dhcp):
-        """Give an interface its address, and a DHCP server, unless it has what fits."""
-        row = next(row for row in self.rows() if row["name"] == name)
-        if row["status"] != "Up" or interface_of(row) != own:
-            vbox("hostonlyif", "ipconfig", name, "--ip", str(own.ip), "--netmask", str(own.netmask))
-        network = row["vboxnetworkname"]
-        server = self.server(network)
-        if not dhcp or server_fits(server, own):
-            return
-        count, place = own.network.num_addresses, int(own.ip) - int(own.network[0])
-        lower, upper = count * 101 // 256, count - 2  # as VirtualBox divides: .100, .101 to .254
-        if place >= lower - 1:
-            lower, upper = 2, place - 1
-        vbox("dhcpserver", "modify" if server else "add", "--netname", network,
-             "--ip", str(own.network[lower - 1]), "--netmask", str(own.netmask),
-             "--lowerip", str(own.network[lower]), "--upperip", str(own.network[upper]), "--enable")
-
     def drop(self):
-        """Remove the networks that we made and that no VM is on."""
-        ours = self._ours()
-        if not ours:
+        """Remove the networks that we made and that no VM is on; the names of ours that stay."""
+        note = vbox("getextradata", "global", VBOX_NOTE).partition("Value: ")[2]
+        return self._drop(**parse_json(note)) if note else []
+
+    def _drop(self, ours, before):
+        """drop() by what note_ours() noted."""
+        if before is not None:  # a command was killed: what it made is new, and not set up
+            ours += [name for name, row in self.rows()
+                     if name not in before and row.get("status") != "Up"]
+            note_ours(ours)
+        used, kept = vbox("list", "--long", "vms"), []
+        for name in ours:
+            if "'%s'" % name in used:
+                kept.append(name)
+            elif self.nets:
+                vbox("hostonlynet", "remove", "--name", name, absent="")
+            else:
+                vbox("dhcpserver", "remove", "--netname", VBOX_NETWORK + name, absent="")
+                vbox("hostonlyif", "remove", name, absent="", seconds=120)
+        note_ours(kept)
+        return kept
+
+
+def note_ours(ours, before=None):
+    """Note the names of what we made; while one is being made, also what was there `before`."""
+    words = ["setextradata", "global", VBOX_NOTE]  # which removes the note
+    if ours or before is not None:
+        words.append(json_text({"ours": ours, "before": before}))
+    vbox(*words)
+
+
+def own_address(row):
+    """This computer's address with its network, by a row of vbox_list(); 0.0.0.0/0 for none."""
+    import ipaddress
+    address = row.get("ipaddress") or row["lowerip"]
+    return ipaddress.ip_interface(address + "/" + row["networkmask"])
+
+
+def serve_addresses(network, own):
+    """See that a DHCP server is on for an interface's network; one that fits is kept."""
+    from ipaddress import ip_address
+    whole, row = own.network, dict(vbox_list("dhcpservers")).get(network)
+    if row and row["enabled"] == "Yes":
+        server, first, last = (ip_address(row[key]) for key in (
+            "dhcpd ip", "loweripaddress", "upperipaddress"))
+        if first in whole and last in whole and server != own.ip and not first <= own.ip <= last:
             return
-        used = vbox("list", "--long", "vms")
-        kept = [name for name in ours if "'%s'" % name in used]
-        for row in self.rows():
-            name = row["name"]
-            if name not in ours or name in kept:
-                continue
-            if self.nets:
-                vbox("hostonlynet", "remove", "--name", name)
-                continue
-            if self.server(row["vboxnetworkname"]):
-                vbox("dhcpserver", "remove", "--netname", row["vboxnetworkname"])
-            vbox("hostonlyif", "remove", name, seconds=120)
-        self._note(kept)
-
-    def _ours(self):
-        """The names of what we made. What was being made when we were killed is new since "before",
-        and was not set up."""
-        said = vbox("getextradata", "global", VBOX_NOTE).partition("Value: ")[2].strip()
-        note = parse_json(said or "{}")
-        ours = list(note.get("ours", ()))
-        if note.get("before") is not None:
-            ours += [row["name"] for row in self.rows()
-                     if row["name"] not in note["before"] and row.get("status") != "Up"]
-            self._note(ours)
-        return ours
-
-    @staticmethod
-    def _note(ours, before=None):
-        note = json_text({"ours": ours, "before": before})
-        vbox("setextradata", "global", VBOX_NOTE, *([note] if ours or before is not None else []))
-
-
-def interface_of(row):
-    """The address with its network of a row of hostonlyifs or hostonlynets; None if it has none."""
-    import ipaddress
-    address = row.get("ipaddress") or row.get("lowerip") or "0.0.0.0"
-    mask = row.get("networkmask") or "0.0.0.0"
-    return None if "0.0.0.0" in (address, mask) else ipaddress.ip_interface(address + "/" + mask)
-
-
-def server_fits(row, own):
-    """Whether a DHCP server is on and serves that interface's network."""
-    import ipaddress
-    if not row or row["enabled"] != "Yes":
-        return False
-    server, lower, upper = (ipaddress.ip_address(row[key]) for key in (
-        "dhcpd ip", "loweripaddress", "upperipaddress"))
-    inside = all(address in own.network for address in (server, lower, upper))
-    return inside and own.ip != server and not lower <= own.ip <= upper
+    first, last = whole[whole.num_addresses * 101 // 256], whole[-2]  # of a /24: .101 to .254
+    if own.ip >= first - 1:
+        first, last = whole[2], own.ip - 1
+    vbox("dhcpserver", "modify" if row else "add", "--netname", network, "--ip", first - 1,
+         "--netmask", own.netmask, "--lowerip", first, "--upperip", last, "--enable")
 
 
 def networks_here(rows):
     """This computer's IPv4 networks, {interface: network}, those of VirtualBox's `rows` too."""
     import ipaddress
-    found = {}
-    for row in rows + vbox_list("bridgedifs"):
-        if interface_of(row):
-            found[row["name"]] = interface_of(row).network
-    try:  # what is not bridged, such as a VPN (proc(5), little-endian)
-        lines = read_text(ROUTES).splitlines()[1:]
-    except OSError:
-        return found
-    for name, target, _, _, _, _, _, mask in (line.split()[:8] for line in lines):
-        bits = bin(int(mask, 16)).count("1")
-        if 0 < bits < 32:
-            found.setdefault(name, ipaddress.ip_network((bytes.fromhex(target)[::-1], bits)))
+    import re
+    found = {name: own_address(row).network for name, row in rows + vbox_list("bridgedifs")}
+    # Also what is not bridged, such as a VPN, but for default routes and single hosts. The lines
+    # (proc(5)) hold name, target, five other fields and mask, little-endian.
+    try:
+        routes = read_text(ROUTES)
+    except OSError:  # another system
+        routes = ""
+    for name, target, mask in re.findall(
+            r"^(\S+)\t(\w{8})(?:\t\S+){5}\t(?!0{8}|F{8})(\w{8})", routes, re.M):
+        network = "%d.%d.%d.%d/%d.%d.%d.%d" % tuple(bytes.fromhex(mask + target)[::-1])
+        found.setdefault(name, ipaddress.ip_network(network))
     return found
 
 
-def check_clash(own, taken):
-    for name, network in taken.items():
-        if network.overlaps(own.network):
-            raise MachineError("The host-only network %s clashes with %s (%s) of this computer." % (
-                own, name, network),
-                "Choose another one, such as --virtualbox-hostonly-cidr 192.168.62.1/24")
+def networks_allowed(nets):
+    """The networks, as words, that VirtualBox lets us make (its manual, Host-Only Networking)."""
+    import re
+    if nets or WINDOWS or vbox_version() < (6, 1, 28):
+        return ["0.0.0.0/0"]
+    if not os.access(NETWORKS_CONF, os.R_OK):
+        return [VBOX_ALLOWED]
+    return " ".join(re.findall(r"^\s*\*\s(.*)", read_text(NETWORKS_CONF), re.M)).split()
 
 
-def check_allowed(own):
-    """Refuse a host-only interface that VirtualBox would refuse (its manual, Host-Only Networking).
-    Raises MachineError."""
+def why_not(own, taken, allowed):
+    """The MachineError that says why no host-only network can have that address; or None."""
     import ipaddress
-    if WINDOWS or vbox_version() < (6, 1, 28):
-        return
-    there = os.access(NETWORKS_CONF, os.R_OK)
-    text = read_text(NETWORKS_CONF) if there else "* " + VBOX_ALLOWED
-    lines = [line.split() for line in text.splitlines()]
-    allowed = [word for line in lines if line[:1] == ["*"] for word in line[1:]]
+    for name, network in taken.items():
+        if network.prefixlen and network.overlaps(own.network):
+            return MachineError(
+                "The host-only network %s clashes with %s (%s) of this computer." % (
+                    own, name, network),
+                "Choose another one, such as --virtualbox-hostonly-cidr 192.168.62.1/24")
     for word in allowed:
         try:
-            if own.ip in ipaddress.IPv4Network(word, strict=False):
-                return
-        except ValueError:  # IPv6, or no network
+            if own.ip in ipaddress.ip_network(word, strict=False):
+                return None
+        except ValueError:  # not a network
             pass
-    raise MachineError(
+    usual = "" if exists(NETWORKS_CONF) else " " + VBOX_ALLOWED
+    return MachineError(
         "VirtualBox does not allow the host-only network %s, only: %s." % (
             own.network, ", ".join(allowed) or "none"),
         "Choose another --virtualbox-hostonly-cidr, or allow it: sudo mkdir -p /etc/vbox; echo "
-        "'* %s%s' | sudo tee -a %s" % (
-            own.network, "" if there else " " + VBOX_ALLOWED, NETWORKS_CONF))
+        "'* %s%s' | sudo tee -a %s" % (own.network, usual, NETWORKS_CONF))
 
 
 def release_iso(url):
-    """The ISO that a page of releases on GitHub, or the address of one in its API, stands for: by
-    the address that GitHub keeps for the newest one, which needs no token."""
+    """The newest ISO of a page of releases on GitHub, by the address that GitHub keeps for it."""
     import re
-    found = re.match(r"(https?://)(?:api\.(?=github))?([^/]+)/(?:api/v3/)?(?:repos/)?"
-                     r"([^/]+/[^/]+/releases)(?:/latest)?/*$", url)
-    return "%s%s/%s/latest/download/boot2docker.iso" % found.groups() if found else url
+    page = re.match(r"(https?://[^/]+/[^/]+/[^/]+/releases)(/latest)?/*$", url)
+    return page.group(1) + "/latest/download/boot2docker.iso" if page else url
 
 
 def image_kind(path):
@@ -4229,21 +4204,21 @@ def image_kind(path):
     size = os.path.getsize(path)
     with open(path, "rb") as file:
         head = file.read(36864)
-    if head[32769:32774] == b"CD001":  # ECMA-119, the primary volume descriptor
-        whole = struct.unpack_from("<I", head, 32768 + 80)[0] * 2048
-        if size < whole:
-            raise MachineError("%s is truncated: %d of %d bytes." % (path, size, whole),
+    if head.startswith(b"CD001", 32769):  # ECMA-119, the primary volume descriptor
+        label, blocks = struct.unpack_from("<32s8xI", head, 32808)
+        if size < blocks * 2048:
+            raise MachineError("%s is truncated: %d of %d bytes." % (path, size, blocks * 2048),
                                "Fetch it again.")
-        return "iso", size, head[32808:32840].decode(errors="replace").strip()
-    if head[:4] == b"QFI\xfb":  # QEMU's docs/interop/qcow2.rst
-        backing, size = struct.unpack_from(">Q", head, 8)[0], struct.unpack_from(">Q", head, 24)[0]
+        return "iso", size, label.decode(errors="replace").strip()
+    if head.startswith(b"QFI\xfb"):  # QEMU's docs/interop/qcow2.rst
+        backing, _, size = struct.unpack_from(">3Q", head, 8)
         if backing:
             raise MachineError("%s is an image that refers to another file." % path,
                                "Make it one: qemu-img convert -O qcow2 IMAGE NEW")
         return "qcow2", size, ""
-    if size > 1 << 20 and head[510:512] == b"\x55\xaa":
+    if size > 1 << 20 and head.startswith(b"\x55\xaa", 510):
         return "raw", size, ""
-    raise MachineError("%s is no ISO, and no disk image in the format qcow2 or raw." % path,
+    raise MachineError("%s is not an ISO, and not a disk image in the format qcow2 or raw." % path,
                        "Check the address of the image.")
 
 
@@ -4252,15 +4227,15 @@ def format_me(public_key):
     holds the login's key."""
     import io
     import tarfile
-    buffer = io.BytesIO()
+    buffer, order = io.BytesIO(), "boot2docker, please format-me"
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for name, text in (("boot2docker, please format-me",) * 2, (".ssh", ""),
-                           (".ssh/authorized_keys", public_key),
+        for name, text in ((order, order), (".ssh", ""), (".ssh/authorized_keys", public_key),
                            (".ssh/authorized_keys2", public_key)):
             entry, data = tarfile.TarInfo(name), (text + "\n").encode()
-            entry.mode, entry.size = 0o644, len(data)
-            if name == ".ssh":
-                entry.type, entry.mode, entry.size = tarfile.DIRTYPE, 0o700, 0
+            if text:
+                entry.size = len(data)
+            else:
+                entry.type, entry.mode = tarfile.DIRTYPE, 0o700
             tar.addfile(entry, io.BytesIO(data))
     return buffer.getvalue()
 
@@ -4734,22 +4709,19 @@ def vm_info(name):
     """`VBoxManage showvminfo --machinereadable`, {key: value}; {} for a VM that is not there. For
     one that is off: it asks through the session of one that runs, and where that ended meanwhile,
     the service of VirtualBox 7.2 crashed or hung once in some fifty times."""
-    found = {}
-    for line in vbox("showvminfo", name, "--machinereadable", absent="").splitlines():
-        key, equals, value = line.partition("=")
-        if equals:
-            found[key.strip('"')] = value.strip('"')
-    return found
+    import re
+    said = vbox("showvminfo", name, "--machinereadable", absent="")
+    return dict(re.findall(r'^"?(.*?)"?="?(.*?)"?$', said, re.M))
 
 
 def vm_states(patience=60):
     """{UUID or name: (state, settings file)} of all VMs. Raises MachineError after `patience`
     seconds."""
     found = {}
-    for row in vbox_list("--long", "vms", seconds=patience):
+    for name, row in vbox_list("--long", "vms", seconds=patience):
         if "uuid" in row:  # not the name of a shared folder further down
             state = row.get("state", "inaccessible").partition("(since")[0].strip()
-            found[row["uuid"]] = found[row["name"]] = state, row.get("config file", "")
+            found[row["uuid"]] = found[name] = state, row.get("config file", "")
     return found
 
 

@@ -363,8 +363,8 @@ def test_dns_proxy_and_no_dns_proxy_contradict(refused):
 
 @pytest.mark.parametrize("content, words, hint", [
     (None, "There is no file %s.", "--virtualbox-boot2docker-url file:///PATH"),
-    (b"", "%s is no ISO, and no disk image in the format qcow2 or raw.", "Check the address of the image."),
-    (b"<html>Not here</html>" * 5000, "%s is no ISO, and no disk image", "Check the address of the image."),
+    (b"", "%s is not an ISO, and not a disk image in the format qcow2 or raw.", "Check the address of the image."),
+    (b"<html>Not here</html>" * 5000, "%s is not an ISO, and not a disk image", "Check the address of the image."),
     (an_iso()[:38000], "%s is truncated: 38000 of 65536 bytes.", "Fetch it again."),
     (a_qcow2(backing=4096), "%s is an image that refers to another file.", "qemu-img convert -O qcow2 IMAGE NEW"),
     (a_qcow2(30000), "--virtualbox-disk-size 20000 is less than the image's own size.", "Give at least 30000."),
@@ -382,7 +382,7 @@ def test_a_bad_image_is_refused_before_anything_is_made(here, refused, content, 
 def test_an_image_that_is_none_leaves_nothing_in_the_cache(refused, here, web_server):
     web_server.files["/b2d.iso"] = b"<html>Not here</html>" * 5000
     ended = refused("--virtualbox-boot2docker-url=%sb2d.iso" % web_server.url)
-    assert ended.code == 3 and "is no ISO" in ended.err
+    assert ended.code == 3 and "is not an ISO" in ended.err
     assert list((here.folder / "store" / "cache").rglob("*.iso")) == []
 
 
@@ -481,9 +481,8 @@ def test_the_advice_to_allow_a_network_keeps_the_default_ones(here, refused, iso
 
 
 def test_windows_has_no_networks_conf(here, monkeypatch):
-    import ipaddress
     monkeypatch.setattr(core, "WINDOWS", True)
-    core.check_allowed(ipaddress.ip_interface("192.168.99.1/24"))
+    assert planned("192.168.99.1/24") == ("192.168.99.1/24", "")
 
 
 def test_a_line_of_networks_conf_that_is_none_is_passed_over(here):
@@ -852,6 +851,14 @@ def test_an_interface_whose_name_begins_with_that_of_ours_keeps_nothing(here, ca
     assert here.vm()["nics"]["2"]["adapter"] == "vboxnet1"
     assert call("rm", "-y", "web").code == 0
     assert sorted(network(here)[0]) == ["vboxnet0", "vboxnet10"]
+
+
+def test_a_network_of_ours_that_somebody_removed_is_forgotten(here, call):
+    here.create(hostonly_no_dhcp="true")
+    here.box.put("web", "poweroff")
+    here.box.set(hostonlyifs=[], dhcpservers=[])
+    assert call("rm", "-y", "web").code == 0
+    assert here.lists() == NOTHING
 
 
 def test_no_dhcp_touches_no_server(here, call):
@@ -1267,16 +1274,17 @@ B2D = "boot2docker/boot2docker/releases"
 
 @pytest.mark.parametrize("url, host", [
     ("http://github.com/" + B2D, "github.com"), ("http://github.com/%s/" % B2D, "github.com"),
-    ("http://github.com/%s/latest" % B2D, "github.com"), ("http://api.github.com/repos/" + B2D, "github.com"),
-    ("http://api.github.com/repos/%s/latest" % B2D, "github.com"),
-    ("http://git.example.com/api/v3/repos/" + B2D, "git.example.com")])
+    ("http://github.com/%s/latest" % B2D, "github.com"),
+    ("http://git.example.com/" + B2D, "git.example.com")])
 def test_a_page_of_releases_stands_for_its_newest_iso(here, proxy, url, host):
     assert core.release_iso(url) == "http://%s/%s/latest/download/boot2docker.iso" % (host, B2D)
     assert proxy.asked == []
 
 
 @pytest.mark.parametrize("url", ["http://github.com/%s/download/v1/boot2docker.iso" % B2D, "file:///a/releases", "",
-                                 "http://example.com/releases", "/images/releases"])
+                                 "http://example.com/releases", "/images/releases",
+                                 "http://api.github.com/repos/" + B2D,
+                                 "http://git.example.com/api/v3/repos/%s/latest" % B2D])
 def test_other_addresses_stay_what_they_are(here, proxy, url):
     assert core.release_iso(url) == url and proxy.asked == []
 
