@@ -5039,28 +5039,35 @@ class CloudDriver(Driver):
 
     def _account_keys(self):
         """The ids of the account's keys that the order names: the user's, or ours, uploaded for the
-        time of the creation. Its stored id is -1 while that is unknown."""
+        time of the creation. Its stored id is _unknown_id() until the answer."""
+        field = self.key_id_field
         if self.named_key():
             return [self.account_key()[0]]
-        if not self.needs_key():
+        if not field or not self.needs_key():
             return []
         self.log("Uploading the SSH key for the time of the creation...")
-        self[self.key_id_field] = -1
+        self[field] = self._unknown_id()
         self.machine.save()
         key_id, name = self.add_key(self[self.tag_field], self.public_key())
-        self[self.key_id_field] = key_id if name == self[self.tag_field] else 0
+        self[field] = key_id if name == self[self.tag_field] else self.defaults()[field]
         self.machine.save()
         return [key_id]
+
+    def _unknown_id(self):
+        """-1, or "-1" where ids of keys are texts."""
+        return type(self.defaults()[self.key_id_field])(-1)
 
     def _forget_key(self):
         """Delete the key that was uploaded for this machine, by us or by Docker Machine."""
         field = self.key_id_field
         if self.named_key() or not field or not self[field]:
             return
-        key = (self[field], "") if self[field] != -1 else self.find_key(name=self[self.tag_field])
+        key = self[field], ""  # type: typing.Any
+        if self[field] == self._unknown_id():
+            key = self.find_key(name=self[self.tag_field])
         if key:
             self.delete_key(key[0])
-        self[field] = 0
+        self[field] = self.defaults()[field]
 
     # --- on and off
 
