@@ -4876,10 +4876,14 @@ class CloudDriver(Driver):
         return MachineError(words + ".", hint + "List all: " + command)
 
     def explain(self, error, request="", scope=""):
-        """Say what a RestError means for the user: the login, a permission, a quota."""
+        """Say what a RestError means for the user: the login, a permission, a quota (which some
+        providers answer with 403 too)."""
         if error.hint:
             return
-        if error.status == 401:
+        cure = next((cure for words, cure in self.cures if words in error.words), "")
+        if cure:
+            error.hint = cure
+        elif error.status == 401:
             error.message = "%s refuses %s: %s" % (self.provider, self.login, error.words)
             error.hint = self.new_login
             if self[self.id_field] and self.login_field:
@@ -4888,9 +4892,7 @@ class CloudDriver(Driver):
         elif error.status == 403:
             error.message = "%s may not %s: %s" % (
                 self.login[0].upper() + self.login[1:], request, error.words)
-            error.hint = self.scope_hint % scope
-        else:
-            error.hint = next((cure for words, cure in self.cures if words in error.words), "")
+            error.hint = self.scope_hint.replace("%s", scope)
 
     # --- the machine
 

@@ -755,6 +755,7 @@ REFUSALS = {
         {"images:read"}, "The API token may not GET /sizes", "Give it the right sizes:read: https://cloud.example"),
     "a right that is lacking for the order": (
         {"sizes:read", "images:read"}, "The API token may not POST /servers", "Give it the right servers:write"),
+    "a quota": ("quota", "The quota of 0 servers is used up", "Remove a server, or ask for more"),
     "anything else": (422, "That cannot be ordered", ""),
 }
 
@@ -765,6 +766,8 @@ def test_a_refusal_is_one_sentence_with_a_hint_and_leaves_no_entry(here, call, s
     if what == "login":
         here.cloud.accounts.clear()
         here.cloud.accounts["other"] = Account()
+    elif what == "quota":
+        here.account.quota = 0
     elif what == 422:
         here.cloud.fail(422, "POST", "/servers$", words="That cannot be ordered")
     else:
@@ -782,6 +785,13 @@ def test_a_login_that_ended_later_is_told_with_its_place_in_the_entry(here, call
         assert ended.code == 1 and "Example Cloud refuses the API token" in ended.err
         assert 'Then put it into "Token" of %s' % here.load().driver.path("config.json") in ended.err
     assert here.store.names() == ["web"] and "rm -f web" in ended.err
+
+
+@pytest.mark.parametrize("hint", ["", "Ask who owns the account.", "100% of them lack %s."])
+def test_the_hint_for_a_right_may_be_any_text(here, call, soon, monkeypatch, hint):
+    monkeypatch.setattr(here.driver_class, "scope_hint", hint)
+    here.account.rights = set()
+    refused(here, call(*(soon + ["web"])), "The API token may not GET /sizes", hint.replace("%s", "sizes:read"))
 
 
 # --- on and off
