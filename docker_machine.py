@@ -4906,7 +4906,10 @@ class CloudDriver(Driver):
             instance = self._ordered()
         self[self.id_field] = instance.id
         self.machine.save()
-        self._await()
+        self.log("Waiting for the %s to become active..." % self.thing)
+        self._await(self.check_creation)
+        self.log("Created %s ID %s, IP address %s" % (
+            self.thing, self[self.id_field], self["IPAddress"]))
         self.finish()
         self._if_allowed(self._forget_key)
 
@@ -4927,26 +4930,27 @@ class CloudDriver(Driver):
             self._if_allowed(self._forget_key)
             raise PreCreateError(error.message, error.hint)
 
-    def _await(self):
-        """Wait until it is up and has an address. Raises MachineError."""
+    def _await(self, check=bool):
+        """Wait until it is up and has an address, which may be another one than before; check() is
+        called now and then while it starts. Raises MachineError."""
         looks, name = [], "The %s %s" % (self.thing, self[self.id_field])
+        see = self.status_page and "See " + self.status_page
 
         def up():
             instance = self.describe() or Instance("", "")  # not yet, or gone
             looks.append(instance.state)
             if not instance.state and len(looks) > 7:
-                raise MachineError(name + " vanished while it was created.",
-                                   "See " + self.status_page)
+                raise MachineError(name + " vanished while it was awaited.", see)
+            if looks[-4:] == [ERROR] * 4:
+                raise MachineError("%s failed at %s." % (name, self.provider), see)
             if instance.state == STARTING and len(looks) % 4 == 0:
-                self.check_creation()
-            # A public address may come later than the private one.
-            self["IPAddress"] = instance.address(private=looks.count(RUNNING) > 4)
+                check()
+            if self["IPAddress"] not in [address for _, address in instance.addresses]:
+                # A public address may come later than the private one.
+                self["IPAddress"] = instance.address(private=looks.count(RUNNING) > 4)
             return instance.state == RUNNING and self["IPAddress"]
 
-        self.log("Waiting for the %s to become active..." % self.thing)
         wait_for(up, 900, name + " did not become active within 900 s.", self.poll_seconds, 0.5)
-        self.log("Created %s ID %s, IP address %s" % (
-            self.thing, self[self.id_field], self["IPAddress"]))
 
     def remove(self):
         id_field, tag_field = self.id_field, self.tag_field
@@ -5075,6 +5079,7 @@ class CloudDriver(Driver):
 
     def start(self):
         self.act("start")
+        self._await()
 
     def stop(self):
         self.shut_down(lambda: self.act("stop"))

@@ -621,12 +621,39 @@ def test_the_address_is_a_public_one_also_if_it_comes_late_else_a_private_one(he
     assert driver.get_url() == "tcp://%s:2376" % ("[%s]" % address if ":" in address else address)
 
 
+def test_an_address_that_changed_while_it_was_off_is_the_address_of_now(here):
+    driver = here.create().driver
+    driver.act("kill")
+    here.cloud.addresses = [[INNER], [INNER, V4]]
+    driver.start()
+    assert (driver.get_state(), driver.get_ip()) == (core.RUNNING, "203.0.113.7")
+
+
+def test_a_start_of_a_machine_without_a_public_address_is_not_held_up(here, pauses):
+    here.cloud.addresses = [[INNER]]
+    driver = here.create().driver
+    driver.act("kill")
+    del pauses[:]
+    driver.start()
+    assert driver.get_ip() == "10.0.0.7" and pauses == []
+
+
 # --- while it is awaited
 
 def test_a_server_that_is_not_there_at_once_is_waited_for(here):
     here.cloud.fail(404, "GET", "/servers/s-", 3)
     here.create()
     assert len(here.account.orders) == 1
+
+
+@pytest.mark.parametrize("page, hint", [("https://status.cloud.example", "See https://status.cloud.example"), ("", "")])
+def test_a_server_that_vanishes_is_no_endless_wait(here, pauses, monkeypatch, page, hint):
+    monkeypatch.setattr(here.driver_class, "status_page", page)
+    machine = here.add()
+    here.cloud.fail(404, "GET", "/servers/s-", 1000)
+    with pytest.raises(core.MachineError, match="vanished while it was awaited") as failure:
+        machine.driver.create()
+    assert failure.value.hint == hint and sum(pauses) < 60
 
 
 def test_a_server_that_never_comes_up_is_given_up_and_can_be_removed(here, pauses):
@@ -637,6 +664,26 @@ def test_a_server_that_never_comes_up_is_given_up_and_can_be_removed(here, pause
     assert 800 < sum(pauses) < 1000
     here.load().driver.remove()
     assert here.clean()
+
+
+def test_a_creation_that_failed_at_the_provider_is_told_soon(here, call, soon, pauses):
+    here.cloud.look("GET", "/servers/s-", lambda request: here.server().update(status="failed"))
+    ended = call(*(soon + ["web"]))
+    assert ended.code == 1 and "The server %s failed" % here.server()["id"] in ended.err
+    assert "docker-machine rm web" in ended.err and sum(pauses) < 60
+    assert call("rm", "-y", "web").code == 0 and here.clean()
+
+
+def test_a_state_of_failure_that_passes_is_none(here):
+    looks = []
+
+    def look(request):
+        looks.append(request)
+        here.server()["status"] = "failed" if len(looks) < 3 else "on"
+
+    here.cloud.look("GET", "/servers/s-", look)
+    here.create()
+    assert len(looks) == 3
 
 
 # --- states
