@@ -5096,14 +5096,17 @@ class CloudDriver(Driver):
     # --- what it is
 
     def get_state(self):
-        return self._state(self.describe())
+        return self._state(self.describe() if self[self.id_field] else None)
 
     def _state(self, instance):
-        if instance is None:
-            raise MachineError("%s has no %s %s." % (
-                self.provider, self.thing, self[self.id_field]),
-                "Forget it: docker-machine rm " + quote(self.machine.name))
-        return instance.state
+        number, name = self[self.id_field], quote(self.machine.name)
+        if instance:
+            return instance.state
+        if not number:
+            raise MachineError("The %s was not made yet." % self.thing,
+                               "Finish it: docker-machine provision " + name)
+        raise MachineError("%s has no %s %s." % (self.provider, self.thing, number),
+                           "Forget it: docker-machine rm " + name)
 
     @classmethod
     def states(cls, drivers, seconds):
@@ -5111,7 +5114,8 @@ class CloudDriver(Driver):
         accounts = {}  # type: dict
         for driver in drivers:
             driver.patience = seconds
-            accounts.setdefault(driver.account(), []).append(driver)
+            if driver[cls.id_field]:
+                accounts.setdefault(driver.account(), []).append(driver)
 
         def ask(group):
             if len(group) == 1:
@@ -5121,7 +5125,7 @@ class CloudDriver(Driver):
         answers = dict(zip(accounts, each(ask, accounts.values(), seconds=seconds)))
 
         def state(driver):
-            answer = answers[driver.account()]
+            answer = answers.get(driver.account(), {})
             if isinstance(answer, Exception):
                 return answer
             return _outcome(driver._state, answer.get(driver[cls.id_field]))

@@ -759,6 +759,17 @@ def test_a_machine_that_is_gone_is_told_with_the_way_to_forget_it(here, call, wo
     assert "docker-machine rm web" in ended.err and len(here.cloud.changes()) == before
 
 
+@pytest.mark.parametrize("words", [["status"], ["stop"], ["ls"], ["url"]])
+def test_a_machine_that_was_never_made_is_not_asked_for(here, call, words):
+    here.add()
+    del here.cloud.requests[:]
+    ended = call(*(words + ([] if words == ["ls"] else ["web"])))
+    said = ended.out + ended.err
+    assert "was not made yet" in said and "server ." not in said
+    assert words == ["ls"] or ended.code == 1 and "docker-machine provision web" in said
+    assert here.cloud.requests == []
+
+
 @pytest.mark.parametrize("status, state", [("on", core.RUNNING), ("off", core.STOPPED), ("building", core.STARTING),
                                            ("failed", core.ERROR), ("pondering", core.ERROR)])
 def test_states_are_those_of_the_driver(here, call, status, state):
