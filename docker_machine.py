@@ -4850,7 +4850,7 @@ class CloudDriver(Driver):
 
     def _check_key(self):
         """Refuse a key file that cannot be used, or is not the named key. Raises MachineError."""
-        path, named = self[self.key_file_field], self.named_key()
+        path, named = self.get(self.key_file_field), self.named_key()
         if not path:
             return
         check_key_file(path)
@@ -4980,7 +4980,7 @@ class CloudDriver(Driver):
 
     def user_file(self):
         """The text of the user's own user data. Raises MachineError."""
-        path = self[self.user_data_field]
+        path = self.get(self.user_data_field)
         if not path:
             return ""
         try:
@@ -5020,7 +5020,7 @@ class CloudDriver(Driver):
 
     def _make_keys(self):
         self[self.tag_field] = self[self.tag_field] or CREATION + os.urandom(8).hex()
-        source, key = self[self.key_file_field], self.path("id_rsa")
+        source, key = self.get(self.key_file_field), self.path("id_rsa")
         if source:
             copy_file(source, key)
             if not self.named_key():
@@ -5136,7 +5136,7 @@ class CloudDriver(Driver):
         """The TCP ports that a firewall is to let in: ssh, the engine's, a Swarm manager's."""
         ports = [self.get_ssh_port(), self.listen_port()]
         if self.machine.swarm.get("Master"):
-            ports.append(split_url(self.machine.swarm["Host"])[1])
+            ports.append(split_url(self.machine.swarm.get("Host") or "", 3376)[1])
         return ports
 
 

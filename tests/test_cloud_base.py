@@ -605,6 +605,15 @@ def test_user_data_that_passes_the_check_fits_together_with_ours(here, text):
     assert len(here.order()["user_data"].encode()) > 13000
 
 
+def test_a_driver_without_flags_for_keys_and_user_data_works_too(here, monkeypatch):
+    flags = [flag for flag in here.driver_class.flags if flag.field not in ("SSHKey", "UserDataFile")]
+    monkeypatch.setattr(here.driver_class, "flags", tuple(flags))
+    machine = here.create()
+    assert ours(here.order()["user_data"])["users"] and "SSHKey" not in machine.driver.config
+    here.load().driver.remove()
+    assert here.clean()
+
+
 # --- the address
 
 V4, V6, INNER = (True, "203.0.113.7"), (True, "2001:db8::7"), (False, "10.0.0.7")
@@ -917,3 +926,9 @@ def test_the_manager_of_a_swarm_has_a_port_too(here, host, port):
     assert machine.driver.ports() == [22, 2376, port]
     machine.swarm.update(Master=False)
     assert machine.driver.ports() == [22, 2376]
+
+
+def test_a_swarm_that_an_older_release_wrote_without_a_host_has_the_usual_port(here):
+    machine = here.machine()
+    machine.config["HostOptions"]["SwarmOptions"] = {"Master": True}
+    assert machine.driver.ports() == [22, 2376, 3376]
