@@ -3896,8 +3896,9 @@ class LocalVM(Driver):
         """The error for a machine that is off although it is to boot."""
         try:
             with open(self.path("console.log"), "rb") as file:
-                file.seek(max(os.fstat(file.fileno()).st_size - 4096, 0))
-                said = plain_words(file.read().decode(errors="replace"))[-500:]
+                size = os.fstat(file.fileno()).st_size
+                file.seek(max(size - 2000, 0))  # as much as plain_words() takes
+                said = plain_words(file.read(2000).decode(errors="replace"))[-500:]
         except OSError:
             said = ""
         return MachineError("The machine went off while it booted. Its console said last: %s" % (
