@@ -57,3 +57,42 @@ def test_every_flag_that_readme_names_exists():
 def test_every_listed_driver_is_documented():
     for name in docker_machine.driver_names():
         assert "`%s`" % name in read("README.md")
+
+
+# --- docs/architecture.md
+
+BEING_MADE = {"Facts", "Plan"}  # the page says so
+
+
+def test_the_page_on_the_architecture_is_short_and_linked():
+    assert len(read("docs/architecture.md").splitlines()) <= 120
+    for page in ("README.md", "docs/write-a-driver.md", "extras/README.md"):
+        assert "`docs/architecture.md`" in read(page), page
+
+
+def test_its_rooms_are_the_sections_and_classes_of_the_file():
+    rows = re.findall(r"^\| (\d+)\. (.*?) \| (.*?) \|", read("docs/architecture.md"), re.M)
+    titles = dict(re.findall(r"^    (\d+)\. (.*)$", docker_machine.__doc__, re.M))
+    assert [int(number) for number, _, _ in rows] == list(range(2, len(titles) + 1))
+    assert [(number, title) for number, title, _ in rows if not titles[number].startswith(title)] == []
+    for number, _, classes in rows:
+        for name in re.findall(r"`(\w+)`", classes):
+            assert name in BEING_MADE or isinstance(getattr(docker_machine, name), type), name
+            assert name in BEING_MADE or section_of(name) == number, name
+
+
+def section_of(name):
+    """The number of the section that defines a class."""
+    above = re.split(r"\nclass %s\b" % name, read("docker_machine.py"))[0]
+    return re.findall(r"^# === (\d+)\. ", above, re.M)[-1]
+
+
+def test_what_it_calls_is_there():
+    source = read("docker_machine.py")
+    called = set(re.findall(r"`(?:(\w+)\.)?(\w+)\(\)`", read("docs/architecture.md")))
+    assert len(called) > 15
+    for owner, name in called:
+        assert not owner or hasattr(getattr(docker_machine, owner), name), (owner, name)
+        assert "def %s(" % name in source, name
+    for table in ("PROVISIONERS", "COMMANDS"):
+        assert "`%s`" % table in read("docs/architecture.md") and hasattr(docker_machine, table)
