@@ -29,11 +29,13 @@ Contents, in the order data flows; a section uses only what stands above it:
 """
 
 # === 1. Header ====================================================================================
-# Only os and sys are imported here; everything else is imported inside the doors that need it,
-# since start-up time is what a prompt or a script pays on every call.
+# Only what Python has loaded already, or is built into it, is imported here; everything else is
+# imported inside the functions that need it, since a prompt or a script pays for start-up time on
+# every call.
 
 import os
 import sys
+import time
 from os.path import abspath, basename, dirname, exists, expanduser, isdir, isfile, join, realpath
 
 THIS_FILE = globals().get("__file__") or ""  # none where it comes from a pipe
@@ -388,7 +390,6 @@ def run(argv, stdin=None, seconds=60, on_line=None, cwd=None, environ=None, late
 def _await(reader, errors, seconds):
     """Wait for the thread that reads a program's stdout, but not longer than `seconds`, and not for
     a program that fills the file `errors` without end."""
-    import time
     deadline, left = time.monotonic() + seconds, seconds
     while left > 0 and reader.is_alive() and os.fstat(errors.fileno()).st_size < MOST_OUTPUT:
         reader.join(min(left, .5))
@@ -639,7 +640,6 @@ class Rest:
         GET, PUT and DELETE). made() is asked first then: what a lost answer was about, if that is
         there now, or None. `wait` replaces the one of __init__.
         """
-        import time
         deadline, tries, doubt, renew = time.monotonic() + self.patience, 0, False, self.renew
         wait = wait or self.wait
         if repeat is None:
@@ -707,7 +707,6 @@ class Rest:
 
     def _try(self, request, fresh, key):
         """What comes of one try. Raises RestError."""
-        import time
         start = time.monotonic()
         # In a thread: a time limit of the socket holds for each packet alone.
         (answer,) = each(lambda request: self._exchange(request, fresh, start + self.seconds),
@@ -732,7 +731,6 @@ class Rest:
     def _exchange(self, request, fresh, deadline):
         """The Answer to a request, which is not sent after `deadline`. An exception from before
         that has the attribute `unsent`."""
-        import time
         try:
             connection = self._connection(fresh)
             if time.monotonic() > deadline:
@@ -759,7 +757,6 @@ class Rest:
         """A connection that was used a moment ago and is still open, or a new one."""
         import http.client
         import select
-        import time
         import urllib.request
         try:
             while not fresh:
@@ -875,7 +872,6 @@ def asked_pause(status, headers):
     """The seconds that an answer asks for: retry-after (RFC 9110: seconds or a date), or until
     ratelimit-reset (DigitalOcean: seconds since 1970) of 429; None without either."""
     import email.utils
-    import time
     after = headers.get("retry-after", "")
     try:
         if after.strip().isdigit():
@@ -933,7 +929,6 @@ def read_url(url, file, deadline):
 def fetch(url, file, seconds, tries=3):
     """Write what a URL holds to an empty file. A connection that is cut is taken up again where it
     broke, until `tries` in a row have brought nothing. Raises MachineError."""
-    import time
     deadline, failures = time.monotonic() + seconds, 0
     while True:
         start = file.tell()
@@ -1028,7 +1023,6 @@ def each(function, items, workers=64, seconds=None):
     items = list(items)
     if len(items) == 1 and not seconds:
         return [_outcome(function, items[0])]
-    import time
     late = Silent("There was no answer within %g s." % seconds) if seconds else None
     results = [late] * len(items)  # type: list
     todo = iter(list(enumerate(items)))  # of a list, so that each item goes to one thread
@@ -1063,7 +1057,6 @@ def wait_for(check, seconds, sentence, longest_pause=1.0, pause=0.05):
 
     Raises MachineError(`sentence`) after `seconds`, if there is a sentence.
     """
-    import time
     deadline = time.monotonic() + seconds
     answer = check()
     while not answer and time.monotonic() + pause <= deadline:
@@ -1216,7 +1209,6 @@ def clear_leftovers(folder, mark):
     """Remove what killed programs have left in a folder: names with this `mark` that are ours, have
     not changed for a moment, and that no program holds."""
     import shutil
-    import time
     names = [name for name in os.listdir(folder) if mark in name and not WINDOWS]
     for name in names:
         path = join(folder, name)
@@ -1672,7 +1664,6 @@ def _write_openssl_files(folder, organization, extensions):
 
 
 def _utc_time(days):
-    import time
     return time.strftime("%y%m%d%H%M%SZ", time.gmtime(time.time() + days * 86400))
 
 
@@ -2219,7 +2210,6 @@ class Driver:
     def shut_down(self, ask, seconds=180):
         """For stop(): call ask() until the machine is off, again and again, since a booting guest
         does not hear it. Raises MachineError after `seconds`."""
-        import time
         asked = [-60.0]
 
         def gone():
@@ -2432,7 +2422,6 @@ class Engine:
     def version(self, seconds=20):
         """The version of the engine, for example 26.1.5. Raises as get() does. Every answer of
         dockerd has it in a header, and /_ping costs it 0.5 ms, /version 10 ms."""
-        import time
         deadline = time.monotonic() + seconds
         status, headers, _ = self.get("/_ping", seconds)
         product, _, version = headers.get("server", "").partition(" ")[0].partition("/")
@@ -2489,7 +2478,6 @@ class Engine:
 
 def _exchange(connection, path, seconds):
     """All that the server answers within `seconds`, 1 MB at most."""
-    import time
     deadline = time.monotonic() + seconds
     try:
         connection.sendall(("GET %s HTTP/1.0\r\nHost: docker\r\n\r\n" % path).encode())
@@ -3175,7 +3163,6 @@ def probe(ssh, seconds=0, before_try=lambda: None):
 
 def _probe_once(ssh):
     import re
-    import time
     mark = os.urandom(8).hex() + " "
     result = ssh.run("sh -s", "ROOT=''\nMARK='%s'\n%s" % (mark, PROBE_SH))
     found = {}  # type: dict
@@ -3972,7 +3959,6 @@ def vbox(*words, seconds=60, stdin=None, absent=None):
     """What VBoxManage prints; asked again while VirtualBox is busy. Raises MachineError with its
     own words; `absent` is the answer where what is named is not there."""
     import re
-    import time
     program = find_vboxmanage()
     if not program:
         raise MachineError("VBoxManage was not found on this computer.", "Install VirtualBox: "
@@ -7418,7 +7404,6 @@ def read_rows(store):
 def ask_rows(rows, seconds):
     """Fill in what engines and drivers say of rows that are aimed, within `seconds`: each engine is
     asked once, all at the same time, and then the drivers of machines whose engines are silent."""
-    import time
     deadline = time.monotonic() + seconds
     if seconds > 0:
         ask_engines([row for row in rows if row.engine], seconds / 2)
@@ -7433,7 +7418,6 @@ def ask_rows(rows, seconds):
 def ask_engines(rows, seconds):
     """Take the versions of engines, or what failed, into rows. Machines that have one engine ask it
     once, and those with the same files share their TLS context."""
-    import time
     same, contexts = {}, {}  # type: dict, dict
     for row in rows:
         same.setdefault((row.engine.url, row.engine.files), []).append(row)
@@ -7775,7 +7759,6 @@ def check_programs(store):
 
 def check_clock(store):
     """Without a network, the only other clocks are the dates of files."""
-    import time
     for path in (join(store.certs, "ca.pem"), realpath(THIS_FILE)):
         if exists(path) and os.path.getmtime(path) > time.time() + 300:
             return [Finding("bad", "clock", "is before the date of %s: certificates are not valid "
@@ -7819,7 +7802,6 @@ def check_certificates(store):
 
 def days_left(path):
     """Days until a certificate expires. Raises MachineError if openssl cannot read it."""
-    import time
     result = openssl("x509", "-noout", "-enddate", "-in", path)
     if not result.ok:
         raise MachineError(result.last_words(1))
@@ -7883,7 +7865,6 @@ def report_crash(context, command, error):
     """Leave a report of an unexpected exception in the store, and send it where the user has set
     a Bugsnag key. A file "no-error-report" in the store forbids both. Raises nothing."""
     import platform
-    import time
     import traceback
     if exists(join(context.store.path, "no-error-report")):
         return
