@@ -5294,8 +5294,9 @@ class DigitalOceanDriver(CloudDriver):
                 "tags": [tag.strip() for tag in tags if tag.strip()]}
         made = self._call(
             "droplet:create, image:read and tag:create (for a VPC vpc:read, for a key "
-            "ssh_key:read)", "POST", "/v2/droplets", {key: value for key, value in body.items() if value},
-            key="droplet", made=self.find_again)
+            "ssh_key:read)", "POST", "/v2/droplets",
+            {key: value for key, value in body.items() if value}, key="droplet",
+            made=self.find_again)
         return made if isinstance(made, Instance) else self._instance(made)
 
     def find(self, tag):
@@ -6910,7 +6911,7 @@ def create_flags(driver_class):
     return sorted(CREATE_FLAGS + tuple(driver_class.flags), key=lambda flag: flag.name)
 
 
-class Request:
+class CreateRequest:
     """What a `create` line asks for: the `driver_class`, the `options` of all flags, `names`.
     Raises UsageError, or, unless only help is wanted, MachineError for a driver that is not here.
     """
@@ -6959,7 +6960,7 @@ class Request:
 
 
 def command_create(context, words):
-    request = Request(words)
+    request = CreateRequest(words)
     if request.needs_help:
         return show_command_help(COMMANDS["create"], request.flags)
     out.debugging = wants_debug(out.debugging or request.options["debug"])
