@@ -4131,14 +4131,15 @@ def networks_here(rows):
     import ipaddress
     import re
     found = {name: own_address(row).network for name, row in rows + vbox_list("bridgedifs")}
-    # Also what is not bridged, such as a VPN, but for default routes and single hosts. The lines
-    # (proc(5)) hold name, target, five other fields and mask, little-endian.
+    # Also what is not bridged, such as a VPN, but for single hosts and default routes (a VPN may
+    # have two, each for half of all addresses). The lines (proc(5)) hold name, target, five other
+    # fields and mask, little-endian.
     try:
         routes = read_text(ROUTES)
     except OSError:  # another system
         routes = ""
     for name, target, mask in re.findall(
-            r"^(\S+)\t(\w{8})(?:\t\S+){5}\t(?!0{8}|F{8})(\w{8})", routes, re.M):
+            r"^(\S+)\t(\w{8})(?:\t\S+){5}\t(?!F{8})(\w{6}FF)", routes, re.M):
         network = "%d.%d.%d.%d/%d.%d.%d.%d" % tuple(bytes.fromhex(mask + target)[::-1])
         found.setdefault(name, ipaddress.ip_network(network))
     return found

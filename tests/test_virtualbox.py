@@ -816,6 +816,15 @@ def test_a_route_that_is_no_bridge_counts_too(here, refused, iso_words):
     assert ended.code == 3 and "clashes with tun0 (192.168.58.0/23)" in ended.err
 
 
+def test_a_vpn_that_takes_all_traffic_is_not_a_clash(here):
+    """It has a route for each half of all addresses."""
+    Path(core.NETWORKS_CONF).write_text("* 0.0.0.0/0\n")
+    Path(core.ROUTES).write_text("".join(
+        "tun0\t%s\t0108000A\t0003\t0\t0\t0\t00000080\t0\t0\t0\n" % half for half in ("00000000", "00000080")))
+    for cidr in ("10.9.0.1/24", "192.168.56.1/24"):
+        assert planned(cidr) == (cidr, "")
+
+
 def test_the_network_goes_with_the_last_machine_on_it(here, call):
     here.create()
     here.create("db")
