@@ -184,7 +184,7 @@ def test_an_image_that_is_none(guests: Guests, tmp_path: Path) -> None:
 
     words = refused(guests, "--qemu-image", f"file://{tmp_path}/image.qcow2")
 
-    assert "holds no disk image in the format qcow2 or raw" in words
+    assert "not a disk image in the format qcow2 or raw" in words
 
 
 def test_a_compressed_image(guests: Guests) -> None:
@@ -217,7 +217,7 @@ def test_a_kind_of_checksum_that_there_is_not(guests: Guests, image: Image) -> N
 
     words = refused(guests, "--qemu-image", image.url, *checksum, code=2)
 
-    assert '"crc:12" is not a checksum' in words and "sha256:HEX" in words
+    assert '--qemu-image-checksum "crc:12" cannot be used' in words and "sha256:HEX" in words
 
 
 def test_a_disk_that_is_smaller_than_its_image(guests: Guests, image: Image) -> None:
