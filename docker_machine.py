@@ -5540,32 +5540,43 @@ def _driver_from(folder, name):
 # === 12. Store and Machine ========================================================================
 
 CONFIG_VERSION = 3
-CLIENT_FILES = ("ca.pem", "cert.pem", "key.pem")  # what docker looks for in DOCKER_CERT_PATH
-ENGINE_OPTIONS = (
-    ("ArbitraryFlags", []), ("Dns", None), ("GraphDir", ""), ("Env", []), ("Ipv6", False),
-    ("InsecureRegistry", []), ("Labels", []), ("LogLevel", ""), ("StorageDriver", ""),
-    ("SelinuxEnabled", False), ("TlsVerify", True), ("RegistryMirror", []),
-    ("InstallURL", DEFAULT_INSTALL_URL),
-)  # type: tuple
-SWARM_OPTIONS = (
-    ("IsSwarm", False), ("Address", ""), ("Discovery", ""), ("Agent", False), ("Master", False),
-    ("Host", "tcp://0.0.0.0:3376"), ("Image", "swarm:latest"), ("Strategy", "spread"),
-    ("Heartbeat", 0), ("Overcommit", 0), ("ArbitraryFlags", []), ("ArbitraryJoinFlags", []),
-    ("Env", None), ("IsExperimental", False),
-)  # type: tuple
+CLIENT_FILES = {  # what docker looks for in DOCKER_CERT_PATH, and the modes of the files
+    "ca.pem": 0o644, "cert.pem": 0o644, "key.pem": 0o600}
+ENGINE_OPTIONS = {
+    "ArbitraryFlags": [], "Dns": None, "GraphDir": "", "Env": [], "Ipv6": False,
+    "InsecureRegistry": [], "Labels": [], "LogLevel": "", "StorageDriver": "",
+    "SelinuxEnabled": False, "TlsVerify": True, "RegistryMirror": [],
+    "InstallURL": DEFAULT_INSTALL_URL,
+}  # type: dict
+SWARM_OPTIONS = {
+    "IsSwarm": False, "Address": "", "Discovery": "", "Agent": False, "Master": False,
+    "Host": "tcp://0.0.0.0:3376", "Image": "swarm:latest", "Strategy": "spread",
+    "Heartbeat": 0, "Overcommit": 0, "ArbitraryFlags": [], "ArbitraryJoinFlags": [],
+    "Env": None, "IsExperimental": False,
+}  # type: dict
+KINDS = {bool: "true or false", int: "a number", float: "a number", str: "a plain text",
+         list: "a list of texts", dict: "an object"}  # type: dict
+SSH_WORDS = ("IPAddress", "MachineName", "SSHUser", "SSHKeyPath")
 
 
-def wrong_type(values, defaults):
-    """What is wrong with a setting whose type is not that of its default, or ""."""
-    kinds = {bool: "true or false", int: "a number", float: "a number", str: "a text",
-             list: "a list", dict: "an object"}
-    for key, default in dict(defaults).items():
-        value = (values or {}).get(key)
-        if None not in (value, default) and kinds[type(value)] != kinds[type(default)]:
-            return '"%s" is %s, which is not %s' % (key, json_text(value), kinds[type(default)])
-        if isinstance(value, list) and not all(isinstance(item, str) for item in value):
-            return '"%s" is %s, which is not a list of texts' % (key, json_text(value))
-    return ""
+def check_settings(values, defaults, folder):
+    """Refuse settings of a machine's config.json whose types are not those of their defaults. An
+    object that is missing becomes its default. Raises MachineError."""
+    for key, default in defaults.items():
+        value = values.get(key)
+        if isinstance(default, dict) and not value:
+            values[key] = value = default
+        if value is None or default is None:
+            continue
+        kind, texts = KINDS[type(default)], value if isinstance(value, list) else ()
+        fits = KINDS[type(value)] == kind and all(isinstance(text, str) for text in texts)
+        if fits and key in SSH_WORDS:  # none may start an option of ssh, or a line of its files
+            fits = is_line(value) and not value.startswith("-")
+        if not fits:
+            raise MachineError('config.json cannot be used: "%s" is %s, which is not %s.' % (
+                key, json_text(value), kind), "Fix %s." % join(folder, "config.json"))
+        if isinstance(default, dict):
+            check_settings(value, default, folder)
 
 
 def is_plain_name(name):
@@ -5575,19 +5586,24 @@ def is_plain_name(name):
 
 def check_new_name(name):
     """Refuse a machine name that Docker Machine or DNS would not take. Raises MachineError."""
-    if not is_word(name, "-.") or name[0] in "-.":
+    import re
+    form = r"[0-9A-Za-z][0-9A-Za-z-]{0,62}(\.[0-9A-Za-z-]{1,63})*"
+    if len(name) > 253 or not re.fullmatch(form, name):
         raise MachineError("Error creating machine: Invalid hostname specified. Allowed hostname "
-                           "chars are: 0-9a-zA-Z . -", "Choose another name than %r." % name)
-    if any(not 0 < len(part) <= 63 for part in name.split(".")) or len(name) > 253:
-        raise MachineError("Error creating machine: Invalid hostname specified: each part of %r "
-                           "between dots must have 1 to 63 characters" % name,
-                           "Choose another name.")
+                           "chars are: 0-9a-zA-Z . -", "Choose another name than %r, with 1 to 63 "
+                           "characters in each part between dots." % name)
 
 
-def hide_secrets(flags, options):
-    """Let the values of secret flags never be printed; short ones would hide too much."""
-    out.secrets.update(options[flag.name] for flag in flags
-                       if flag.secret and len(options.get(flag.name) or "") > 5)
+def hide_secrets(flags, values, key="name"):
+    """Let the values of secret flags, which stand under this `key` of each flag, never be printed;
+    short ones would hide too much."""
+    secret = [values.get(getattr(flag, key)) or "" for flag in flags if flag.secret]
+    out.secrets.update(value for value in secret if len(value) > 5)
+
+
+def stored_pair(cert, key):
+    """A property of Machine: the Pair whose paths "AuthOptions" has under these keys."""
+    return property(lambda machine: Pair(machine.auth[cert], machine.auth[key]))
 
 
 TURNS = {  # verb -> what is said before and after it, and the state that it leads to
@@ -5599,12 +5615,19 @@ TURNS = {  # verb -> what is said before and after it, and the state that it lea
 class Machine:
     """One machine: its config.json, its driver, and what is done with both."""
 
+    ca = stored_pair("CaCertPath", "CaPrivateKeyPath")
+    client = stored_pair("ClientCertPath", "ClientKeyPath")
+    server_pair = stored_pair("ServerCertPath", "ServerKeyPath")
+
     def __init__(self, store, name, config, driver_class=None):
         self.store, self.name, self.config = store, name, config
         self.folder = store.folder(name)
+        self.driver_name = config.get("DriverName") or ""
+        options = config["HostOptions"]
+        self.engine, self.swarm = options["EngineOptions"], options["SwarmOptions"]
         self.take_over = False  # whether it may have an engine that other clients use
         self.draft = None  # type: typing.Any
-        self._driver_class, self._driver = driver_class, None
+        self._driver = driver_class and driver_class(self)
 
     def __enter__(self):
         return self
@@ -5616,72 +5639,28 @@ class Machine:
             self.draft.close()
 
     @property
-    def driver_name(self):
-        return self.config.get("DriverName") or ""
-
-    @property
     def driver(self):
         """The Driver, loaded on first use. Raises MachineError if there is none of that name."""
         if self._driver is None:
-            settings = self.config.get("Driver") or {}
-            for key, default in BASE_FIELDS:
-                settings.setdefault(key, default)
-            settings["MachineName"] = settings["MachineName"] or self.name
-            self.config["Driver"] = settings
-            driver_class = self._driver_class or load_driver(self.driver_name)
-            wrong = wrong_type(settings, [(flag.field, flag.default)
-                                          for flag in driver_class.flags])
-            for key in ("IPAddress", "MachineName", "SSHUser", "SSHKeyPath"):
-                # No word of ssh may start an option, or a line of its configuration.
-                if not wrong and (settings[key].startswith("-") or not is_line(settings[key])):
-                    wrong = "%s is %s" % (json_text(key), json_text(settings[key]))
-            if wrong:
-                raise MachineError("config.json cannot be used: " + wrong,
-                                   "Fix %s." % join(self.folder, "config.json"))
+            driver_class, settings = load_driver(self.driver_name), self.config["Driver"]
+            check_settings(settings, {flag.field: flag.default for flag in driver_class.flags},
+                           self.folder)
             self._driver = driver_class(self)
-            hide_secrets(self._driver.flags, {flag.name: settings.get(flag.field)
-                                              for flag in self._driver.flags})
+            hide_secrets(driver_class.flags, settings, "field")
         return self._driver
-
-    def _options(self, key, defaults=()):
-        host_options = self.config.get("HostOptions") or {}
-        self.config["HostOptions"] = host_options
-        host_options[key] = host_options.get(key) or dict(defaults)
-        return host_options[key]
-
-    @property
-    def engine(self):
-        return self._options("EngineOptions", ENGINE_OPTIONS)
-
-    @property
-    def swarm(self):
-        return self._options("SwarmOptions", SWARM_OPTIONS)
 
     @property
     def auth(self):
         """"AuthOptions"; what is empty there gives way to the store's own files."""
-        stored = self._options("AuthOptions")
-        auth = self.store.auth_options(self.name)
-        auth.update((key, value) for key, value in stored.items() if value)
-        return auth
-
-    @property
-    def ca(self):
-        return Pair(self.auth["CaCertPath"], self.auth["CaPrivateKeyPath"])
-
-    @property
-    def client(self):
-        return Pair(self.auth["ClientCertPath"], self.auth["ClientKeyPath"])
-
-    @property
-    def server_pair(self):
-        return Pair(self.auth["ServerCertPath"], self.auth["ServerKeyPath"])
+        stored = self.config["HostOptions"]["AuthOptions"]
+        return dict(self.store.auth_options(self.name),
+                    **{key: value for key, value in stored.items() if value})
 
     # --- what it is now
 
     def tls_files(self):
         """The CA, and the client's certificate and key, that its engine is asked with."""
-        return tuple(self.auth[key] for key in ("CaCertPath", "ClientCertPath", "ClientKeyPath"))
+        return self.ca.cert, self.client.cert, self.client.key
 
     def docker(self, url=""):
         """Its Engine, or what is at another URL of the machine. Raises MachineError."""
@@ -5702,7 +5681,7 @@ class Machine:
     # --- what is done with it
 
     def save(self):
-        self.store.save(self)
+        write_atomic(join(self.folder, "config.json"), go_json(self.config))
 
     def mark(self, step):
         """Note in the machine's folder which step is under way ("" when all is done)."""
@@ -5724,7 +5703,9 @@ class Machine:
                 need("openssl")
                 if self.driver.provisions:
                     need("ssh")
-                    self._begin_draft()
+                    # Certificates are made while the driver looks at the host.
+                    names = self.server_names() if self.driver.get("IPAddress") else []
+                    self.draft = Draft(self.ca, self.client, self.server_pair, names, self.name)
                 self.driver.pre_create_check()
                 facts = self.driver.known_facts()
                 if facts:
@@ -5732,11 +5713,6 @@ class Machine:
                     self._check_host(facts)
             except MachineError as error:
                 raise PreCreateError(json_text(error.message), error.hint)
-
-    def _begin_draft(self):
-        """Let certificates be made while the driver looks at the host."""
-        names = self.server_names() if self.driver.get("IPAddress") else []
-        self.draft = Draft(self.ca, self.client, self.server_pair, names, self.name)
 
     def _check_owner(self, facts):
         """Refuse a host whose engine trusts another CA. Raises MachineError."""
@@ -5774,56 +5750,51 @@ class Machine:
         with stage("Error saving host to store before attempting creation: "):
             self.store.add(self)
         try:
-            self._create_by_driver()
+            self._finish()
         except PreCreateError:  # the provider refused before anything was made
             self.store.delete(self.name)
             raise
-        if self.driver.provisions:
-            with stage("Error creating machine: "):
-                self._provision()
+
+    def provision(self, renew_server=False, upgrade=False):
+        """Bring the host to the stored options; do nothing there if it is so already."""
+        self.bootstrap_certificates()
+        self._finish(renew_server, upgrade)
+
+    def _finish(self, renew_server=False, upgrade=False):
+        """Do all that is not done yet, from the driver's work on."""
+        step, provisions = self.unfinished(), self.driver.provisions
+        with stage("Error creating machine: " if step == "create" else ""):
+            if step == "create":
+                self._create_by_driver()
+            elif provisions and type(self.driver).start is not Driver.start:
+                self._wake(step)
+            if provisions:
+                self._provision(renew_server, upgrade)
         self.copy_client_certificates()
         self.save()
         self.mark("")
 
     def _create_by_driver(self):
         try:
-            with stage("Error creating machine: Error in driver during machine creation: "):
+            with stage("Error in driver during machine creation: "):
                 self.driver.create()
         finally:
-            with stage("Error creating machine: Error saving host to store after attempting "
-                       "creation: "):
+            with stage("Error saving host to store after attempting creation: "):
                 self.save()
         self.mark("provision")
 
-    def remove(self):
-        """Delete what the driver made, and what follows the machine elsewhere; its entry stays."""
-        self.driver.remove()
-
-    def provision(self, renew_server=False, upgrade=False):
-        """Bring the host to the stored options; do nothing there if it is so already."""
-        provisions = self.driver.provisions
-        self.bootstrap_certificates()
-        if self.unfinished() == "create":
-            self._create_by_driver()
-        elif provisions and type(self.driver).start is not Driver.start:
-            self._wake()
-        if provisions:
-            self._provision(renew_server, upgrade)
-        self.copy_client_certificates()
-        self.save()
-        self.mark("")
-
-    def _wake(self):
+    def _wake(self, unfinished):
         """Start a machine that went off half-made; any other must be running."""
         state = self.driver.get_state()
-        if state != RUNNING and not self.unfinished():
+        if state == RUNNING:
+            return
+        if not unfinished:
             raise MachineError('Machine "%s" is not running, but %s.' % (self.name, state),
                                "Start it: docker-machine start " + self.name)
-        if state != RUNNING:
-            self.driver.start()
-            self._reach(RUNNING)
+        self.driver.start()
+        self._reach(RUNNING)
 
-    def _provision(self, renew_server=False, upgrade=False):
+    def _provision(self, renew_server, upgrade):
         facts, row = self._detect(self.driver.boot_seconds)
         with stage("Error running provisioning: "):
             self._check_host(facts)
@@ -5831,12 +5802,19 @@ class Machine:
             out.say("Provisioning with %s..." % row[0])
             out.say("Copying certs to the local machine directory...")
             self.copy_client_certificates()
-            changed = self._run_provision_script(
-                facts, self._server_certificates(renew_server), upgrade)
-        if not changed:
-            out.say("(%s) Everything is in place; the engine was not restarted." % self.name)
+            certificates = self._server_certificates(renew_server)
+            if not self._run_provision_script(facts, certificates, upgrade):
+                self.driver.log("Everything is in place; the engine was not restarted.")
         with stage("Error checking the host: "):
             self._check_connection()
+
+    def _run_provision_script(self, facts, certificates, upgrade=False):
+        """Whether it changed anything."""
+        ssh, url, bundle = self.driver.ssh(), self.engine.get("InstallURL") or "", ""
+        if url.startswith("file://") and not facts.engine:
+            bundle = upload_bundle(ssh, file_of_url(url))
+        script = self._plan(facts, upgrade).script(certificates, bundle)
+        return run_as_root(ssh, facts, script, PROVISION_SECONDS)
 
     def _detect(self, seconds):
         """Wait until ssh answers and find out what the host is: (facts, row of PROVISIONERS)."""
@@ -5869,7 +5847,6 @@ class Machine:
         getattr(self.driver, verb)()
         self._reach(goal)
         out.say('Machine "%s" was %s.' % (self.name, done))
-        self.save()
         if goal == RUNNING:
             self._after_boot()
 
@@ -5881,7 +5858,6 @@ class Machine:
         if state == RUNNING:
             self.driver.restart()
         self._reach(RUNNING)
-        self.save()
         self._after_boot()
 
     def upgrade(self):
@@ -5895,21 +5871,22 @@ class Machine:
         try:
             before = self.engine_version()
         except Unreachable:
-            before = ""  # an upgrade may mend it
+            before = ""  # an upgrade may fix it
         if self.driver.upgrade():
             self.save()
             self._after_boot()
         else:
             self.provision(upgrade=True)
         after = self.engine_version()
-        out.say("(%s) " % self.name + (
-            "Docker Engine %s is up to date." % after if before in ("", after)
-            else "Docker Engine %s was upgraded to %s." % (before, after)))
+        self.driver.log("Docker Engine %s is up to date." % after if before in ("", after)
+                        else "Docker Engine %s was upgraded to %s." % (before, after))
 
     def _reach(self, state):
+        """Wait for a state; what the driver stored on the way is saved."""
         wait_for(lambda: self.driver.get_state() == state, 180,
                  'Machine "%s" did not come to the state %s within 180 s.' % (self.name, state),
                  self.driver.poll_seconds, self.driver.poll_seconds / 10)
+        self.save()
 
     def _after_boot(self):
         """Wait for ssh and the engine; the certificate follows an address that changed."""
@@ -5918,33 +5895,33 @@ class Machine:
         self._detect(max(self.driver.boot_seconds, 60))
         if self._server_fits():
             return self._check_connection(max(90, self.driver.boot_seconds))
-        out.say("(%s) Its certificate does not fit any more (another address, or near its end)."
-                % self.name)
+        self.driver.log("Its certificate does not fit any more (another address, or near its end).")
         self.provision()
 
+    def _stale_copies(self):
+        """(source, copy, mode) of the client's files whose copies in the machine's folder are
+        missing or differ."""
+        for source, (name, mode) in zip(self.tls_files(), CLIENT_FILES.items()):
+            copy = join(self.folder, name)
+            if not isfile(copy) or read_text(copy) != read_text(source):
+                yield source, copy, mode
+
     def copy_client_certificates(self):
-        """Refresh what `env` points the docker client to. Files that are equal stay."""
-        for source, name, mode in zip(self.tls_files(), CLIENT_FILES, (0o644, 0o644, 0o600)):
-            target = join(self.folder, name)
-            if not exists(target) or read_text(target) != read_text(source):
-                copy_file(source, target, mode)
+        """Refresh what `env` points the docker client to."""
+        for source, copy, mode in self._stale_copies():
+            copy_file(source, copy, mode)
 
     def client_files(self):
         """What docker is to use: the machine's own ca.pem, cert.pem and key.pem, or, where those
         are not the same, the files that "AuthOptions" name."""
-        named = list(self.tls_files())
-        own = [join(self.folder, name) for name in CLIENT_FILES]
-        same = all(isfile(path) and read_text(path) == read_text(origin)
-                   for path, origin in zip(own, named))
-        return own if same else named
+        if any(self._stale_copies()):
+            return list(self.tls_files())
+        return [join(self.folder, name) for name in CLIENT_FILES]
 
     def server_names(self):
         """What the server certificate must be valid for, without repeats."""
-        names = list(self.auth.get("ServerCertSANs") or ())
-        for name in (self.driver.get_ip(), "localhost", self.name):
-            if name not in names:
-                names.append(name)
-        return names
+        return list(dict.fromkeys(
+            [*self.auth["ServerCertSANs"], self.driver.get_ip(), "localhost", self.name]))
 
     def _server_fits(self):
         return server_pair_fits(self.server_pair, self.ca.cert, self.server_names(),
@@ -5954,7 +5931,7 @@ class Machine:
         """The PEM texts for the host; a server certificate that fits is kept unless `renew`."""
         ca, server, names = self.ca, self.server_pair, self.server_names()
         if renew or not self._server_fits():
-            drafted = self.draft and self.draft.names == names and not self.swarm.get("Master")
+            drafted = self.draft and self.draft.names == names
             if not (drafted and self.draft.take(server, ca)):
                 issue_server(server, ca, self.name, names, self.swarm.get("Master"))
         return {"CA": read_text(ca.cert), "CERT": read_text(server.cert),
@@ -5969,15 +5946,6 @@ class Machine:
         return self._plan(Facts(init="systemd")).first_files(
             self._server_certificates(False), dockerd, listen, containerd)
 
-    def _run_provision_script(self, facts, certificates, upgrade=False):
-        ssh = self.driver.ssh()
-        url = self.engine.get("InstallURL") or ""
-        bundle = ""
-        if url.startswith("file://") and not facts.engine:
-            bundle = upload_bundle(ssh, file_of_url(url))
-        script = self._plan(facts, upgrade).script(certificates, bundle)
-        return run_as_root(ssh, facts, script, PROVISION_SECONDS)
-
     def _check_connection(self, seconds=10):
         """See that the engine answers over TLS from here; else tell a firewall from a crash."""
         out.say("Checking connection to Docker...")
@@ -5989,22 +5957,19 @@ class Machine:
             except Unreachable as error:
                 failures.append(error)
 
-        if not wait_for(answers, max(seconds, self.driver.boot_seconds / 6), ""):
-            raise self._explain_silence(engine, failures[-1])
-
-    def _explain_silence(self, engine, failure):
-        """The error for an engine that does not answer: is it down, or a firewall in the way?"""
+        if wait_for(answers, max(seconds, self.driver.boot_seconds / 6), ""):
+            return
         try:
             state = self.driver.ssh().run("sh -s", ENGINE_REPORT_SH, 15).stdout.rstrip()
         except MachineError:
             state = ""
-        message = "the engine at %s does not answer: %s" % (engine.url, failure.message)
+        message = "the engine at %s does not answer: %s" % (engine.url, failures[-1].message)
         if "Active: active" in state:
-            return MachineError(message, "It runs on the host. Open TCP port %d in the firewall or "
-                                "security group, then: docker-machine provision %s"
-                                % (engine.port, self.name))
-        return MachineError(message + "\n" + state, "Look into the engine's log: docker-machine "
-                            "ssh %s sudo journalctl -u docker" % self.name)
+            raise MachineError(message, "It runs on the host. Open TCP port %d in the firewall or "
+                               "security group, then: docker-machine provision %s"
+                               % (engine.port, self.name))
+        raise MachineError(message + "\n" + state, "Look into the engine's log: docker-machine "
+                           "ssh %s sudo journalctl -u docker" % self.name)
 
     def swarm_url(self):
         """Where the manager of a standalone Swarm listens on this machine. Raises MachineError."""
@@ -6012,7 +5977,7 @@ class Machine:
             raise MachineError('"%s" is not a swarm master. The --swarm flag is intended for use '
                                "with swarm masters" % self.name)
         return join_url(split_url(self.driver.engine_url())[0],
-                        split_url(self.swarm.get("Host") or SWARM_OPTIONS[5][1])[1])
+                        split_url(self.swarm.get("Host") or "", 3376)[1])
 
 
 class Store:
@@ -6037,27 +6002,22 @@ class Store:
 
     def drivers(self):
         """The "Driver" objects of all machines that can be read."""
-        for name in self.names():
-            try:
-                driver = parse_json(read_text(join(self.folder(name), "config.json")))["Driver"]
-            except (OSError, ValueError, KeyError, TypeError):
-                continue
-            if isinstance(driver, dict):
-                yield driver
+        machines = [_outcome(self.machine, name) for name in self.names()]
+        return [machine.config["Driver"] for machine in machines if isinstance(machine, Machine)]
 
     def check_writable(self):
         """Refuse a store that nothing can be written to, while nothing is there yet: a few blocks
-        are written beside it and deleted. Raises MachineError."""
+        are written where it is to be, and are gone at once. Raises MachineError."""
+        import tempfile
         folder = self.path
         while not os.path.lexists(folder):
             folder = dirname(folder)
-        if not isdir(folder):
-            raise MachineError("Cannot create %s: %s is not a folder." % (self.path, folder),
-                               "Choose another store with --storage-path.")
-        clear_leftovers(folder, ".docker-machine-")
-        path = join(folder, ".docker-machine-%d" % os.getpid())
-        write_atomic(path, b"\0" * 65536)
-        os.unlink(path)
+        try:
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(bytes(65536))
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise cannot("write" if isdir(folder) else "create", self.path, error)
 
     def exists(self, name):
         return is_plain_name(name) and os.path.lexists(self.folder(name))
@@ -6073,29 +6033,32 @@ class Store:
 
     def auth_options(self, name):
         """"AuthOptions" of a machine with the store's own certificates."""
-        folder = self.folder(name)
-        certs = lambda file: join(self.certs, file)  # noqa: E731
+        folder, certs = self.folder(name), self.certs
         return {
-            "CertDir": self.certs, "CaCertPath": certs("ca.pem"),
-            "CaPrivateKeyPath": certs("ca-key.pem"), "CaCertRemotePath": "",
+            "CertDir": certs, "CaCertPath": join(certs, "ca.pem"),
+            "CaPrivateKeyPath": join(certs, "ca-key.pem"), "CaCertRemotePath": "",
             "ServerCertPath": join(folder, "server.pem"),
             "ServerKeyPath": join(folder, "server-key.pem"),
-            "ClientKeyPath": certs("key.pem"), "ServerCertRemotePath": "",
-            "ServerKeyRemotePath": "", "ClientCertPath": certs("cert.pem"),
+            "ClientKeyPath": join(certs, "key.pem"), "ServerCertRemotePath": "",
+            "ServerKeyRemotePath": "", "ClientCertPath": join(certs, "cert.pem"),
             "ServerCertSANs": [], "StorePath": folder,
         }
 
-    def new(self, name, driver_class):
-        """A Machine that is not saved yet."""
-        settings = dict(driver_class.defaults(), MachineName=name, StorePath=self.path)
-        return Machine(self, name, {
-            "ConfigVersion": CONFIG_VERSION, "Driver": settings,
+    def fresh_config(self, name, driver_class=Driver):
+        """The config.json of a machine that is yet to be described."""
+        return {
+            "ConfigVersion": CONFIG_VERSION,
+            "Driver": dict(driver_class.defaults(), MachineName=name, StorePath=self.path),
             "DriverName": driver_class.name,
             "HostOptions": {"Driver": "", "Memory": 0, "Disk": 0,
                             "EngineOptions": dict(ENGINE_OPTIONS),
                             "SwarmOptions": dict(SWARM_OPTIONS),
                             "AuthOptions": self.auth_options(name)},
-            "Name": name}, driver_class)
+            "Name": name}
+
+    def new(self, name, driver_class):
+        """A Machine that is not saved yet."""
+        return Machine(self, name, self.fresh_config(name, driver_class), driver_class)
 
     def no_such(self, name):
         return MachineError(
@@ -6108,87 +6071,68 @@ class Store:
         if not self.exists(name):
             raise self.no_such(name)
         path = join(self.folder(name), "config.json")
+        hint = "The entry is broken; remove it: docker-machine rm -f " + quote(name)
         try:
             text = read_text(path)
-        except FileNotFoundError:
-            raise MachineError("open %s: no such file or directory" % path,
-                               "The entry is broken; remove it: docker-machine rm -f "
-                               + quote(name))
-        except OSError as error:
-            raise cannot("read", path, error)
-        config, migrated = self._decode(name, text, path)
-        machine = Machine(self, name, config)
-        if migrated:
-            write_atomic(path + ".bak", text)  # the very bytes: read_text keeps them all
-            self.save(machine)
-        return machine
-
-    def _decode(self, name, text, path):
-        hint = "Fix %s; what machine it is about stands under \"Driver\"." % path
-        if '"Driver' not in text:
-            hint = "The entry is broken; remove it: docker-machine rm -f " + quote(name)
-        try:
             config = parse_json(text)
             if not isinstance(config, dict):
                 raise ValueError("not an object")
-            options = config.get("HostOptions") or {}
-            for part in (config.get("Driver"), options, options.get("EngineOptions"),
-                         options.get("SwarmOptions"), options.get("AuthOptions")):
-                if not isinstance(part or {}, dict):
-                    raise ValueError("%s is not an object" % json_text(part))
-            if not isinstance(config.get("DriverName") or "", str):
-                raise ValueError('"DriverName" is not a string')
-            version = int(config.get("ConfigVersion") or 0)
-        except (ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+        except FileNotFoundError:
+            raise MachineError("open %s: no such file or directory" % path, hint)
+        except OSError as error:
+            raise cannot("read", path, error)
+        except (ValueError, RecursionError) as error:
+            if '"Driver' in text:
+                hint = "Fix %s; which machine it is about is under \"Driver\"." % path
             raise MachineError("Error getting migrated host: %s" % error, hint)
+        with stage("Error getting migrated host: "):
+            current = self._current(config, name)
+        machine = Machine(self, name, current)
+        if config.get("ConfigVersion") != CONFIG_VERSION:
+            write_atomic(path + ".bak", text)  # the very bytes: read_text keeps them all
+            machine.save()
+        return machine
+
+    def _current(self, config, name):
+        """A config.json of this or another store, checked, in the shape of version 3."""
+        fresh = self.fresh_config(name)
+        check_settings(config, fresh, self.folder(name))
+        version = config.get("ConfigVersion") or 0
         if version > CONFIG_VERSION:
-            raise MachineError("Error getting migrated host: config version is from the future -- "
-                               "you should upgrade your Docker Machine client")
-        self._relocate(config, name)
-        migrated = migrate(config, version, self, name) if version < CONFIG_VERSION else config
-        options = migrated.get("HostOptions") or {}
-        wrong = (wrong_type(migrated.get("Driver"), BASE_FIELDS)
-                 or wrong_type(options.get("EngineOptions"), ENGINE_OPTIONS)
-                 or wrong_type(options.get("SwarmOptions"), SWARM_OPTIONS)
-                 or wrong_type(options.get("AuthOptions"), self.auth_options(name)))
-        if wrong:
-            raise MachineError("Error getting migrated host: " + wrong, hint)
-        migrated["Name"] = name
-        return migrated, version < CONFIG_VERSION
+            raise MachineError("config version is from the future -- you should upgrade your "
+                               "Docker Machine client")
+        config = self._relocated(config, name)
+        if version < CONFIG_VERSION:
+            config = migrate(config, fresh)
+        config["Name"] = name
+        settings = config["Driver"]
+        settings["MachineName"] = settings.get("MachineName") or name
+        return config
 
-    def _relocate(self, config, name):
-        """Let the paths of a store that was moved or copied point into this one."""
-        settings = config.get("Driver") or {}
-        auth = (config.get("HostOptions") or {}).get("AuthOptions") or {}
-        old, top = settings.get("StorePath"), config.get("StorePath")  # top: versions 0 to 2
+    def _relocated(self, config, name):
+        """A config.json whose paths point into this store, wherever it was before."""
+        import re
+        old = str(config.get("StorePath") or config["Driver"].get("StorePath") or "")
         tail = join(os.sep, "machines", name)
-        if isinstance(top, str) and top.endswith(tail):
-            old = top[:-len(tail)]
-        if not isinstance(old, str) or not os.path.isabs(old) or abspath(old) == self.path:
-            return
-        old = old.rstrip(os.sep)
-        for part in (config, settings, auth):
-            for key, value in part.items():
-                if isinstance(value, str) and (value + os.sep).startswith(old + os.sep):
-                    part[key] = self.path + value[len(old):]
-
-    def save(self, machine):
-        write_atomic(join(machine.folder, "config.json"), go_json(machine.config))
+        if old.endswith(tail) and old != self.path:  # as versions 0 to 2 have it
+            old = old[:-len(tail)]
+        if not os.path.isabs(old) or abspath(old) == self.path:
+            return config
+        start = re.escape(json_text(old.rstrip(os.sep))[:-1])
+        new = json_text(self.path)[:-1]
+        return parse_json(re.sub(start + r'(?=["/\\])', lambda found: new, json_text(config)))
 
     def add(self, machine):
         """Save a new machine: its folder appears at once with its config.json in it."""
+        import shutil
         make_folder(self.machines)
         clear_leftovers(self.machines, ".new-")
         temporary = join(self.machines, ".new-" + machine.name)
-        import shutil
-        shutil.rmtree(temporary, ignore_errors=True)
         try:
             make_folder(temporary)
             write_atomic(join(temporary, "config.json"), go_json(machine.config))
             write_atomic(join(temporary, "incomplete"), "create")
             os.rename(temporary, machine.folder)
-        except OSError as error:
-            raise cannot("create", machine.folder, error)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -6197,45 +6141,27 @@ class Store:
         import shutil
         path = self.folder(name)
         try:
-            if os.path.islink(path) or not isdir(path):
-                os.unlink(path)
-            else:
-                shutil.rmtree(path)
+            (shutil.rmtree if isdir(path) and not os.path.islink(path) else os.unlink)(path)
         except OSError as error:
             raise cannot("delete", path, error)
 
 
-def migrate(config, version, store, name):
-    """A config.json of version 0, 1 or 2 in the shape of version 3.
-
-    Nothing that it says is lost, and the paths that the original's own migration gets wrong are
-    made those of this store.
-    """
-    options = config.get("HostOptions") or {}
-    driver = dict(config.get("Driver") or {})
-    driver["StorePath"] = store.path
-    if version == 0:
-        old = config
-        swarm = {"Discovery": old.get("SwarmDiscovery", ""), "Host": old.get("SwarmHost", ""),
-                 "Master": bool(old.get("SwarmMaster"))}
-        auth = old
-    else:
-        swarm, auth = options.get("SwarmOptions") or {}, options.get("AuthOptions") or {}
-    fresh = store.auth_options(name)
-    new_auth = {key: auth.get(key) or default for key, default in fresh.items()}
-    new_auth["CaPrivateKeyPath"] = (auth.get("PrivateKeyPath") or auth.get("CaPrivateKeyPath")
-                                    or fresh["CaPrivateKeyPath"])
-    new_auth.update(CertDir=store.certs, StorePath=store.folder(name))
-    return {
-        "ConfigVersion": CONFIG_VERSION, "Driver": driver,
-        "DriverName": config.get("DriverName", ""),
-        "HostOptions": {
-            "Driver": options.get("Driver") or "", "Memory": options.get("Memory") or 0,
-            "Disk": options.get("Disk") or 0,
-            "EngineOptions": dict(ENGINE_OPTIONS, **(options.get("EngineOptions") or {})),
-            "SwarmOptions": dict(SWARM_OPTIONS, **swarm), "AuthOptions": new_auth},
-        "Name": name,
-    }
+def migrate(config, fresh):
+    """A config.json of version 0, 1 or 2 in the shape of version 3, which `fresh` has. Two paths
+    that the original's own migration gets wrong are always those of this store."""
+    old, options = dict(config["HostOptions"]), fresh["HostOptions"]
+    if not config.get("ConfigVersion"):
+        old["AuthOptions"] = config
+        old["SwarmOptions"] = {key: config.get("Swarm" + key)
+                               for key in ("Discovery", "Host", "Master")}
+    auth = old["AuthOptions"]
+    auth.setdefault("CaPrivateKeyPath", auth.get("PrivateKeyPath"))
+    for part in ("EngineOptions", "SwarmOptions", "AuthOptions"):
+        options[part].update(
+            (key, value) for key, value in old[part].items()
+            if value and key in options[part] and key not in ("CertDir", "StorePath"))
+    settings = dict(config["Driver"], StorePath=fresh["Driver"]["StorePath"])
+    return dict(fresh, Driver=settings, DriverName=config.get("DriverName") or "")
 
 
 # === 13. Shells and formats =======================================================================
@@ -7594,7 +7520,7 @@ def remove_machine(store, name, force):
         try:
             if exists(join(store.folder(name), "config.json")):
                 with store.machine(name) as machine:
-                    machine.remove()
+                    machine.driver.remove()
         except Exception as error:
             if not force:
                 if isinstance(error, MachineError) and "rm -f" not in error.hint:

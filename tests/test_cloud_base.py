@@ -930,5 +930,6 @@ def test_the_manager_of_a_swarm_has_a_port_too(here, host, port):
 
 def test_a_swarm_that_an_older_release_wrote_without_a_host_has_the_usual_port(here):
     machine = here.machine()
-    machine.config["HostOptions"]["SwarmOptions"] = {"Master": True}
+    machine.swarm.clear()
+    machine.swarm["Master"] = True
     assert machine.driver.ports() == [22, 2376, 3376]

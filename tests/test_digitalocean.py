@@ -1436,7 +1436,7 @@ def old(here):
 def test_docker_machines_entries_are_read_and_written_back_byte_by_byte(here, old, call):
     path = old()
     before = path.read_bytes()
-    here.store.save(here.load("old"))
+    here.load("old").save()
     assert path.read_bytes() == before
     assert call("status", "old").out == "Running\n" and call("ip", "old").out == "203.0.113.9\n"
     assert call("url", "old").out == "tcp://203.0.113.9:2376\n"
@@ -1449,7 +1449,7 @@ def test_docker_machines_entries_are_read_and_written_back_byte_by_byte(here, ol
 def test_fields_of_forks_are_kept(here, old):
     path = old(PrivateIPAddress="10.1.2.3", IPv6Address="2001:db8::1")
     before = path.read_bytes()
-    here.store.save(here.load("old"))
+    here.load("old").save()
     assert path.read_bytes() == before and b"10.1.2.3" in before
 
 

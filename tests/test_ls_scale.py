@@ -180,7 +180,7 @@ def test_machines_of_other_certificates_do_not_share_an_answer(dm, add_many, add
     other = add("other", url(port))
     for key, name in (("CaCertPath", "ca.pem"), ("ClientCertPath", "cert.pem"), ("ClientKeyPath", "key.pem")):
         other.config["HostOptions"]["AuthOptions"][key] = str(strange / name)
-    store.save(other)
+    other.save()
     shown = rows(dm("ls"))
     assert [name for name, rest in shown.items() if "v" + VERSION in rest] == ["web-1", "web-2", "web-3"]
     assert "certificate" in shown["other"]
