@@ -5556,7 +5556,6 @@ SWARM_OPTIONS = {
 }  # type: dict
 KINDS = {bool: "true or false", int: "a number", float: "a number", str: "a plain text",
          list: "a list of texts", dict: "an object"}  # type: dict
-SSH_WORDS = ("IPAddress", "MachineName", "SSHUser", "SSHKeyPath")
 
 
 def check_settings(values, defaults, folder):
@@ -5570,7 +5569,8 @@ def check_settings(values, defaults, folder):
             continue
         kind, texts = KINDS[type(default)], value if isinstance(value, list) else ()
         fits = KINDS[type(value)] == kind and all(isinstance(text, str) for text in texts)
-        if fits and key in SSH_WORDS:  # none may start an option of ssh, or a line of its files
+        if fits and key in ("IPAddress", "MachineName", "SSHUser", "SSHKeyPath"):
+            # None may start an option of ssh, or a line of its files.
             fits = is_line(value) and not value.startswith("-")
         if not fits:
             raise MachineError('config.json cannot be used: "%s" is %s, which is not %s.' % (
@@ -5633,10 +5633,9 @@ class Machine:
         return self
 
     def __exit__(self, *unused):
-        if self._driver:
-            self._driver.close()
-        if self.draft:
-            self.draft.close()
+        for part in (self._driver, self.draft):
+            if part:
+                part.close()
 
     @property
     def driver(self):
@@ -5655,8 +5654,6 @@ class Machine:
         stored = self.config["HostOptions"]["AuthOptions"]
         return dict(self.store.auth_options(self.name),
                     **{key: value for key, value in stored.items() if value})
-
-    # --- what it is now
 
     def tls_files(self):
         """The CA, and the client's certificate and key, that its engine is asked with."""
@@ -5677,8 +5674,6 @@ class Machine:
             if self.driver.provisions:
                 error.hint = "Fix it, or see why: docker-machine provision " + quote(self.name)
             raise
-
-    # --- what is done with it
 
     def save(self):
         write_atomic(join(self.folder, "config.json"), go_json(self.config))
@@ -5730,39 +5725,33 @@ class Machine:
 
     def _check_host(self, facts):
         if not facts.checked:
-            new = self.unfinished() or not exists(self.folder)
-            check_host(self._plan(facts), bool(new))
+            check_host(self._plan(facts), self.unfinished() or not exists(self.folder))
             facts.checked = True
 
     def bootstrap_certificates(self, renew=False):
-        signs = self.driver.provisions or renew
-        if signs or not (self.client.complete() and isfile(self.ca.cert)):
+        there = self.client.complete() and isfile(self.ca.cert)
+        if self.driver.provisions or renew or not there:
             bootstrap_certificates(self.store.certs, self.ca, self.client, renew, self.draft)
 
     def create(self):
-        """Make the machine where the driver makes machines, then provision it.
-
-        The entry is saved before and after the driver works, so that a kill at any moment leaves
-        something that `rm` removes and `provision` completes.
-        """
+        """Make and provision the machine. Its entry is saved before and after the driver works, so
+        that a kill at any moment leaves what `rm` removes and `provision` completes."""
         self.bootstrap_certificates()
         out.say("Creating machine...")
         with stage("Error saving host to store before attempting creation: "):
             self.store.add(self)
         try:
-            self._finish()
+            self.provision()
         except PreCreateError:  # the provider refused before anything was made
             self.store.delete(self.name)
             raise
 
     def provision(self, renew_server=False, upgrade=False):
-        """Bring the host to the stored options; do nothing there if it is so already."""
-        self.bootstrap_certificates()
-        self._finish(renew_server, upgrade)
-
-    def _finish(self, renew_server=False, upgrade=False):
-        """Do all that is not done yet, from the driver's work on."""
+        """Bring the host to the stored options, from the driver's work on if that is not done yet;
+        do nothing there if it is so already."""
         step, provisions = self.unfinished(), self.driver.provisions
+        if step != "create":  # which comes after this
+            self.bootstrap_certificates()
         with stage("Error creating machine: " if step == "create" else ""):
             if step == "create":
                 self._create_by_driver()
@@ -5803,18 +5792,14 @@ class Machine:
             out.say("Copying certs to the local machine directory...")
             self.copy_client_certificates()
             certificates = self._server_certificates(renew_server)
-            if not self._run_provision_script(facts, certificates, upgrade):
+            ssh, url, bundle = self.driver.ssh(), self.engine.get("InstallURL") or "", ""
+            if url.startswith("file://") and not facts.engine:
+                bundle = upload_bundle(ssh, file_of_url(url))
+            script = self._plan(facts, upgrade).script(certificates, bundle)
+            if not run_as_root(ssh, facts, script, PROVISION_SECONDS):
                 self.driver.log("Everything is in place; the engine was not restarted.")
         with stage("Error checking the host: "):
             self._check_connection()
-
-    def _run_provision_script(self, facts, certificates, upgrade=False):
-        """Whether it changed anything."""
-        ssh, url, bundle = self.driver.ssh(), self.engine.get("InstallURL") or "", ""
-        if url.startswith("file://") and not facts.engine:
-            bundle = upload_bundle(ssh, file_of_url(url))
-        script = self._plan(facts, upgrade).script(certificates, bundle)
-        return run_as_root(ssh, facts, script, PROVISION_SECONDS)
 
     def _detect(self, seconds):
         """Wait until ssh answers and find out what the host is: (facts, row of PROVISIONERS)."""
@@ -5829,8 +5814,6 @@ class Machine:
                 raise
             out.say("Detecting the provisioner...")
             return facts, facts.provisioner()
-
-    # --- start, stop and what follows
 
     def turn(self, verb):
         """start, stop, kill or pause it. Raises MachineError, also if it is so already."""
@@ -5892,15 +5875,15 @@ class Machine:
         """Wait for ssh and the engine; the certificate follows an address that changed."""
         if not self.driver.provisions:
             return
-        self._detect(max(self.driver.boot_seconds, 60))
+        seconds = max(self.driver.boot_seconds, 90)
+        self._detect(seconds)
         if self._server_fits():
-            return self._check_connection(max(90, self.driver.boot_seconds))
+            return self._check_connection(seconds)
         self.driver.log("Its certificate does not fit any more (another address, or near its end).")
         self.provision()
 
     def _stale_copies(self):
-        """(source, copy, mode) of the client's files whose copies in the machine's folder are
-        missing or differ."""
+        """(source, copy, mode) of the client's files whose copies are missing or differ."""
         for source, (name, mode) in zip(self.tls_files(), CLIENT_FILES.items()):
             copy = join(self.folder, name)
             if not isfile(copy) or read_text(copy) != read_text(source):
@@ -5912,8 +5895,8 @@ class Machine:
             copy_file(source, copy, mode)
 
     def client_files(self):
-        """What docker is to use: the machine's own ca.pem, cert.pem and key.pem, or, where those
-        are not the same, the files that "AuthOptions" name."""
+        """What docker is to use: the machine's copies, or, where those are not the same, the files
+        that "AuthOptions" name."""
         if any(self._stale_copies()):
             return list(self.tls_files())
         return [join(self.folder, name) for name in CLIENT_FILES]
@@ -5960,16 +5943,16 @@ class Machine:
         if wait_for(answers, max(seconds, self.driver.boot_seconds / 6), ""):
             return
         try:
-            state = self.driver.ssh().run("sh -s", ENGINE_REPORT_SH, 15).stdout.rstrip()
+            state = "\n" + self.driver.ssh().run("sh -s", ENGINE_REPORT_SH, 15).stdout.rstrip()
         except MachineError:
             state = ""
-        message = "the engine at %s does not answer: %s" % (engine.url, failures[-1].message)
+        hint = "Look into the engine's log: docker-machine ssh %s sudo journalctl -u docker" % (
+            self.name)
         if "Active: active" in state:
-            raise MachineError(message, "It runs on the host. Open TCP port %d in the firewall or "
-                               "security group, then: docker-machine provision %s"
-                               % (engine.port, self.name))
-        raise MachineError(message + "\n" + state, "Look into the engine's log: docker-machine "
-                           "ssh %s sudo journalctl -u docker" % self.name)
+            state, hint = "", "It runs on the host. Open TCP port %d in the firewall or security " \
+                "group, then: docker-machine provision %s" % (engine.port, self.name)
+        raise MachineError("the engine at %s does not answer: %s%s" % (
+            engine.url, failures[-1].message, state), hint)
 
     def swarm_url(self):
         """Where the manager of a standalone Swarm listens on this machine. Raises MachineError."""
@@ -6105,8 +6088,6 @@ class Store:
         if version < CONFIG_VERSION:
             config = migrate(config, fresh)
         config["Name"] = name
-        settings = config["Driver"]
-        settings["MachineName"] = settings.get("MachineName") or name
         return config
 
     def _relocated(self, config, name):
@@ -6147,8 +6128,7 @@ class Store:
 
 
 def migrate(config, fresh):
-    """A config.json of version 0, 1 or 2 in the shape of version 3, which `fresh` has. Two paths
-    that the original's own migration gets wrong are always those of this store."""
+    """A config.json of version 0, 1 or 2 in the shape of version 3, which `fresh` has."""
     old, options = dict(config["HostOptions"]), fresh["HostOptions"]
     if not config.get("ConfigVersion"):
         old["AuthOptions"] = config
@@ -6157,9 +6137,8 @@ def migrate(config, fresh):
     auth = old["AuthOptions"]
     auth.setdefault("CaPrivateKeyPath", auth.get("PrivateKeyPath"))
     for part in ("EngineOptions", "SwarmOptions", "AuthOptions"):
-        options[part].update(
-            (key, value) for key, value in old[part].items()
-            if value and key in options[part] and key not in ("CertDir", "StorePath"))
+        options[part].update((key, value) for key, value in old[part].items()
+                             if value and key in options[part])
     settings = dict(config["Driver"], StorePath=fresh["Driver"]["StorePath"])
     return dict(fresh, Driver=settings, DriverName=config.get("DriverName") or "")
 
@@ -7541,7 +7520,7 @@ def command_ssh(context, words):
     machine = context.machine(words[:1])
     if machine.driver.get_state() != RUNNING:
         raise MachineError('Error: Cannot run SSH command: Host "%s" is not running' % machine.name)
-    argv = machine.driver.ssh().command() + words[1:]
+    argv = machine.driver.ssh().command(*words[1:])
     if not words[1:]:  # a login may be what the user's ssh_config makes of it
         place = argv.index("RemoteCommand=none")
         del argv[place - 1:place + 1]
@@ -7551,75 +7530,69 @@ def command_ssh(context, words):
 def command_scp(context, options, words):
     if len(words) != 2:
         raise UsageError("Improper number of arguments", "See: docker-machine scp --help")
-    need(*("rsync", "--delta option") if options["delta"] else ("scp", "scp feature"))
+    delta = options["delta"]
+    need(*("rsync", "--delta option") if delta else ("scp", "scp feature"))
     places = [Place(context.store, word) for word in words]
-    remote = [place for place in places if place.machine]
-    flags = [word for name, word in (("recursive", "-r"), ("quiet", "-q")) if options[name]]
-    if options["delta"]:
-        return hand_over(rsync(options, remote) + ["--"] + [place.text() for place in places])
-    if len(remote) == 2:  # by way of this computer
-        return run_with_config(["scp"], places, ["-3"] + flags + ["--"] + [
-            place.alias_text() for place in places])
-    ssh = remote[0].machine.driver.ssh().words(port_flag="-P") if remote else []
-    return hand_over(["scp"] + ssh + flags + ["--"] + [place.text() for place in places])
+    machines = [place.machine for place in places if place.machine]
+    flags = [flag for name, flag in (("recursive", "-r"), ("quiet", "-q")) if options[name]]
+    if len(machines) == 2:  # by way of this computer
+        if delta:
+            raise UsageError("--delta (rsync) cannot copy between two machines.",
+                             "Leave --delta out, or copy by way of this computer.")
+        return run_with_config("scp", machines, ["-3", *flags, "--", *(
+            place.text(by_name=True) for place in places)])
+    last = ["--", *(place.text() for place in places)]
+    ssh = [word for machine in machines
+           for word in machine.driver.ssh().words(port_flag="-p" if delta else "-P")]
+    if not delta:
+        return hand_over(["scp", *ssh, *flags, *last])
+    # rsync splits this at blanks, and a doubled quote stands for one inside quotes.
+    shell = " ".join("'%s'" % word.replace("'", "''") for word in ["ssh", *ssh])
+    progress = [] if options["quiet"] else ["--progress"]
+    return hand_over(["rsync", *progress, *flags, "-e", shell, *last])
 
 
-def rsync(options, remote):
-    """rsync with the ssh of the one machine in `remote`, or of none. Raises UsageError."""
-    if len(remote) == 2:
-        raise UsageError("--delta (rsync) cannot copy between two machines.",
-                         "Leave --delta out, or copy by way of this computer.")
-    shell = ["ssh"] + (remote[0].machine.driver.ssh().words() if remote else [])
-    # -e splits at blanks, and a doubled quote stands for one inside quotes.
-    words = " ".join("'%s'" % word.replace("'", "''") for word in shell)
-    return (["rsync"] + ([] if options["quiet"] else ["--progress"])
-            + (["-r"] if options["recursive"] else []) + ["-e", words])
-
-
-def run_with_config(program, places, words):
+def run_with_config(program, machines, words):
     """A program of OpenSSH's family, with the machines' settings in a file of ssh_config form:
     one command line can hold only one port. Its exit code."""
     import subprocess
     with Scratch() as folder:
         path = join(folder, "config")
-        blocks = "\n".join(place.machine.driver.ssh().config_block(place.machine.name)
-                           for place in places)
-        write_atomic(path, blocks + "\nHost *\nInclude ~/.ssh/config\n"
-                     "Include /etc/ssh/ssh_config\n")
-        return subprocess.call(program + ["-F", path] + words)
+        blocks = [machine.driver.ssh().config_block(machine.name) for machine in machines]
+        users = "Host *\nInclude ~/.ssh/config\nInclude /etc/ssh/ssh_config\n"
+        write_atomic(path, "\n".join([*blocks, users]))
+        return subprocess.call([program, "-F", path, *words])
 
 
 def command_mount(context, options, words):
     if not 1 <= len(words) <= 2:
         raise UsageError("Improper number of arguments", "See: docker-machine mount --help")
     import shutil
-    fusermount = "umount" if sys.platform == "darwin" else "fusermount"
-    if shutil.which("fusermount3"):
-        fusermount = "fusermount3"
-    need(*(fusermount, "unmount option") if options["unmount"] else ("sshfs", "mount feature"))
+    unmount = ["fusermount3" if shutil.which("fusermount3") else "fusermount", "-u"]
+    if MACOS:
+        unmount = ["umount"]
+    need(*(unmount[0], "unmount option") if options["unmount"] else ("sshfs", "mount feature"))
     word = words[0] if ":" in words[0] else "%s:%s" % (context.names([])[0], words[0])
     place = Place(context.store, word)
     point = words[1] if len(words) > 1 else place.path
     if options["unmount"]:
-        return hand_over([fusermount] + (["-u"] if fusermount != "umount" else []) + [point])
+        return hand_over([*unmount, point])
     if not place.machine:
         raise UsageError('"%s" is not on a machine.' % words[0], "Write NAME:PATH.")
     if len(words) == 1 and isdir(point) and os.listdir(point):
         raise UsageError("%s is a folder of this computer that is in use." % point,
                          "Name an empty one: docker-machine mount %s FOLDER" % quote(words[0]))
-    return run_with_config(["sshfs"], [place], [place.alias_text(), point])
+    return run_with_config("sshfs", [place.machine], [place.text(by_name=True), point])
 
 
 class Place:
     """One side of `scp`: PATH, localhost:PATH or [USER@]MACHINE:PATH."""
 
     def __init__(self, store, word):
-        host, colon, path = word.partition(":")
-        colon = "" if "/" in host else colon  # a file, as scp reads it
+        host, colon, self.path = word.partition(":")
         self.user, _, name = host.rpartition("@")
-        self.path = path
         self.machine = None  # type: typing.Any
-        if not colon or (WINDOWS and len(host) == 1):
+        if not colon or "/" in host or WINDOWS and len(host) == 1:  # a file, as scp reads it
             self.path = word
         elif host != "localhost":
             with stage("Error loading host: "):
@@ -7627,21 +7600,17 @@ class Place:
         if not self.machine and ":" in self.path.partition("/")[0]:
             self.path = join(".", self.path)  # scp would take it for a host
 
-    def login(self):
-        return self.user or self.machine.driver.get_ssh_username()
-
-    def text(self):
-        """As scp and rsync write it."""
+    def text(self, by_name=False):
+        """As scp and rsync write it; `by_name` where a file tells ssh what the machine is."""
         if not self.machine:
             return self.path
-        host = self.machine.driver.get_ssh_hostname()
-        return "%s@%s:%s" % (self.login(), "[%s]" % host if ":" in host else host, self.path)
+        ssh = self.machine.driver.ssh()
+        host = plain_alias(self.machine.name) if by_name else ssh.host
+        return "%s@%s:%s" % (self.user or ssh.user, "[%s]" % host if ":" in host else host,
+                             self.path)
 
-    def alias_text(self):
-        return "%s@%s:%s" % (self.login(), plain_alias(self.machine.name), self.path)
 
-
-# --- crash reports
+# --- doctor
 
 def command_doctor(context, options, words):
     """Check what people stumble over; 1 if something is bad."""
@@ -7661,10 +7630,11 @@ def command_doctor(context, options, words):
     if options["format"]:
         report_each([], [{key.title(): out.mask(text) for key, text in vars(finding).items()}
                          for finding in findings], options["format"])
-    for finding in () if options["format"] else findings:
-        lines = ["%-5s %s: %s" % (finding.level, finding.subject, finding.words)]
-        text = "\n      ".join(lines + finding.mend.splitlines())
-        out.answer(shown(out.as_called(out.mask(text))))
+    else:
+        for finding in findings:
+            line = "%-5s %s: %s" % (finding.level, finding.subject, finding.words)
+            text = "\n      ".join([line, *finding.mend.splitlines()])
+            out.answer(shown(out.as_called(out.mask(text))))
     return int(any(finding.level == "bad" for finding in findings))
 
 
@@ -7678,9 +7648,9 @@ def check_programs(store):
         except MachineError as error:
             yield Finding(level, name, "%s (%s)" % (error.message, use), error.hint)
             continue
-        said = result.stdout.strip() or result.stderr.strip() or "there"
+        said = result.stdout.strip() or result.stderr.strip()
         if result.ok:
-            yield Finding("ok", name, said.splitlines()[-1])
+            yield Finding("ok", name, said.rpartition("\n")[2])
         else:
             yield Finding("bad", name, "does not work: " + result.last_words(1))
 
@@ -7696,19 +7666,20 @@ def check_clock(store):
 
 def check_files(store):
     """The store's folder, and files in it that others own or may read."""
+    import glob
     store.check_writable()
     yield Finding("ok", "store", store.path)
-    for folder in [store.certs] + [store.folder(name) for name in store.names()]:
-        for name in os.listdir(folder) if isdir(folder) and not WINDOWS else ():
-            path = join(folder, name)
-            secret = "key" in name or name.startswith(("config.json", "id_"))
-            facts = os.lstat(path)
-            if os.geteuid() not in (0, facts.st_uid):
-                yield Finding("bad", "store", "%s belongs to another user" % path,
-                              "Take it: sudo chown -R $(id -u) " + quote(store.path))
-            elif secret and not name.endswith(".pub") and facts.st_mode & 0o077:
-                yield Finding("bad", "store", "%s is open to other users" % path,
-                              "Close it: chmod 600 " + quote(path))
+    patterns = () if WINDOWS else ("certs/*", "machines/*", "machines/*/*")
+    for path in [path for pattern in patterns
+                 for path in glob.glob(join(glob.escape(store.path), pattern))]:
+        facts, name = os.lstat(path), basename(path)
+        secret = "key" in name or name.startswith(("config.json", "id_"))
+        if os.geteuid() not in (0, facts.st_uid):
+            yield Finding("bad", "store", "%s belongs to another user" % path,
+                          "Take it: sudo chown -R $(id -u) " + quote(store.path))
+        elif secret and isfile(path) and not name.endswith(".pub") and facts.st_mode & 0o077:
+            yield Finding("bad", "store", "%s is open to other users" % path,
+                          "Close it: chmod 600 " + quote(path))
 
 
 def check_certificates(store):
@@ -7717,23 +7688,26 @@ def check_certificates(store):
         renewal[join(store.folder(name), "server.pem")] = quote(name)
     paths = [path for path in renewal if exists(path)]
     for path, days in zip(paths, each(days_left, paths, 8)):
-        mend = "Renew it: docker-machine regenerate-certs " + renewal[path]
         if isinstance(days, Exception):
-            yield Finding("bad", "certificates", "%s cannot be read: %s" % (path, days), mend)
+            level, words = "bad", "cannot be read: %s" % days
         elif days < 0:
-            yield Finding("bad", "certificates", "%s has expired" % path, mend)
+            level, words = "bad", "has expired"
         elif days < 30:
-            yield Finding("note", "certificates", "%s expires in %d days" % (path, days), mend)
+            level, words = "note", "expires in %d days" % days
+        else:
+            continue
+        yield Finding(level, "certificates", "%s %s" % (path, words),
+                      "Renew it: docker-machine regenerate-certs " + renewal[path])
     if paths:
         yield Finding("ok", "certificates", "%d looked at" % len(paths))
 
 
 def days_left(path):
     """Days until a certificate expires. Raises MachineError if openssl cannot read it."""
+    import ssl
     result = openssl("x509", "-noout", "-enddate", "-in", path)
     if not result.ok:
         raise MachineError(result.last_words(1))
-    import ssl
     end = ssl.cert_time_to_seconds(result.stdout.strip().partition("=")[2])
     return (end - time.time()) / 86400
 
@@ -7742,24 +7716,24 @@ def check_proxies(store):
     """docker sends what is for an engine to a proxy, unless NO_PROXY names the engine's address."""
     named = [name for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
              if os.environ.get(name)]
+    if not named:
+        return
     for name in named:
         if "://" not in os.environ[name]:
             yield Finding("note", "proxy", "%s has no scheme" % name, "Begin it with http://")
     exempt = os.environ.get(no_proxy_variable(), "").split(",")
-    for row in read_rows(store) if named else ():
-        name, host = row.name, row.aim() and split_url(row.cells["URL"])[0]
-        if host and not any(is_exempt(host, part.strip()) for part in exempt + ["localhost"]):
+    for row in read_rows(store):
+        host = row.aim() and split_url(row.cells["URL"])[0]
+        if host and not any(is_exempt(host, part.strip()) for part in exempt):
             yield Finding("note", "proxy", "%s is set, and NO_PROXY does not hold %s, where %s is"
-                          % (named[0], host, name),
-                          'Set it: eval "$(docker-machine env --no-proxy %s)"' % name)
-    if named:
-        yield Finding("ok", "proxy", ", ".join(named) + " set")
+                          % (named[0], host, row.name),
+                          'Set it: eval "$(docker-machine env --no-proxy %s)"' % row.name)
+    yield Finding("ok", "proxy", ", ".join(named) + " set")
 
 
 def is_exempt(host, part):
     """Whether an entry of NO_PROXY covers a host (Go's httpproxy); the loopback always is."""
     import ipaddress
-    part = part.partition(":")[0] if part.count(":") == 1 else part  # it may have a port
     if part == "*" or host in ("localhost", "::1") or host.startswith("127."):
         return True
     try:
@@ -7774,20 +7748,20 @@ def check_machines(store):
     rows = read_rows(store)
     ask_rows([row for row in rows if row.aim()], 10)
     for row in rows:
-        name, cells = row.name, row.cells
+        name, error, step = row.name, row.cells["Error"], store.unfinished(row.name)
         if not exists(join(store.folder(name), "config.json")):
             yield Finding("bad", "store", "%s has no config.json" % store.folder(name),
                           "Remove it: docker-machine rm -f " + quote(name))
-        elif store.unfinished(name):
-            yield Finding("bad", name, "was not finished (%s)" % store.unfinished(name),
-                          "Finish it: docker-machine provision %s; or remove it: docker-machine rm "
-                          "%s" % (name, name))
-        elif cells["Error"]:
-            yield Finding("bad", name, cells["Error"],
-                          "Look closer: docker-machine provision " + quote(name))
+        elif step:
+            yield Finding("bad", name, "was not finished (%s)" % step, "Finish it: docker-machine "
+                          "provision %s; or remove it: docker-machine rm %s" % (name, name))
+        elif error:
+            yield Finding("bad", name, error, "Look closer: docker-machine provision " + quote(name))
         else:
-            yield Finding("ok", name, cells["State"])
+            yield Finding("ok", name, row.cells["State"])
 
+
+# --- crash reports
 
 def report_crash(context, command, error):
     """Leave a report of an unexpected exception in the store, and send it where the user has set
@@ -7820,8 +7794,8 @@ def report_crash(context, command, error):
 def send_crash_report(token, report, error):
     """POST a report in the form of Bugsnag's error reporting API, payload version 4."""
     import traceback
-    frames = [{"file": basename(frame.filename), "lineNumber": frame.lineno,
-               "method": frame.name} for frame in traceback.extract_tb(error.__traceback__)]
+    frames = [{"file": basename(frame.filename), "lineNumber": frame.lineno, "method": frame.name}
+              for frame in reversed(traceback.extract_tb(error.__traceback__))]
     body = {
         "apiKey": token, "payloadVersion": "4",
         "notifier": {"name": "docker_machine.py", "version": __version__,
@@ -7829,7 +7803,7 @@ def send_crash_report(token, report, error):
         "events": [{
             "severity": "error", "app": {"version": __version__}, "metaData": {"report": report},
             "exceptions": [{"errorClass": type(error).__name__, "message": report["Error"],
-                            "stacktrace": frames[::-1]}]}]}
+                            "stacktrace": frames}]}]}
     url = os.environ.get("BUGSNAG_NOTIFY_ENDPOINT") or "https://notify.bugsnag.com/"
     if not url.startswith("https://"):
         raise MachineError("%s is not an https URL." % url)

@@ -298,7 +298,7 @@ def test_a_bundle_whose_path_has_a_blank_is_sent(store, tmp_path, bin_folder, mo
     machine.driver["IPAddress"] = "192.0.2.7"
     machine.engine["InstallURL"] = bundle.as_uri()
     with pytest.raises(dm.MachineError, match="^The bundle cannot be copied to the host"):
-        machine._run_provision_script(dm.Facts(), {})
+        dm.upload_bundle(machine.driver.ssh(), dm.file_of_url(machine.engine["InstallURL"]))
     assert sent.read_bytes() == bundle.read_bytes()
 
 
