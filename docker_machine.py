@@ -7622,11 +7622,14 @@ def command_doctor(context, options, words):
     for name in driver_names():
         checks["driver " + name] = lambda store, name=name: store.new(
             "doctor", load_driver(name)).driver.checks() or ()
-    findings = []  # type: list
-    found = each(lambda check: list(check(context.store)), checks.values())
-    for subject, rows in zip(checks, found):  # one check must not hide the others
-        findings += rows if isinstance(rows, list) else [
-            Finding("bad", subject, str(rows), getattr(rows, "hint", ""))]
+
+    def rows(subject):
+        try:
+            return list(checks[subject](context.store))
+        except Exception as error:  # which must not hide what the others found
+            return [Finding("bad", subject, str(error), getattr(error, "hint", ""))]
+
+    findings = [finding for found in each(rows, checks) for finding in found]
     if options["format"]:
         report_each([], [{key.title(): out.mask(text) for key, text in vars(finding).items()}
                          for finding in findings], options["format"])
@@ -7645,14 +7648,11 @@ def check_programs(store):
             ("docker", "--version", "note", "the client that talks to the machines' engines")):
         try:
             result = run([name, question], seconds=20)
+            said = result.stdout.strip() or result.stderr.strip()
+            yield Finding("ok", name, said.rpartition("\n")[2]) if result.ok else Finding(
+                "bad", name, "does not work: " + result.last_words(1))
         except MachineError as error:
             yield Finding(level, name, "%s (%s)" % (error.message, use), error.hint)
-            continue
-        said = result.stdout.strip() or result.stderr.strip()
-        if result.ok:
-            yield Finding("ok", name, said.rpartition("\n")[2])
-        else:
-            yield Finding("bad", name, "does not work: " + result.last_words(1))
 
 
 def check_clock(store):
@@ -7669,9 +7669,9 @@ def check_files(store):
     import glob
     store.check_writable()
     yield Finding("ok", "store", store.path)
-    patterns = () if WINDOWS else ("certs/*", "machines/*", "machines/*/*")
-    for path in [path for pattern in patterns
-                 for path in glob.glob(join(glob.escape(store.path), pattern))]:
+    paths = [path for pattern in ("certs/*", "machines/*", "machines/*/*")
+             for path in glob.glob(join(glob.escape(store.path), pattern))]
+    for path in () if WINDOWS else paths:
         facts, name = os.lstat(path), basename(path)
         secret = "key" in name or name.startswith(("config.json", "id_"))
         if os.geteuid() not in (0, facts.st_uid):
@@ -7756,7 +7756,8 @@ def check_machines(store):
             yield Finding("bad", name, "was not finished (%s)" % step, "Finish it: docker-machine "
                           "provision %s; or remove it: docker-machine rm %s" % (name, name))
         elif error:
-            yield Finding("bad", name, error, "Look closer: docker-machine provision " + quote(name))
+            yield Finding("bad", name, error,
+                          "Look closer: docker-machine provision " + quote(name))
         else:
             yield Finding("ok", name, row.cells["State"])
 
