@@ -6680,33 +6680,27 @@ TLS_FLAGS = (
 )
 CREATE_FLAGS = ENGINE_FLAGS + SWARM_FLAGS + TLS_FLAGS
 COMMON_FLAGS = (HELP_FLAG, GLOBAL_FLAGS[0])  # what every command takes, --debug too
-FORCE_FLAG = Flag("force", False, "Remove local configuration even if machine cannot be removed, "
-                  'also implies an automatic yes', short="f")
-DEFAULT_MACHINE = "default"
-
-
-def typed_words(argv):
-    """The command line as the user can type it again: the bare name for a program on the PATH,
-    python3 in front of a file that only Python can run."""
-    program = basename(argv[0])
-    for folder in os.environ.get("PATH", "").split(os.pathsep):
-        found = join(folder, program)
-        if os.path.isabs(argv[0]) and exists(found):
-            return [program] + argv[1:] if os.path.samefile(found, argv[0]) else argv
-    if isfile(argv[0]) and (os.sep not in argv[0] or not os.access(argv[0], os.X_OK)):
-        return ["python3"] + argv
-    return argv
+def typed_program(path):
+    """The words by which the user can call this program again: its bare name if that is what the
+    PATH holds, python3 in front of a file that only Python can run."""
+    name = basename(path)
+    places = [join(folder, name) for folder in os.environ.get("PATH", "").split(os.pathsep)]
+    found = next(filter(exists, places), "")
+    if os.path.isabs(path) and found and os.path.samefile(found, path):
+        return [name]
+    if isfile(path) and (os.sep not in path or not os.access(path, os.X_OK)):
+        return ["python3", path]
+    return [path]
 
 
 class Context:
     """What a command gets: the store, the global flags, and how the program was called."""
 
     def __init__(self, argv, options):
-        self.argv, self.options = argv, options
-        self.program = basename(argv[0])
-        self.typed = typed_words(argv)
-        self.program_words = " ".join(self.typed[:len(self.typed) - len(argv) + 1])
-        out.program = self.program_words
+        self.options, self.program = options, basename(argv[0])
+        words = typed_program(argv[0])
+        self.typed = words + argv[1:]
+        out.program = " ".join(words)
         if not options["storage-path"]:
             raise UsageError("--storage-path is empty.")
         path = expanduser(options["storage-path"])
@@ -6720,8 +6714,8 @@ class Context:
         """The machines that a command is for: those named, else "default". Raises MachineError."""
         if names:
             return list(dict.fromkeys(names))
-        if self.store.exists(DEFAULT_MACHINE):
-            return [DEFAULT_MACHINE]
+        if self.store.exists("default"):
+            return ["default"]
         raise MachineError('Error: No machine name(s) specified and no "default" machine exists',
                            "See: docker-machine ls")
 
@@ -6733,7 +6727,8 @@ class Context:
 
 
 class Command:
-    """A command: its function(context, options, words), help texts and flags."""
+    """A command: its function(context, options, words), help texts and flags. A `raw` one gets all
+    words as they are: function(context, words)."""
 
     def __init__(self, name, function, usage, summary, flags=(), raw=False):
         self.name, self.function, self.usage, self.summary = name, function, usage, summary
@@ -6741,43 +6736,48 @@ class Command:
 
 
 def on_each(context, names, action):
-    """action(machine) for several machines at once; one line for each failure; the exit code.
-
-    Answers are printed in the order asked.
-    """
+    """action(machine) for several machines at once; the exit code."""
     def work(name):
         if not context.store.exists(name):
             raise context.store.no_such(name)
         out.work_on(name if len(names) > 1 else None)
-        with context.store.lock(name):
-            with context.store.machine(name) as machine:
-                return action(machine)
+        with context.store.lock(name), context.store.machine(name) as machine:
+            return action(machine)
 
     return report_each(names, each(work, names))
 
 
-def report_each(names, results, layout="", default=""):
-    """Print the answers of several machines, objects of which the field `default` is shown without
-    --format, and their errors; the exit code."""
-    code, unexpected = 0, []
-    answers = [result for result in results if isinstance(result, dict)]
-    if layout == "json":
-        out.answer(go_json(answers, None))
-    else:
-        show_lines(formatted(layout, data) if layout else str(data[default]) for data in answers)
-    for name, result in zip(names, results):
-        if isinstance(result, MachineError):
-            said = result.message if '"%s"' % name in result.message else "%s: %s" % (
-                name, result.message)
-            show_error(MachineError(said if len(names) > 1 else result.message, result.hint))
-            code = max(code, result.code)
-        elif isinstance(result, Exception):
-            if len(names) > 1:
-                out.error("%s: Unexpected error (%s: %s)" % (name, type(result).__name__, result))
-            unexpected.append(result)
-    if unexpected:
-        raise unexpected[0]
+def report_each(names, results):
+    """Tell the errors among the results of several machines, in their order; the exit code. The
+    error of a single one is raised, and so is a defect after all have been told."""
+    code, defects = 0, []
+    for name, error in zip(names, results):
+        if isinstance(error, Exception):
+            if len(names) == 1:
+                raise error
+            told = explained(error)
+            lead = "" if '"%s"' % name in told.message else name + ": "
+            show_error(MachineError(lead + told.message, told.hint))
+            code = max(code, told.code)
+            defects += [error] if told is not error else []
+    if defects:
+        raise defects[0]
     return code
+
+
+def explained(error):
+    """Any exception as the MachineError that tells the person of it."""
+    if isinstance(error, MachineError):
+        return error
+    if isinstance(error, UnicodeEncodeError):
+        return MachineError("This locale has no letters for %r." % error.object, "Choose one of "
+                            "UTF-8: export LC_ALL=C.UTF-8, or, since Python 3.7, PYTHONUTF8=1")
+    if isinstance(error, OSError):
+        where = "%s: " % error.filename if error.filename else ""
+        return MachineError(where + (error.strerror or str(error)))
+    return MachineError("Unexpected error (%s: %s); this is a defect of docker-machine." % (
+        type(error).__name__, error), "Run the command with --debug for the details, and report "
+        "them.")
 
 
 def show_error(error):
@@ -6789,13 +6789,22 @@ def show_error(error):
 
 # --- create
 
-def named_driver(words):
-    """The driver that a `create` line names, or None, found before all flags are known: those of a
-    driver that is not loaded yet are taken for flags without a value."""
+def create_driver(words):
+    """The class of the driver of a `create` line, found before all flags are known: those of a
+    driver that is not loaded yet are taken for flags without a value. Raises MachineError, unless
+    --help is among the words."""
     flags = [flag for driver in DRIVERS.values() for flag in driver.flags]
-    typed, _ = split_words(flags + list(CREATE_FLAGS), words)
-    named = [value for name, _, value in typed if name == "driver"]
-    return named[0] if named else os.environ.get("MACHINE_DRIVER") or None
+    typed, _ = split_words([*flags, *CREATE_FLAGS, *COMMON_FLAGS], words)
+    given = {name: value for name, _, value in reversed(typed)}
+    named = given.get("driver", os.environ.get("MACHINE_DRIVER") or None)
+    try:
+        return load_driver(default_driver() if named is None else named)
+    except MachineError as error:
+        if "help" not in given:
+            raise
+        if named:
+            out.warn("%s These are the flags of all drivers." % error)
+        return Driver
 
 
 def default_driver():
@@ -6817,67 +6826,39 @@ def create_flags(driver_class):
     return sorted(CREATE_FLAGS + tuple(driver_class.flags), key=lambda flag: flag.name)
 
 
-class CreateRequest:
-    """What a `create` line asks for: the `driver_class`, the `options` of all flags, `names`.
-    Raises UsageError, or, unless only help is wanted, MachineError for a driver that is not here.
-    """
-
-    def __init__(self, words):
-        named, trouble = named_driver(words), None  # type: typing.Any, typing.Any
-        try:
-            self.driver_class = load_driver(default_driver() if named is None else named)
-        except MachineError as error:
-            trouble, self.driver_class = error, Driver
-        self.flags = create_flags(self.driver_class)
-        try:
-            self.options, self.names = parse_flags(self.flags + list(COMMON_FLAGS), words)
-        except UsageError as error:  # a flag of the driver that is not here, maybe
-            raise trouble or error
-        self.needs_help = self.options["help"]
-        if trouble and named and self.needs_help:
-            out.warn("%s These are the flags of all drivers." % trouble.message)
-        elif trouble and not self.needs_help:
-            raise trouble
-
-    def machine(self, store, global_options):
-        """The Machine that is described, all of it checked, and nothing made. Raises MachineError.
-        """
-        options, names = self.options, self.names
-        if len(names) > 1:
-            raise UsageError("Invalid command line. Found extra arguments [%s]" % " ".join(
-                names[1:]))
-        if not names:
-            raise UsageError("Error: No machine name specified",
-                             "See: docker-machine create --help")
-        check_new_name(names[0])
-        refuse_swarm(options)
-        refuse_existing(store, names[0])
-        machine = store.new(names[0], self.driver_class)
-        machine.take_over = options["engine-take-over"]
-        auth = machine.config["HostOptions"]["AuthOptions"]
-        with stage("Error setting machine configuration from flags provided: "):
-            store_flags(ENGINE_FLAGS, options, machine.engine)
-            store_flags(SWARM_FLAGS, options, machine.swarm)
-            store_flags(TLS_FLAGS, options, auth)
-            store_flags(GLOBAL_FLAGS, global_options, auth)
-            check_engine_options(machine.engine)
-            machine.driver.set_config_from_flags(options)
-        return machine
-
-
-def command_create(context, words):
-    request = CreateRequest(words)
-    if request.needs_help:
-        return show_command_help(COMMANDS["create"], request.flags)
-    out.debugging = wants_debug(out.debugging or request.options["debug"])
-    hide_secrets(request.flags, request.options)
-    with request.machine(context.store, context.options) as machine:
+def command_create(context, options, words):
+    with described_machine(context, options, words) as machine:
         create_machine(machine)
     if machine.driver.provisions:
         out.say("Docker is up and running!")
     out.say("To see how to connect your Docker Client to the Docker Engine running on this virtual "
-            "machine, run: %s env %s" % (context.program_words, machine.name))
-    return 0
+            "machine, run: docker-machine env " + machine.name)
+
+
+def described_machine(context, options, words):
+    """The Machine that a `create` line describes, all of it checked, and nothing made. Raises
+    MachineError."""
+    if len(words) > 1:
+        raise UsageError("Invalid command line. Found extra arguments [%s]" % " ".join(words[1:]))
+    if not words:
+        raise UsageError("Error: No machine name specified", "See: docker-machine create --help")
+    check_new_name(words[0])
+    refuse_swarm(options)
+    refuse_existing(context.store, words[0])
+    driver_class = load_driver(options["driver"] or default_driver())
+    if not {flag.name for flag in driver_class.flags} <= set(options):
+        raise UsageError("More than one --driver is named.")
+    machine = context.store.new(words[0], driver_class)
+    machine.take_over = options["engine-take-over"]
+    auth = machine.config["HostOptions"]["AuthOptions"]
+    with stage("Error setting machine configuration from flags provided: "):
+        store_flags(ENGINE_FLAGS, options, machine.engine)
+        store_flags(SWARM_FLAGS, options, machine.swarm)
+        store_flags(TLS_FLAGS, options, auth)
+        store_flags(GLOBAL_FLAGS, context.options, auth)
+        check_engine_options(machine.engine)
+        machine.driver.set_config_from_flags(options)
+    return machine
 
 
 def create_machine(machine):
@@ -6889,30 +6870,25 @@ def create_machine(machine):
             refuse_existing(machine.store, machine.name)
             machine.create()
     except BaseException as error:
-        explain_leftover(machine, error)
+        advice = "The machine is kept. " + resume_hint(machine.name)
+        if isinstance(error, MachineError) and machine.unfinished():
+            error.hint = (error.hint + "\n" + advice).lstrip()
+        elif machine.unfinished():
+            out.error(advice)
         raise
 
 
 def refuse_existing(store, name):
-    if not store.exists(name):
-        return
-    hint = "Choose another name, or remove it first: docker-machine rm %s" % name
+    hint = "Choose another name, or remove it first: docker-machine rm " + name
     if store.unfinished(name):
-        hint = ("Its creation did not finish. Resume it: docker-machine provision %s (or remove "
-                "it: docker-machine rm %s)" % (name, name))
-    raise MachineError('Docker machine "%s" already exists' % name, hint)
+        hint = "Its creation did not finish. " + resume_hint(name)
+    if store.exists(name):
+        raise MachineError('Docker machine "%s" already exists' % name, hint)
 
 
-def explain_leftover(machine, error):
-    """Add to the error of a failed creation what is left and how to go on."""
-    if not machine.unfinished():
-        return
-    advice = ("The machine is kept. Resume: docker-machine provision %s; or remove it: "
-              "docker-machine rm %s" % (machine.name, machine.name))
-    if isinstance(error, MachineError):
-        error.hint = (error.hint + "\n" if error.hint else "") + advice
-    else:
-        out.error(advice)
+def resume_hint(name):
+    return ("Resume: docker-machine provision %s; or remove it: docker-machine rm %s"
+            % (quote(name), quote(name)))
 
 
 def refuse_swarm(options):
@@ -6941,6 +6917,20 @@ def answer(options, data, text):
 
 def formatted(layout, data):
     return go_json(data, None) if layout == "json" else Template(layout).render(data)
+
+
+def answer_each(rows, layout):
+    """Print several objects by --format: a list in JSON, or a text of the template for each."""
+    if layout == "json":
+        out.answer(go_json(rows, None))
+    else:
+        show_lines(Template(layout).render(row) for row in rows)
+
+
+def show_lines(lines):
+    for line in lines:
+        out.answer(line)
+    return 0
 
 
 def query(field, ask, doing=""):
@@ -7069,7 +7059,10 @@ def command_ip(context, options, words):
         with context.store.machine(name) as machine, stage("Error getting IP address: "):
             return {"Name": name, "IPAddress": machine.driver.get_ip()}
 
-    return report_each(names, each(address, names), options["format"], "IPAddress")
+    results = each(address, names)
+    answer_each([result for result in results if isinstance(result, dict)],
+                options["format"] or "{{.IPAddress}}")
+    return report_each(names, results)
 
 
 def command_version(context, options, words):
@@ -7119,12 +7112,6 @@ def command_ls(context, options, words):
     lines = [[shown(str(row[field]).replace("\n", " ")) for _, field in LS_COLUMNS]
              for row in cells]
     return show_lines(table([[header for header, _ in LS_COLUMNS]] + lines))
-
-
-def show_lines(lines):
-    for line in lines:
-        out.answer(line)
-    return 0
 
 
 def show_formatted(rows, template):
@@ -7515,8 +7502,6 @@ def remove_machine(store, name, force):
 # --- ssh and scp
 
 def command_ssh(context, words):
-    if words and words[0] in ("-h", "-help", "--help"):
-        return show_command_help(COMMANDS["ssh"])
     machine = context.machine(words[:1])
     if machine.driver.get_state() != RUNNING:
         raise MachineError('Error: Cannot run SSH command: Host "%s" is not running' % machine.name)
@@ -7631,8 +7616,8 @@ def command_doctor(context, options, words):
 
     findings = [finding for found in each(rows, checks) for finding in found]
     if options["format"]:
-        report_each([], [{key.title(): out.mask(text) for key, text in vars(finding).items()}
-                         for finding in findings], options["format"])
+        answer_each([{key.title(): out.mask(text) for key, text in vars(finding).items()}
+                     for finding in findings], options["format"])
     else:
         for finding in findings:
             line = "%-5s %s: %s" % (finding.level, finding.subject, finding.words)
@@ -7753,8 +7738,7 @@ def check_machines(store):
             yield Finding("bad", "store", "%s has no config.json" % store.folder(name),
                           "Remove it: docker-machine rm -f " + quote(name))
         elif step:
-            yield Finding("bad", name, "was not finished (%s)" % step, "Finish it: docker-machine "
-                          "provision %s; or remove it: docker-machine rm %s" % (name, name))
+            yield Finding("bad", name, "was not finished (%s)" % step, resume_hint(name))
         elif error:
             yield Finding("bad", name, error,
                           "Look closer: docker-machine provision " + quote(name))
@@ -7830,8 +7814,6 @@ complete -c docker-machine -f -a '(__docker_machine)'""",
 
 def command_completion(context, words):
     shell, *typed = words or [""]
-    if shell in ("-h", "-help", "--help"):
-        return show_command_help(COMMANDS["completion"])
     if shell not in COMPLETION_SCRIPTS:
         raise UsageError("Error: Expected one of the shells " + ", ".join(COMPLETION_SCRIPTS),
                          'For example: eval "$(docker-machine completion bash)"')
@@ -7850,7 +7832,10 @@ def completions(before, start):
     name = words[0] if words else "help"
     if name not in COMMANDS:
         return []
-    flags = flags_of(words) + COMMON_FLAGS if words else GLOBAL_FLAGS
+    flags = GLOBAL_FLAGS
+    if words:
+        own = _outcome(flags_of, words + [""])  # of a driver that does not load, too
+        flags = (own if isinstance(own, tuple) else CREATE_FLAGS) + COMMON_FLAGS
     given, others = split_words(flags, words[1:] + [""])
     if others[-1:] != [""]:  # what is typed is the value of a flag
         return {"driver": driver_names(), "shell": [*SHELLS, *POSIX_SHELLS[:5]]}.get(
@@ -7869,14 +7854,11 @@ def completions(before, start):
 
 
 def flags_of(words):
-    """The flags of the command that these words begin with; for `create`, of its driver too."""
+    """The flags of the command that these words begin with; for `create`, of its driver too.
+    Raises MachineError."""
     if words[0] != "create":
         return COMMANDS[words[0]].flags
-    try:
-        driver = load_driver(named_driver(words + [""]) or default_driver())
-    except MachineError:
-        driver = Driver
-    return tuple(create_flags(driver))
+    return tuple(create_flags(create_driver(words[1:])))
 
 
 # --- help
@@ -7884,15 +7866,17 @@ def flags_of(words):
 def command_help(context, options, words):
     if not words:
         return show_help(context)
-    if words[0] not in COMMANDS:
-        raise unknown_command(context, words[0])
-    return show_command_help(COMMANDS[words[0]], flags_of(words))
+    command = find_command(context, words[0])
+    return show_command_help(command, flags_of([command.name, "--help"] + words[1:]))
 
 
-def unknown_command(context, name):
-    return UsageError("%s: '%s' is not a %s command. See '%s --help'." % (
-        context.program, name, context.program, context.program_words),
-        nearest(name, COMMANDS, "Did you mean: " + context.program + " %s?"))
+def find_command(context, name):
+    """The Command of that name. Raises UsageError."""
+    if name in COMMANDS:
+        return COMMANDS[name]
+    raise UsageError("%s: '%s' is not a %s command. See 'docker-machine --help'." % (
+        context.program, name, context.program),
+        nearest(name, COMMANDS, "Did you mean: docker-machine %s?"))
 
 
 def show_help(context):
@@ -7906,7 +7890,6 @@ def show_help(context):
 
 
 def show_command_help(command, flags=()):
-    flags = flags or command.flags
     usage = "Usage: docker-machine %s %s" % (command.name, "[OPTIONS] " if flags else "")
     lines = [(usage + command.usage).rstrip(), "", command.summary]
     if flags:
@@ -7922,7 +7905,7 @@ COMMANDS = {command.name: command for command in (
             (TIMEOUT_FLAG, FORMAT_FLAG)),
     Command("config", command_config, ONE, "Print the connection config for machine",
             (SWARM_FLAG,)),
-    Command("create", command_create, "NAME", "Create a machine", raw=True),
+    Command("create", command_create, "NAME", "Create a machine"),
     Command("doctor", command_doctor, "", "Check this computer, the store and the machines, and "
             "tell how to mend what is wrong", (FORMAT_FLAG,)),
     Command("env", command_env, ONE,
@@ -7949,7 +7932,8 @@ COMMANDS = {command.name: command for command in (
                 Flag("client-certs", False, "Also regenerate client certificates and CA."))),
     Command("restart", command_restart, SOME, "Restart a machine"),
     Command("rm", command_rm, "NAME...", "Remove a machine", (
-        FORCE_FLAG,
+        Flag("force", False, "Remove local configuration even if machine cannot be removed, also "
+             "implies an automatic yes", short="f"),
         Flag("y", False, "Assumes automatic yes to proceed with remove, without prompting "
              "further user confirmation"))),
     Command("ssh", command_ssh, "[NAME [ARG...]]",
@@ -7991,40 +7975,25 @@ def main(argv=None):
 
 def run_main(argv):
     # Python 3.6 in the C locale does not take the words for UTF-8.
-    argv = [os.fsencode(word).decode("utf-8", "surrogateescape")
-            for word in argv]
+    argv = [os.fsencode(word).decode("utf-8", "surrogateescape") for word in argv]
     sys.modules.setdefault("docker_machine", sys.modules[__name__])  # what extras import
     try:
         return dispatch(argv) or 0
-    except MachineError as error:
-        show_traceback()
-        show_error(error)
-        return error.code
     except KeyboardInterrupt as error:
         out.error("Interrupted.")
         return error.args[0] if error.args else 130
     except BrokenPipeError:
         abandon(sys.stdout)  # whoever read the answer has seen enough
         return 0
-    except OSError as error:
-        show_traceback()
-        where = "%s: " % error.filename if error.filename else ""
-        out.error(where + (error.strerror or str(error)))
-        abandon(sys.stdout)
-        return 1
     except Exception as error:
-        show_traceback()
-        out.error("Unexpected error (%s: %s); this is a defect of docker-machine." % (
-            type(error).__name__, error))
-        out.error("Run the command with --debug for the details, and report them.")
-        return 1
-
-
-def show_traceback():
-    """...of the error that is handled, for those who debug."""
-    if out.debugging:
-        import traceback
-        out.error(traceback.format_exc())
+        if out.debugging:
+            import traceback
+            out.error(traceback.format_exc())
+        told = explained(error)
+        show_error(told)
+        if isinstance(error, OSError):
+            abandon(sys.stdout)
+        return told.code
 
 
 def dispatch(argv):
@@ -8034,25 +8003,18 @@ def dispatch(argv):
     hide_secrets(GLOBAL_FLAGS, options)
     context = Context(argv, options)
     if options["version"]:
-        out.answer(version_line())
-        return 0
+        return show_lines([version_line()])
     if options["help"] or not words:
         return show_help(context)
-    name, words = words[0], words[1:]
-    name = "help" if name == "h" else name
-    if name not in COMMANDS:
-        raise unknown_command(context, name)
+    command = find_command(context, "help" if words[0] == "h" else words[0])
     try:
-        with Signals(COMMANDS[name]):
-            return run_command(context, COMMANDS[name], words)
-    except UnicodeEncodeError as error:
-        raise MachineError("This locale has no letters for %r." % error.object, "Choose one of "
-                           "UTF-8: export LC_ALL=C.UTF-8, or, since Python 3.7, PYTHONUTF8=1")
-    except (MachineError, OSError):
+        with Signals(command):
+            return run_command(context, command, words[1:])
+    except (MachineError, OSError, UnicodeEncodeError):
         raise
     except Exception as error:
-        if name in ("create", "upgrade"):  # as in Docker Machine, the long ones
-            report_crash(context, name, error)
+        if command.name in ("create", "upgrade"):  # as in Docker Machine, the long ones
+            report_crash(context, command.name, error)
         raise
 
 
@@ -8061,23 +8023,24 @@ class Signals:
     to go on."""
 
     def __init__(self, command):
-        import threading
-        self.before, self.names = {}, ()  # type: dict, tuple
         query = FORMAT_FLAG in command.flags or command.name in ("config", "ssh", "completion")
-        if not query and threading.current_thread() is threading.main_thread():
-            self.names = ("SIGTERM", "SIGHUP")
+        self.names = () if query else ("SIGTERM", "SIGHUP")
 
     def __enter__(self):
-        for name in self.names:
-            import signal
-            number = getattr(signal, name, None)  # Windows has no SIGHUP
-            if number and signal.getsignal(number) == signal.SIG_DFL:
-                self.before[number] = signal.signal(number, self.end)
+        self.replace(0, self.end)
 
     def __exit__(self, *unused):
-        for number, handler in self.before.items():
+        self.replace(self.end, 0)
+
+    def replace(self, old, new):
+        """Set the handler `new` where it was `old`; 0 is what the system does by itself."""
+        for name in self.names:
             import signal
-            signal.signal(number, handler)
+            import threading
+            number = getattr(signal, name, 0)  # type: typing.Any  # Windows has no SIGHUP
+            may_set = number and threading.current_thread() is threading.main_thread()
+            if may_set and signal.getsignal(number) == old:
+                signal.signal(number, new)
 
     @staticmethod
     def end(number, frame):
@@ -8085,12 +8048,16 @@ class Signals:
 
 
 def run_command(context, command, words):
+    if command.raw and words[:1] in (["-h"], ["-help"], ["--help"]):
+        return show_command_help(command)
     if command.raw:
         return command.function(context, words)
-    options, words = parse_flags(command.flags + COMMON_FLAGS, words)
+    flags = flags_of([command.name] + words)
+    options, words = parse_flags(flags + COMMON_FLAGS, words)
+    hide_secrets(flags, options)
     out.debugging = wants_debug(out.debugging or options["debug"])
     if options["help"]:
-        return show_command_help(command)
+        return show_command_help(command, flags)
     return command.function(context, options, words)
 
 

@@ -211,7 +211,7 @@ def test_a_half_created_name_says_how_to_resume(host: HostFactory, program: Prog
     words = words_of(program.create(machine, code=1))
 
     assert "already exists" in words
-    assert "Resume it: docker-machine provision web" in words
+    assert "Resume: docker-machine provision web" in words
     machine.run("systemctl unmask docker.service")
     program("provision", "web")
     assert "Resume" not in program.create(machine, code=1).stderr
