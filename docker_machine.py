@@ -6954,8 +6954,9 @@ engine_version = query("DockerVersion", Machine.engine_version,
 def command_active(context, options, words):
     if words:
         raise UsageError("Error: Too many arguments given")
-    there = os.environ.get("DOCKER_HOST")
-    rows = [row for row in read_rows(context.store) if row.aim() and row.is_named(there)]
+    there = os.environ.get("DOCKER_HOST") or None
+    rows = [row for row in read_rows(context.store)
+            if row.aim() and there in (row.cells["URL"], row.swarm_url)]
     ask_rows(rows, options["timeout"])
     for row in rows:
         if row.cells["ActiveHost"] or row.cells["ActiveSwarm"]:
@@ -7086,45 +7087,49 @@ def version_line():
 
 # --- ls
 
-LS_COLUMNS = (("NAME", "Name"), ("ACTIVE", "Active"), ("DRIVER", "DriverName"), ("STATE", "State"),
-              ("URL", "URL"), ("SWARM", "Swarm"), ("DOCKER", "DockerVersion"), ("ERRORS", "Error"))
-LS_HEADERS = dict({field: header for header, field in LS_COLUMNS}, ActiveHost="ACTIVE_HOST",
-                  ActiveSwarm="ACTIVE_SWARM", SwarmOptions="SWARM_OPTIONS",
-                  EngineOptions="ENGINE_OPTIONS", ResponseTime="RESPONSE")
+LS_HEADERS = {"Name": "NAME", "Active": "ACTIVE", "DriverName": "DRIVER", "State": "STATE",
+              "URL": "URL", "Swarm": "SWARM", "DockerVersion": "DOCKER", "Error": "ERRORS",
+              "ActiveHost": "ACTIVE_HOST", "ActiveSwarm": "ACTIVE_SWARM",
+              "SwarmOptions": "SWARM_OPTIONS", "EngineOptions": "ENGINE_OPTIONS",
+              "ResponseTime": "RESPONSE"}
+LS_COLUMNS = tuple(LS_HEADERS)[:8]  # of the table
+FILTERS = {  # key -> whether a row has that value
+    "driver": lambda row, value: row.cells["DriverName"].lower() == value.lower(),
+    "label": lambda row, value: any(label_fits(label, value) for label in row.labels),
+    "name": lambda row, pattern: pattern.search(row.name),
+    "state": lambda row, value: row.cells["State"].lower() in ("", value.lower()),
+    "swarm": lambda row, value: row.cells["Swarm"].partition(" ")[0].lower() == value.lower(),
+}  # type: dict
 
 
 def command_ls(context, options, words):
-    filters, quiet = parse_filters(options["filter"]), options["quiet"]
+    filters, quiet, layout = parse_filters(options["filter"]), options["quiet"], options["format"]
     rows = [row for row in read_rows(context.store) if row.fits(filters)]
+    if "state" in filters or not quiet:
+        ask_rows(rows, options["timeout"])
+        rows = [row for row in rows if row.fits(filters)]
     if quiet:  # what cannot be loaded is never in a list of names
-        rows = [row for row in rows if row.machine]
-    if not quiet or "state" in filters:
-        ask_rows([row for row in rows if row.aim()], options["timeout"])
-        states = filters.get("state")
-        rows = [row for row in rows if not states or row.cells["State"].lower() in states]
-    if quiet:
-        return show_lines(sorted(row.name for row in rows))
+        return show_lines(sorted(row.name for row in rows if row.machine))
     cells = [row.cells for row in rows]
-    if options["format"] == "json":
+    if layout == "json":
         return show_lines([go_json(cells, None)])
-    if options["format"]:
-        return show_formatted(cells, options["format"])
-    lines = [[shown(str(row[field]).replace("\n", " ")) for _, field in LS_COLUMNS]
-             for row in cells]
-    return show_lines(table([[header for header, _ in LS_COLUMNS]] + lines))
+    if layout:
+        return show_formatted(cells, layout)
+    return show_lines(table([[shown(str(row[field]).replace("\n", " ")) for field in LS_COLUMNS]
+                             for row in [LS_HEADERS] + cells]))
 
 
 def show_formatted(rows, template):
     """Rows by a --format template; with "table " in front, columns are aligned under headers."""
     template = template.strip().replace("\\t", "\t").replace("\\n", "\n")
     in_table = template.startswith("table")
-    template = template[len("table"):].strip() if in_table else template
+    if in_table:
+        rows, template = [LS_HEADERS] + rows, template[len("table"):].strip()
     parsed = Template(template + "\n")
-    rows = [dict(row, State=GoState(row["State"])) for row in rows]
-    lines = "".join(parsed.render(Struct(row)) for row in ([LS_HEADERS] if in_table else []) + rows)
-    if lines and in_table:
-        lines = "\n".join(table([line.split("\t") for line in lines.splitlines()]))
-    return show_lines([lines[:-1] if lines.endswith("\n") else lines] if lines else [])
+    text = "".join(parsed.render(Struct(row, State=GoState(row["State"]))) for row in rows)
+    if in_table:
+        text = "\n".join(table([line.split("\t") for line in text.splitlines()]))
+    return show_lines([text[:-1] if text.endswith("\n") else text] if text else [])
 
 
 def parse_filters(texts):
@@ -7135,220 +7140,167 @@ def parse_filters(texts):
         key = key.strip().lower()
         if not equals:
             raise UsageError("Unsupported filter syntax", "Write --filter key=value.")
-        if key not in ("driver", "label", "name", "state", "swarm"):
+        if key not in FILTERS:
             raise UsageError("Unsupported filter key '%s'" % key,
                              "Keys are driver, label, name, state and swarm.")
-        filters.setdefault(key, []).append(value.lower() if key in ("driver", "state") else value)
-    filters["name"] = [compiled(pattern) for pattern in filters.get("name", ())]
-    return {key: values for key, values in filters.items() if values}
+        filters.setdefault(key, []).append(name_pattern(value) if key == "name" else value)
+    return filters
 
 
-CLASSES = {"alnum": "0-9A-Za-z", "alpha": "A-Za-z", "ascii": "\\x00-\\x7f", "blank": "\\t ",
-           "cntrl": "\\x00-\\x1f\\x7f", "digit": "0-9", "graph": "!-~", "lower": "a-z",
-           "print": " -~", "punct": "!-/:-@\\[-`{-~", "space": "\\t\\n\\v\\f\\r ", "upper": "A-Z",
-           "word": "0-9A-Za-z_", "xdigit": "0-9A-Fa-f"}
-
-
-def compiled(pattern):
-    """A regular expression in RE2's language, which Docker Machine takes. Raises UsageError."""
+def name_pattern(text):
+    r"""A regular expression as Go takes it: flags may stand anywhere, and \z is the end. Raises
+    UsageError."""
     import re
+    flags = re.findall(r"\(\?[a-zA-Z]+\)", text)
+    rest = re.sub(r"\(\?[a-zA-Z]+\)", "", text)
     try:
-        return re.compile(from_re2(pattern), re.A)
-    except (re.error, KeyError) as error:
-        raise UsageError("The filter name=%s is not a regular expression: %s" % (pattern, error))
-
-
-def from_re2(pattern):
-    """A pattern of RE2 (github.com/google/re2/wiki/Syntax) as Python writes it; flags hold for all
-    of it. Raises KeyError for an unknown class."""
-    import re
-    pieces, flags = [], ""  # type: list, str
-    for piece in re.findall(r"(?s)\\Q.*?(?:\\E|\Z)|\[\^?\]?(?:\[:\^?\w+:\]|\\.|[^]])*\]"
-                            r"|\(\?[a-zA-Z]+\)|\\.|.", pattern):
-        if piece.startswith("\\Q"):
-            piece = re.escape(piece[2:].replace("\\E", ""))
-        elif piece.startswith("["):
-            piece = re.sub(r"\[:(\^?\w+):\]", lambda found: CLASSES[found.group(1)], piece)
-            piece = piece[0] + re.sub(r"(?<!\\)\[", r"\\[", piece[1:])
-        elif piece.startswith("(?") and piece.endswith(")"):
-            piece, flags = "", flags + piece
-        pieces.append("\\Z" if piece == "\\z" else piece)
-    return flags + "".join(pieces)
-
-
-class Row:
-    """A machine in a list: its `cells`, its Machine if that can be loaded, its Engine, and why that
-    gave no answer."""
-
-    def __init__(self, store, name):
-        self.name = name
-        self.machine = self.engine = self.trouble = None  # type: typing.Any
-        self.swarm = {}  # type: dict
-        self.cells = dict.fromkeys(LS_HEADERS, "")  # type: dict
-        self.tell(Name=name, ActiveHost=False, SwarmOptions=None, EngineOptions=None,
-                  DriverName="not found", State=ERROR)
-        try:
-            self.machine = store.machine(name)
-        except MachineError as error:
-            self.tell(Error=out.mask(plain_words(error)))
-            return
-        self.swarm = self.machine.swarm
-        self.tell(DriverName=self.machine.driver_name, Active="-", DockerVersion="Unknown",
-                  SwarmOptions=Struct(self.swarm), EngineOptions=Struct(self.machine.engine))
-
-    def tell(self, **cells):
-        self.cells.update(cells)
-
-    def fits(self, filters):
-        """Whether it passes the filters that stored settings can answer."""
-        labels = self.machine and self.machine.engine.get("Labels") or ()
-        master = self.cells["Swarm"].partition(" ")[0].lower()
-        tests = {
-            "driver": lambda value: self.cells["DriverName"].lower() == value,
-            "name": lambda value: value.search(self.name),
-            "label": lambda value: any(label_fits(label, value) for label in labels),
-            "swarm": lambda value: self.machine and value.lower() == master,
-            "state": lambda value: True,
-        }
-        return all(any(map(tests[key], values)) for key, values in filters.items())
-
-    def aim(self):
-        """Find out which engine is to be asked; whether there is something to ask."""
-        machine = self.machine
-        try:
-            if not machine:
-                return False
-            if machine.driver.provisions and not machine.driver.get("IPAddress"):
-                self.trouble = Unreachable("its address is not stored; docker-machine provision %s "
-                                           "finds it" % self.name)
-                return True
-            engine = machine.docker()
-            self.tell(URL=engine.url)
-            if self.swarm.get("Master"):
-                self.tell(ActiveSwarm=machine.swarm_url())
-            self.engine = engine
-        except MachineError as error:
-            self.tell(Error=plain_words(error))
-        except Exception as error:  # a value of a wrong type must not hide the other machines
-            self.tell(URL="", Error="config.json cannot be used: %s" % error)
-        return bool(self.engine)
-
-    def is_named(self, url):
-        return url and url in (self.cells["URL"], self.cells["ActiveSwarm"])
-
-    def take(self, answer, duration):
-        """What came from the engine: its version or an exception."""
-        self.tell(ResponseTime=duration)
-        if isinstance(answer, str):
-            self.tell(State=RUNNING, DockerVersion="v" + answer)
-        elif isinstance(answer, Unreachable):
-            self.trouble = answer
-        else:
-            self.tell(State=RUNNING, Error=self._unknown(answer))
-
-    def settle(self, state):
-        """What came from the driver, since the engine was silent: a state or an exception."""
-        late = state if isinstance(state, Silent) else self.trouble
-        if isinstance(late, Silent) and state in (RUNNING, late):
-            self.tell(State=TIMEOUT, Active="", DockerVersion="", Error=self._unknown(late))
-        elif isinstance(state, Exception):
-            self.tell(State=ERROR, Error=plain_words(state))
-        else:
-            self.tell(State=state, Error=self._unknown(self.trouble) if state == RUNNING else "")
-
-    @staticmethod
-    def _unknown(error):
-        return "Unable to query docker version: " + plain_words(error)
-
-
-    def finish(self):
-        """What follows from the state: only a running machine has a URL and can be active."""
-        cells, there = self.cells, os.environ.get("DOCKER_HOST")
-        if cells["State"] != RUNNING:
-            cells["URL"] = cells["ActiveSwarm"] = ""
-        cells["ActiveHost"] = bool(cells["URL"]) and cells["URL"] == there
-        cells["ActiveSwarm"] = bool(cells["ActiveSwarm"]) and cells["ActiveSwarm"] == there
-        if cells["ActiveHost"]:
-            cells["Active"] = "*"
-        if cells["ActiveSwarm"]:
-            cells["Active"] = "* (swarm)"
-        cells["Error"] = out.mask(cells["Error"])
+        return re.compile("".join(flags) + rest.replace("\\z", "\\Z"), re.A)
+    except re.error as error:
+        raise UsageError("The filter name=%s is not a regular expression: %s" % (text, error))
 
 
 def label_fits(label, wanted):
     """Whether a label is the one that is wanted: by its key, and its value in any case if that is
     given."""
-    key, _, value = label.partition("=")
-    wanted_key, equals, wanted_value = wanted.partition("=")
-    return key == wanted_key and (not equals or value.lower() == wanted_value.lower())
+    name, _, text = label.partition("=")
+    key, equals, value = wanted.partition("=")
+    return name == key and (not equals or text.lower() == value.lower())
+
+
+class Row:
+    """A machine in a list: its `cells`, its Machine if that can be loaded, its Engine, what that
+    `answer`s (its version or an exception), and the `state` that the driver tells (or an
+    exception), which is asked only where the engine is silent."""
+
+    def __init__(self, store, name):
+        self.name, self.swarm, self.swarm_url, self.labels = name, {}, "", ()
+        self.machine = self.engine = self.answer = None  # type: typing.Any
+        self.state = RUNNING  # type: typing.Any
+        self.cells = dict.fromkeys(LS_HEADERS, "")  # type: dict
+        self.tell(Name=name, ActiveHost=False, ActiveSwarm=False, SwarmOptions=None,
+                  EngineOptions=None, DriverName="not found")
+        try:
+            self.machine = machine = store.machine(name)
+        except MachineError as error:
+            self.tell(error, State=ERROR)
+            return
+        self.swarm, self.labels = machine.swarm, machine.engine.get("Labels") or ()
+        self.tell(DriverName=machine.driver_name, Active="-", DockerVersion="Unknown",
+                  SwarmOptions=Struct(self.swarm), EngineOptions=Struct(machine.engine))
+
+    def tell(self, error="", **cells):
+        self.cells.update(cells, Error=out.mask(plain_words(error)))
+
+    def fits(self, filters):
+        """Whether it passes all filters, as far as its cells are known."""
+        return all(any(FILTERS[key](self, value) for value in values)
+                   for key, values in filters.items())
+
+    def aim(self):
+        """Find out which engine is to be asked; whether there is something to ask."""
+        machine = self.machine
+        if not machine:
+            return False
+        try:
+            if machine.driver.provisions and not machine.driver.get("IPAddress"):
+                self.answer = Unreachable("its address is not stored; docker-machine provision %s "
+                                          "finds it" % self.name)
+                return True
+            if self.swarm.get("Master"):
+                self.swarm_url = machine.swarm_url()
+            self.engine = machine.docker()
+            self.tell(URL=self.engine.url)
+        except Exception as error:  # a value of a wrong type must not hide the other machines
+            lead = "" if isinstance(error, MachineError) else "config.json cannot be used: "
+            self.tell(lead + str(error), State=ERROR)
+        return bool(self.engine)
+
+    def finish(self):
+        """Fill in what follows from the answer and the state: only a running machine has a URL
+        and can be active."""
+        cells, answer, state = self.cells, self.answer, self.state
+        unknown = "Unable to query docker version: %s"
+        if isinstance(state, Silent) or state == RUNNING and isinstance(answer, Silent):
+            late = answer if state == RUNNING else state
+            self.tell(unknown % late, State=TIMEOUT, Active="", DockerVersion="")
+        elif isinstance(state, Exception):
+            self.tell(state, State=ERROR)
+        elif isinstance(answer, str):
+            self.tell(State=RUNNING, DockerVersion="v" + answer)
+        else:
+            self.tell(unknown % answer if state == RUNNING else "", State=state)
+        if cells["State"] != RUNNING:
+            cells["URL"] = self.swarm_url = ""
+        there = os.environ.get("DOCKER_HOST") or None
+        for field, url, mark in (("ActiveHost", cells["URL"], "*"),
+                                 ("ActiveSwarm", self.swarm_url, "* (swarm)")):
+            cells[field] = url == there
+            cells["Active"] = mark if cells[field] else cells["Active"]
 
 
 def read_rows(store):
     """A Row for each machine, in natural order, with the masters of standalone Swarms, which are
     known by their discovery URLs."""
     rows = [Row(store, name) for name in sorted(store.names(), key=natural_key)]
-    masters = {row.swarm.get("Discovery"): row for row in rows if row.swarm.get("Master")}
+    masters = {row.swarm.get("Discovery"): row.name for row in rows if row.swarm.get("Master")}
     for row in rows:
-        discovery = row.swarm.get("Discovery")
-        if discovery and discovery in masters:
-            row.tell(Swarm=masters[discovery].name + " (master)" * bool(row.swarm.get("Master")))
+        master = masters.get(row.swarm.get("Discovery") or None)
+        if master:
+            row.cells["Swarm"] = master + (" (master)" if row.swarm.get("Master") else "")
     return rows
 
 
 def ask_rows(rows, seconds):
-    """Fill in what engines and drivers say of rows that are aimed, within `seconds`: each engine is
-    asked once, all at the same time, and then the drivers of machines whose engines are silent."""
+    """Fill in what engines and drivers say, within `seconds`: each engine is asked once, all at the
+    same time, and then the drivers of machines whose engines are silent."""
+    rows = [row for row in rows if row.aim()]
+    seconds = max(seconds, 1e-6)  # each() takes 0 for no limit
     deadline = time.monotonic() + seconds
-    if seconds > 0:
-        ask_engines([row for row in rows if row.engine], seconds / 2)
-        ask_drivers([row for row in rows if row.trouble], deadline - time.monotonic())
-    else:
-        for row in rows:
-            row.settle(Silent("There was no answer within 0 s."))
+    ask_engines([row for row in rows if row.engine], seconds / 2)
+    ask_drivers([row for row in rows if isinstance(row.answer, Unreachable)],
+                max(deadline - time.monotonic(), 0.1))
     for row in rows:
         row.finish()
 
 
-def ask_engines(rows, seconds):
-    """Take the versions of engines, or what failed, into rows. Machines that have one engine ask it
-    once, and those with the same files share their TLS context."""
-    same, contexts = {}, {}  # type: dict, dict
+def ask_groups(rows, kind, ask, seconds):
+    """Each row with the answer of ask(rows), which is asked once for all rows of one kind(row), or
+    with the exception."""
+    groups = {}  # type: dict
     for row in rows:
-        same.setdefault((row.engine.url, row.engine.files), []).append(row)
-    for group in same.values():
-        engine = group[0].engine
-        engine.tls = contexts.get(engine.files)
-        contexts[engine.files] = engine.tls or _outcome(Engine.context, engine)
+        groups.setdefault(kind(row), []).append(row)
+    for group, answer in zip(groups.values(), each(ask, groups.values(), 500, seconds)):
+        for row in group:
+            yield row, answer
+
+
+def ask_engines(rows, seconds):
+    """Take what engines answer into rows. Machines that have one engine ask it once, and those
+    with the same files share their TLS context."""
+    engines = {row.engine.files: row.engine for row in rows}
+    contexts = {files: _outcome(Engine.context, engine) for files, engine in engines.items()}
 
     def ask(group):
         start, engine = time.monotonic(), group[0].engine
-        answer = contexts[engine.files]
-        if isinstance(answer, MachineError):  # a file of ours, which tells nothing of the machine
-            answer = Unreachable(answer.message)
-        else:
-            answer = _outcome(engine.version, seconds)
-        return answer, Duration(time.monotonic() - start)
+        engine.tls = contexts[engine.files]
+        if isinstance(engine.tls, Exception):  # of our files, which tells nothing of the machine
+            return Unreachable(str(engine.tls)), 0
+        return _outcome(engine.version, seconds), time.monotonic() - start
 
-    for group, found in zip(same.values(), each(ask, same.values(), 500, seconds)):
-        answer, duration = found if isinstance(found, tuple) else (found, Duration(seconds))
-        for row in group:
-            row.take(answer, duration)
+    for row, found in ask_groups(rows, lambda row: (row.engine.url, row.engine.files), ask,
+                                 seconds):
+        row.answer, duration = (found, seconds) if isinstance(found, Exception) else found
+        row.cells["ResponseTime"] = Duration(duration)
 
 
 def ask_drivers(rows, seconds):
-    """Take states into the rows of machines whose engines are silent."""
-    kinds = {}  # type: dict
-    for row in rows:
-        kinds.setdefault(type(row.machine.driver), []).append(row)
-
+    """Take the states of machines whose engines are silent into their rows."""
     def ask(group):
         drivers = [row.machine.driver for row in group]
-        return type(drivers[0]).states(drivers, max(seconds, 0.1))
+        return dict(zip(group, type(drivers[0]).states(drivers, seconds)))
 
-    for group, found in zip(kinds.values(), each(ask, kinds.values(), seconds=max(seconds, 0.1))):
-        states = found if isinstance(found, list) else [found] * len(group)
-        for row, state in zip(group, states):
-            row.settle(state)
+    for row, found in ask_groups(rows, lambda row: type(row.machine.driver), ask, seconds):
+        row.state = found if isinstance(found, Exception) else found[row]
 
 
 # --- actions
@@ -7731,7 +7683,7 @@ def check_machines(store):
     """Folders without a machine, machines that were left half-made, and those that run but whose
     engine does not answer."""
     rows = read_rows(store)
-    ask_rows([row for row in rows if row.aim()], 10)
+    ask_rows(rows, 10)
     for row in rows:
         name, error, step = row.name, row.cells["Error"], store.unfinished(row.name)
         if not exists(join(store.folder(name), "config.json")):
