@@ -6944,9 +6944,6 @@ def query(field, ask, doing=""):
     return command
 
 
-command_url = query("URL", lambda machine: machine.driver.get_url())
-command_status = query("State", lambda machine: machine.driver.get_state(),
-                       "error getting state for host NAME: ")
 engine_version = query("DockerVersion", Machine.engine_version,
                        "Unable to query docker version: ")
 
@@ -7244,7 +7241,8 @@ def read_rows(store):
     rows = [Row(store, name) for name in sorted(store.names(), key=natural_key)]
     masters = {row.swarm.get("Discovery"): row.name for row in rows if row.swarm.get("Master")}
     for row in rows:
-        master = masters.get(row.swarm.get("Discovery") or None)
+        discovery = row.swarm.get("Discovery")
+        master = discovery and masters.get(discovery)
         if master:
             row.cells["Swarm"] = master + (" (master)" if row.swarm.get("Master") else "")
     return rows
@@ -7305,37 +7303,28 @@ def ask_drivers(rows, seconds):
 
 # --- actions
 
-def for_each(action, what=""):
-    """The command that does action(machine) for several machines; `what` they may be after it."""
+def for_each(action, *more, done=""):
+    """The command that does action(machine, *more) for several machines; `done` they may have
+    other addresses after it."""
     def command(context, options, words):
-        code = on_each(context, context.names(words), action)
-        if what and not code:
-            out.say(what + " machines may have new IP addresses. You may need to re-run the "
+        code = on_each(context, context.names(words), lambda machine: action(machine, *more))
+        if done and not code:
+            out.say(done + " machines may have new IP addresses. You may need to re-run the "
                     "`docker-machine env` command.")
         return code
 
     return command
 
 
-command_provision = for_each(lambda machine: machine.provision())
-command_start = for_each(lambda machine: machine.turn("start"), "Started")
-command_restart = for_each(lambda machine: machine.restart(), "Restarted")
-command_stop = for_each(lambda machine: machine.turn("stop"))
-command_kill = for_each(lambda machine: machine.turn("kill"))
-command_pause = for_each(lambda machine: machine.turn("pause"))
-command_upgrade = for_each(lambda machine: machine.upgrade())
-
-
 def command_regenerate_certs(context, options, words):
-    if not options["force"]:
-        question = "Regenerate TLS machine certs?  Warning: this is irreversible. (y/n): "
-        if not agrees("changed", "--force", question):
-            return 0
-    names = context.names(words)
+    question = "Regenerate TLS machine certs?  Warning: this is irreversible. (y/n): "
+    if not (options["force"] or agrees("changed", "--force", question)):
+        return 0
+    names, failed = context.names(words), {}
     out.say("Regenerating TLS certificates")
     if options["client-certs"]:
         out.say("Regenerating local certificates")
-    failed = renew_shared(context.store, names) if options["client-certs"] else {}
+        failed = renew_shared(context.store, names)
     code = report_each(names, [failed.get(name) for name in names])
     rest = [name for name in names if name not in failed]
     return max(code, on_each(context, rest, lambda machine: machine.provision(renew_server=True)))
@@ -7358,18 +7347,17 @@ def renew_shared(store, names):
 
 
 def agrees(done, flag, question="Are you sure? (y/n): "):
-    """Whether the answer to a question is "y" or begins so. Raises MachineError if nobody answers.
-    """
+    """Whether the answer to a question is one word that begins with y. Raises MachineError if
+    nobody answers."""
     try:
-        sys.stdout.write(question)
-        sys.stdout.flush()
-    except (AttributeError, OSError):
+        print(question, end="", flush=True)
+    except OSError:
         pass  # nobody reads it
     line = sys.stdin.readline() if sys.stdin else ""
     if not line:
         raise MachineError("No answer; nothing was %s." % done,
                            "Use %s to skip the question." % flag)
-    agreed = len(line.split()) == 1 and line.split()[0][0] in "yY"
+    agreed = line.strip()[:1] in ("y", "Y") and len(line.split()) == 1
     if not agreed:
         out.say("Nothing was %s." % done)
     return agreed
@@ -7381,7 +7369,7 @@ def command_rm(context, options, words):
                          "See: docker-machine rm --help")
     store, force = context.store, options["force"]
     names = list(dict.fromkeys(name for word in words for name in matching(store, word)))
-    there = [name for name in names if store.exists(name)]
+    there = list(filter(store.exists, names))
     if there:
         announce_removal(store, there)
         if not (force or options["y"] or agrees("removed", "-y")):
@@ -7395,10 +7383,11 @@ def command_rm(context, options, words):
 
 
 def announce_removal(store, names):
+    def is_kept(name):  # what it runs on stays
+        return type(store.machine(name).driver).remove is Driver.remove
+
+    kept = [name for name in names if _outcome(is_kept, name) is True]
     out.say("About to remove " + ", ".join(names))
-    drivers = {name: _outcome(lambda each: store.machine(each).driver, name) for name in names}
-    kept = [name for name in names  # what they run on stays
-            if getattr(type(drivers[name]), "remove", None) is Driver.remove]
     if len(kept) < len(names):
         out.say("WARNING: This action will delete both local reference and remote instance.")
     if kept:
@@ -7415,8 +7404,7 @@ def matching(store, word):
         if not is_plain_name(word):
             raise UsageError('"%s" is not the name of a machine.' % word, "See: docker-machine ls")
         return [word]
-    literal = re.sub(r"\[!?\]?[^]]*\]", "", word)  # as fnmatch reads it
-    if not any(c.isalnum() for c in literal):
+    if not re.search("[^\\W_]", re.sub(r"\[!?\]?[^]]*\]", "", word)):  # a class as fnmatch reads it
         raise UsageError('The pattern "%s" would remove every machine.' % word, "Name them, or: "
                          "docker-machine rm $(docker-machine ls -q)")
     found = fnmatch.filter(store.names(), word)
@@ -7428,9 +7416,9 @@ def matching(store, word):
 def remove_machine(store, name, force):
     """Remove a machine at its driver's and here. Raises MachineError and keeps the entry if the
     driver fails; with `force` that is only told."""
+    if force and not store.exists(name):
+        return out.warn(store.no_such(name).message)
     if not store.exists(name):
-        if force:
-            return out.warn(store.no_such(name).message)
         raise store.no_such(name)
     with store.lock(name) as lock:
         if not store.exists(name):  # another one was faster
@@ -7440,12 +7428,13 @@ def remove_machine(store, name, force):
                 with store.machine(name) as machine:
                     machine.driver.remove()
         except Exception as error:
-            if not force:
+            if force:
+                show_error(MachineError('Error removing host "%s": %s' % (name, error)))
+            else:
                 if isinstance(error, MachineError) and "rm -f" not in error.hint:
                     error.hint = (error.hint + "\nTo forget it here without deleting it there: "
                                   "docker-machine rm -f " + quote(name)).lstrip()
                 raise
-            show_error(MachineError('Error removing host "%s": %s' % (name, error)))
         store.delete(name)
         lock.remove()
     out.say("Successfully removed " + name)
@@ -7871,18 +7860,18 @@ COMMANDS = {command.name: command for command in (
     Command("inspect", command_inspect, ONE, "Inspect information about a machine",
             (FORMAT_FLAG,)),
     Command("ip", command_ip, SOME, "Get the IP address of a machine", (FORMAT_FLAG,)),
-    Command("kill", command_kill, SOME, "Kill a machine"),
+    Command("kill", for_each(Machine.turn, "kill"), SOME, "Kill a machine"),
     Command("ls", command_ls, "", "List machines", (
         Flag("quiet", False, "Enable quiet mode", short="q"),
         Flag("filter", [], "Filter output by driver, label, name, state or swarm: key=value"),
         TIMEOUT_FLAG, FORMAT_FLAG)),
-    Command("pause", command_pause, SOME, "Pause a machine; start resumes it"),
-    Command("provision", command_provision, SOME, "Re-provision existing machines"),
+    Command("pause", for_each(Machine.turn, "pause"), SOME, "Pause a machine; start resumes it"),
+    Command("provision", for_each(Machine.provision), SOME, "Re-provision existing machines"),
     Command("regenerate-certs", command_regenerate_certs, SOME,
             "Regenerate TLS Certificates for a machine", (
                 Flag("force", False, "Force rebuild and do not prompt", short="f"),
                 Flag("client-certs", False, "Also regenerate client certificates and CA."))),
-    Command("restart", command_restart, SOME, "Restart a machine"),
+    Command("restart", for_each(Machine.restart, done="Restarted"), SOME, "Restart a machine"),
     Command("rm", command_rm, "NAME...", "Remove a machine", (
         Flag("force", False, "Remove local configuration even if machine cannot be removed, also "
              "implies an automatic yes", short="f"),
@@ -7901,11 +7890,15 @@ COMMANDS = {command.name: command for command in (
     Command("mount", command_mount, "[[USER@]NAME:]PATH [MOUNTPOINT]",
             "Mount or unmount a directory from a machine with SSHFS.", (
                 Flag("unmount", False, "Unmount instead of mount", short="u"),)),
-    Command("start", command_start, SOME, "Start a machine"),
-    Command("status", command_status, ONE, "Get the status of a machine", (FORMAT_FLAG,)),
-    Command("stop", command_stop, SOME, "Stop a machine"),
-    Command("upgrade", command_upgrade, SOME, "Upgrade a machine to the latest version of Docker"),
-    Command("url", command_url, ONE, "Get the URL of a machine", (FORMAT_FLAG,)),
+    Command("start", for_each(Machine.turn, "start", done="Started"), SOME, "Start a machine"),
+    Command("status", query("State", lambda machine: machine.driver.get_state(),
+                            "error getting state for host NAME: "), ONE,
+            "Get the status of a machine", (FORMAT_FLAG,)),
+    Command("stop", for_each(Machine.turn, "stop"), SOME, "Stop a machine"),
+    Command("upgrade", for_each(Machine.upgrade), SOME,
+            "Upgrade a machine to the latest version of Docker"),
+    Command("url", query("URL", lambda machine: machine.driver.get_url()), ONE,
+            "Get the URL of a machine", (FORMAT_FLAG,)),
     Command("version", command_version, ONE,
             "Show the Docker Machine version or a machine docker version", (FORMAT_FLAG,)),
     Command("completion", command_completion, "SHELL",
