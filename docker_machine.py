@@ -6149,13 +6149,12 @@ class Shell:
     """How a shell sets and unsets a variable, and how it runs what `env` prints.
 
     `escape` are pairs to replace in a value, in this order, `hint_escape` those in the command of
-    the hint; `frames` are the lines around those that set and around those that unset;
-    `before_path` goes before a variable named ...PATH; `word_quote` is a quotation mark for words
-    of commands, and what stands for it within.
+    the hint; `frames` are the lines before and after those that set, and those that unset;
+    `word_quote` is a quotation mark for words of commands, and what stands for it within.
     """
 
     escape = hint_escape = ()  # type: tuple
-    frames, before_path, word_quote = ((), ()), "", ("'", "'\\''")  # type: tuple, str, tuple
+    frames, word_quote = ([], [], [], []), ("'", "'\\''")  # type: tuple, tuple
 
     def __init__(self, set_line, unset_line, comment, usage, **others):
         self.set_line, self.unset_line, self.comment = set_line, unset_line, comment
@@ -6164,14 +6163,13 @@ class Shell:
 
     def lines(self, values):
         """The lines that set {name: value}, or that unset where all values are None."""
-        frame = self.frames[None in values.values()]
-        return [*frame[:1], *[self.line(*item) for item in values.items()], *frame[1:]]
+        before, after = self.frames[2:] if None in values.values() else self.frames[:2]
+        return before + [self.line(*item) for item in values.items()] + after
 
     def line(self, name, value):
         if value is None:
             return self.unset_line.replace("%s", name)
-        line = self.set_line % (name, replaced(value, self.escape))
-        return self.before_path + line if name.endswith("PATH") else line
+        return self.set_line % (name, replaced(value, self.escape))
 
     def hint(self, words, unset=False):
         """The comment that says how to run the command line `words`."""
@@ -6213,12 +6211,12 @@ SHELLS = {
                    '(shell-command "%s" (current-buffer)) (eval-buffer))',
                    escape=BACKSLASH, hint_escape=BACKSLASH),
     # xonsh expands $ in the variables that it takes for paths, unless they are declared as text.
-    "xonsh": Shell('$%s = "%s"', 'if "%s" in ${...}: del $%s', "#", "execx($(%s))",
-                   escape=BACKSLASH, word_quote=("'", "'\"'\"'"),
-                   before_path='${...}.register("DOCKER_CERT_PATH", type="str"); '),
+    "xonsh": Shell('${...}.register("DOCKER_CERT_PATH", type="str"); $%s = "%s"',
+                   'if "%s" in ${...}: del $%s', "#", "execx($(%s))",
+                   escape=BACKSLASH, word_quote=("'", "'\"'\"'")),
     # nushell evaluates no text, but loads data.
     "nu": Shell('  "%s": "%s"', '  "%s"', "#", "%s | from nuon | load-env", escape=BACKSLASH,
-                unset_usage="hide-env -i ...(%s | from nuon)", frames=(("{", "}"), ("[", "]"))),
+                unset_usage="hide-env -i ...(%s | from nuon)", frames=(["{"], ["}"], ["["], ["]"])),
 }
 SHELLS.update(pwsh=SHELLS["powershell"], csh=SHELLS["tcsh"], nushell=SHELLS["nu"])
 POSIX_SHELLS = ("sh", "bash", "zsh", "dash", "ksh", "ash", "busybox", "mksh", "ksh93", "yash")
@@ -6235,8 +6233,7 @@ def find_shell(name, environ):
 
 def plain_shell_name(path):
     """The name of a shell from its path: -bash, /bin/bash and bash.exe are all bash."""
-    name = basename(path.replace("\\", "/")).lower().strip()
-    return name.partition(" ")[0].lstrip("-").partition(".exe")[0]
+    return basename(path.replace("\\", "/")).lower().lstrip("-").partition(".exe")[0]
 
 
 WRAPPERS = ("timeout", "sudo", "doas", "make", "gmake", "time", "script", "xargs", "watch", "su")
@@ -6249,7 +6246,7 @@ def parent_shell():
     while process:
         process, words = parent_and_words(process)
         name = plain_shell_name(words[0].split(" ")[0])  # xonsh makes one word of its command line
-        if name.startswith("python") and len(words) > 1:
+        if name.startswith("python"):
             name = plain_shell_name(words[1])
         if name not in WRAPPERS:
             return name if name in SHELLS or name in POSIX_SHELLS else ""
@@ -6259,15 +6256,13 @@ def parent_shell():
 def parent_and_words(process):
     """The parent and the command line of a process, from /proc or by ps(1)."""
     try:
-        parent = read_text("/proc/%d/stat" % process).rpartition(")")[2].split()[1]
-        return int(parent), read_text("/proc/%d/cmdline" % process).split("\0")
-    except OSError:
-        pass
-    try:
+        if exists("/proc/self/stat"):
+            parent = read_text("/proc/%d/stat" % process).rpartition(")")[2].split()[1]
+            return int(parent), read_text("/proc/%d/cmdline" % process).split("\0")
         said = run(["ps", "-o", "ppid=,args=", "-p", str(process)], seconds=5)
-        parent, *words = said.stdout.split()
-        return int(parent), words or [""]
-    except (MachineError, ValueError):
+        parent, *words = said.stdout.split() + [""]
+        return int(parent), words
+    except (MachineError, OSError, ValueError):
         return 0, [""]
 
 
@@ -6317,9 +6312,6 @@ class Struct(dict):
 class GoState(str):
     """The name of a machine's state; by %d its number, as in Docker Machine."""
 
-    def get(self, name):
-        return {"String": str(self)}[name]
-
     def __int__(self):
         return STATES.index(self)
 
@@ -6336,154 +6328,139 @@ class Duration(int):
         minutes, seconds = divmod(round(self / 1e9, 3), 60)
         return "%dm%gs" % (minutes, seconds) if minutes else "%gs" % seconds
 
-    def get(self, name):
-        return {"String": str(self), "Seconds": self / 1e9}[name]
-
 
 class Template:
-    """A template, read into functions without arguments: one for what each block and each action
-    writes, one for each value. A variable is a list with its value; the dot is the variable "dot",
-    of which each {{with}} and {{range}} has its own. Raises MachineError if it cannot be read."""
+    """A template. Raises MachineError if it cannot be read.
+
+    It is read anew for each text that it makes, and once before that without data, to find
+    mistakes. What is not `active` is read past, without values. `scopes` are variables as {name:
+    value}, the innermost last; the dot is the variable "dot"."""
 
     def __init__(self, source):
         import re
         found = re.finditer(TOKEN, "}}" + source)  # type: typing.Any
         self.tokens = [(one.lastgroup, one.group(one.lastgroup)) for one in found]
-        self.tokens.reverse()  # so that the next one can be popped
-        self.data = [None]
-        self.variables = {"$": self.data, "dot": self.data, "nil": [None]}
-        try:
-            self.text = self._block()
-        except RecursionError:
-            _refuse("it is nested too deeply")
-        self.last_text = self._take("end_of_text")
+        self._read(None, False)
 
     def render(self, data):
         """The template filled in with data as JSON has it. Raises MachineError."""
-        self.data[0] = data
+        return self._read(data, True)
+
+    def _read(self, data, active):
+        self.position, self.scopes = 0, [{"$": data, "dot": data, "nil": None}]
         try:
-            return self.text() + self.last_text
+            return self._block(active) + self._take("end_of_text")
         except RecursionError:
             _refuse("it is nested too deeply")
 
     def _peek(self):
         """The kind of the next token."""
-        return self.tokens[-1][0]
+        return self.tokens[self.position][0]
+
+    def _accept(self, kind):
+        """The text of the next token if it is of this kind, and goes on; else ""."""
+        return self._take(kind) if self._peek() == kind else ""
 
     def _take(self, *kinds):
-        """The text of the next token, which must be of one of the kinds if there are any."""
-        kind, text = self.tokens.pop()
-        if kinds and kind not in kinds:
+        """The text of the next token, which must be of one of these kinds."""
+        kind, text = self.tokens[self.position]
+        if kind not in kinds:
             _refuse("unexpected %s: %.20s" % (kind.replace("_", " "), json_text(text)))
+        self.position += 1
         return text
 
-    def _block(self):
+    def _block(self, active):
         """What is written before {{else}}, {{end}} or the last text."""
         parts = []
         while self._peek() != "end_of_text":
-            parts.append(content([self._take("end_of_action")]))
+            parts.append(self._take("end_of_action"))
             if self._peek() in ("else", "end"):
                 break
-            if self._peek() == "branch":
-                parts.append(self._branch())
+            keyword = self._accept("branch")
+            if keyword:
+                parts.append(self._branch(keyword, active))
                 self._take("end")
-            else:
-                parts.append(self._action())
-        return lambda: "".join([part() for part in parts])
+                continue
+            value, names = self._pipeline(active)
+            if not names:
+                parts.append("<no value>" if value is None else go_text(value))
+        return "".join(parts) if active else ""
 
-    def _action(self):
-        value, variables = self._pipeline()
-
-        def written():
-            found = value()
-            text = "<no value>" if found is None else go_text(found)
-            return "" if variables else text
-
-        return written
-
-    def _branch(self):
+    def _branch(self, keyword, active):
         """What an {{if}}, {{with}} or {{range}} writes; its {{end}} remains to be taken."""
-        keyword, outer, dot = self._take(), self.variables, [None]
-        value, variables = self._pipeline()
-        inner = self.variables
-        if keyword != "if":
-            self.variables = dict(inner, dot=dot)
-        body, otherwise = self._block(), content([""])
-        self.variables = inner
-        if self._peek() == "else":
-            self._take()
-            otherwise = self._branch() if self._peek() == "branch" else self._block()
-        self.variables = outer
+        self.scopes.append({})
+        value, names = self._pipeline(active)
+        start, text = self.position, ""
+        pairs = pairs_of(value, keyword) if active else []
+        for pair in pairs or [("", None)]:  # once at least, to find its end
+            self.position = start
+            self.scopes.append({} if keyword == "if" else {"dot": pair[1]})
+            self.scopes[-1].update(zip(reversed(names), reversed(pair)))
+            text += self._block(bool(pairs))
+            self.scopes.pop()
+        if self._accept("else"):
+            rest, keyword = active and not pairs, self._accept("branch")
+            text += self._branch(keyword, rest) if keyword else self._block(rest)
+        self.scopes.pop()
+        return text
 
-        def one_round(pair):
-            dot[0] = pair[1]
-            for variable, found in zip(reversed(variables), reversed(pair)):
-                variable[0] = found
-            return body()
-
-        def written():
-            pairs = pairs_of(value(), keyword)
-            return "".join(map(one_round, pairs)) if pairs else otherwise()
-
-        return written
-
-    def _pipeline(self):
-        """The value of a pipeline, and the variables that are set to it."""
-        setting = self._take() if self._peek() == "assignment" else ""
+    def _pipeline(self, active):
+        """The value of a pipeline, and the names of the variables that are set to it."""
+        setting = self._accept("assignment")
         names = setting.rstrip(":=").replace(",", " ").split()
-        value = self._command([])
-        while self._peek() == "pipe":
-            self._take()
-            value = self._command([value])
-        if ":" in setting:
-            self.variables = dict(self.variables, **{name: [None] for name in names})
-        variables = [self._variable(name) for name in names]
+        value = self._command(active)
+        while self._accept("pipe"):
+            value = self._command(active, value)
+        for name in names:
+            scope = self.scopes[-1] if ":" in setting else self._scope(name)
+            scope[name] = value if active else scope.get(name)
+        return value, names
 
-        def assign():
-            found = value()
-            for variable in variables:
-                variable[0] = found
-            return found
+    def _scope(self, name):
+        """The innermost scope that has a variable."""
+        for scope in reversed(self.scopes):
+            if name in scope:
+                return scope
+        _refuse("%s is not defined" % name)
 
-        return assign, variables
-
-    def _variable(self, name):
-        return self.variables.get(name) or _refuse("%s is not defined" % name)
-
-    def _command(self, piped):
-        """The value of a command; `piped` is [the value of the one before it]."""
+    def _command(self, active, *piped):
+        """The value of a command; `piped` is that of the one before it. "and" and "or" look at no
+        more operands than they need."""
         if self._peek() != "function" and not piped:
-            return self._operand()
-        name, operands = self._take("function"), []
+            return self._operand(active)
+        name, values, needed = self._take("function"), [], active
         if name not in TEMPLATE_FUNCTIONS:
             _refuse('the function "%s" is not defined' % name)
         while self._peek() in OPERANDS:
-            operands.append(self._operand())
-        return lambda: call_function(name, operands + piped)
+            value = self._operand(needed)
+            if needed:
+                values.append(value)
+                needed = name != ("or" if value else "and")
+        values += piped if needed else ()
+        try:
+            return TEMPLATE_FUNCTIONS[name](*values) if active else None
+        except Exception:  # whatever Python says of values that are not for it
+            _refuse("%s cannot use %.80s" % (name, json_text(values)))
 
-    def _operand(self):
+    def _operand(self, active):
         kind, text = self._peek(), self._take(*OPERANDS)
         if kind == "literal":
-            return content([parse_json(text)])
+            return parse_json(text)
         if kind in ("raw", "comment"):
-            return content([text])
+            return text
         if kind == "parenthesis":
-            value, _ = self._pipeline()
+            value, _ = self._pipeline(active)
             text = self._take("closing_parenthesis")
         else:
             text = text.rstrip(".")
-            value = content(self._variable(text.partition(".")[0] or "dot"))
-        path = text.split(".")[1:]
-        return lambda: field_of(value(), path)
+            name = text.partition(".")[0] or "dot"
+            scope = self._scope(name)
+            value = scope[name] if active else None
+        return field_of(value, text.split(".")[1:])
 
 
 def _refuse(words):
     raise MachineError("template: " + words)
-
-
-def content(box):
-    """A function for the value in a list of one: a variable or a constant."""
-    return lambda: box[0]
 
 
 def pairs_of(value, keyword):
@@ -6495,19 +6472,6 @@ def pairs_of(value, keyword):
     if not isinstance(value, list) and value is not None:
         _refuse("range cannot run through " + go_text(value))
     return list(enumerate(value or ()))
-
-
-def call_function(name, operands):
-    """The value of a function; "and" and "or" look at no more operands than they need."""
-    values = []
-    for operand in operands:
-        values.append(operand())
-        if name == ("or" if values[-1] else "and"):
-            break
-    try:
-        return TEMPLATE_FUNCTIONS[name](*values)
-    except Exception:  # whatever Python says of values that are not for it
-        _refuse("%s cannot use %.80s" % (name, json_text(values)))
 
 
 def field_of(value, path):
@@ -6527,7 +6491,7 @@ def _index(item, *keys):
 
 
 def _equal(first, other):
-    if first is None or other is None:
+    if None in (first, other):
         return first is other
     return not (first < other or first > other)  # a TypeError if they cannot be compared
 
@@ -6538,6 +6502,11 @@ def _print(*values):
     for before, value in zip(("",) + values, values):
         text += ("" if str in (type(before), type(value)) else " ") + go_text(value)
     return text
+
+
+def _title(text):
+    import re
+    return re.sub(r"\b\w", lambda found: found.group().upper(), text)
 
 
 def _urlquery(*values):
@@ -6601,8 +6570,7 @@ TEMPLATE_FUNCTIONS = {
     "print": _print, "printf": go_format, "urlquery": _urlquery,
     "json": lambda value: go_json(value, None, True),
     "prettyjson": lambda value: go_json(value, 4, True),
-    "title": lambda text: "".join(char if before.isalnum() or before == "_" else char.upper()
-                                  for before, char in zip(" " + text, text)),
+    "title": _title,
     "split": lambda text, mark: text.split(mark) if mark else list(text),
     "join": lambda items, mark: mark.join(map(go_text, items)),
 }  # type: dict
