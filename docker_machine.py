@@ -6595,8 +6595,8 @@ GLOBAL_FLAGS = (
          "MACHINE_GITHUB_API_TOKEN", secret=True),
     Flag("native-ssh", False, "Accepted for compatibility; the system's ssh is always used",
          "MACHINE_NATIVE_SSH"),
-    Flag("bugsnag-api-token", "", "Accepted for compatibility; crash reports are sent to nobody",
-         "MACHINE_BUGSNAG_API_TOKEN", secret=True),
+    Flag("bugsnag-api-token", "", 'Bugsnag key to send crash reports with; none are sent without, '
+         'or with "no-report"', "MACHINE_BUGSNAG_API_TOKEN", secret=True),
     HELP_FLAG,
     Flag("version", False, "print the version", short="v"),
 )
@@ -7658,8 +7658,8 @@ def check_machines(store):
 # --- crash reports
 
 def report_crash(context, command, error):
-    """Leave a report of an unexpected exception in the store, unless a file "no-error-report" there
-    forbids it. Raises nothing."""
+    """Leave a report of an unexpected exception in the store, and send it where the user has set
+    a Bugsnag key. A file "no-error-report" in the store forbids both. Raises nothing."""
     import platform
     import traceback
     if exists(join(context.store.path, "no-error-report")):
@@ -7671,14 +7671,39 @@ def report_crash(context, command, error):
         "Error": "%s: %s" % (type(error).__name__, error),
         "Traceback": "".join(traceback.format_exception(type(error), error, error.__traceback__)),
     }
+    report = {key: out.mask(text) for key, text in report.items()}
     name = "%s-%d.json" % (time.strftime("%Y%m%d-%H%M%S"), os.getpid())
     path = join(context.store.path, "crash-reports", name)
     try:
         make_folder(dirname(path))
-        write_atomic(path, go_json({key: out.mask(text) for key, text in report.items()}))
+        write_atomic(path, go_json(report))
         out.error("A report is in " + path)
+        token = context.options["bugsnag-api-token"]
+        if token not in ("", "no-report"):
+            send_crash_report(token, report, error)
     except Exception as failure:  # it must not hide the error that it is about
-        out.warn("the crash report could not be saved: %s" % failure)
+        out.warn("the crash report could not be saved or sent: %s" % failure)
+
+
+def send_crash_report(token, report, error):
+    """POST a report in the form of Bugsnag's error reporting API, payload version 4."""
+    import traceback
+    frames = [{"file": basename(frame.filename), "lineNumber": frame.lineno, "method": frame.name}
+              for frame in reversed(traceback.extract_tb(error.__traceback__))]
+    body = {
+        "apiKey": token, "payloadVersion": "4",
+        "notifier": {"name": "docker_machine.py", "version": __version__,
+                     "url": "https://bugsnag.com"},
+        "events": [{
+            "severity": "error", "app": {"version": __version__}, "metaData": {"report": report},
+            "exceptions": [{"errorClass": type(error).__name__, "message": report["Error"],
+                            "stacktrace": frames}]}]}
+    url = os.environ.get("BUGSNAG_NOTIFY_ENDPOINT") or "https://notify.bugsnag.com/"
+    if not url.startswith("https://"):
+        raise MachineError("%s is not an https URL." % url)
+    headers = {"Bugsnag-Api-Key": token, "Bugsnag-Payload-Version": "4"}
+    Rest("Bugsnag", url, headers, 5, 0).ask("POST", "", body)
+    out.error("It was sent to " + url)
 
 
 # --- completion
