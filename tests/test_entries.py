@@ -24,8 +24,9 @@ def plain_environment(monkeypatch):
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["name"])
 def test_a_new_entry_is_what_it_was(row, store):
-    options, _ = core.parse_flags(core.GLOBAL_FLAGS, ["-s", store.path], {}, interleaved=False)
-    machine = core.CreateRequest(row["words"]).machine(store, options)
+    context = core.Context(["docker-machine"], core.parse_flags(core.GLOBAL_FLAGS, ["-s", store.path], {})[0])
+    flags = core.create_flags(core.create_driver(row["words"]))
+    machine = core.described_machine(context, *core.parse_flags(flags, row["words"], {}))
     store.add(machine)
     written = (core.read_text(os.path.join(machine.folder, "config.json"))).replace(store.path, "STORE")
     assert written == row["config"]
