@@ -1374,6 +1374,10 @@ def need_space(folder, least):
 
 # === 5. Flags =====================================================================================
 
+BOOLEANS = {"1": True, "t": True, "T": True, "true": True, "TRUE": True, "True": True,
+            "0": False, "f": False, "F": False, "false": False, "FALSE": False, "False": False}
+
+
 class Flag:
     """One flag, declared once for parser, help, environment, stored config and reference.
 
@@ -1414,18 +1418,17 @@ class Flag:
             shown = "" if self.secret else " " + json_text(value)
             raise UsageError("--%s%s %s" % (self.name, shown, words), self.hint)
 
-    def convert(self, typed):
-        """The value of NAME=TEXT. Raises UsageError, which calls the flag NAME."""
-        name, _, text = typed.partition("=")
+    def convert(self, text, name):
+        """The value that a text stands for. Raises UsageError, which calls the flag `name`."""
         words = 'invalid value "%s" for flag -%s: parse error'
         try:
             if isinstance(self.default, bool):
                 words = 'invalid boolean value "%s" for -%s: parse error'
-                return parse_bool(text)
+                return BOOLEANS[text]
             if isinstance(self.default, int):
                 return int(text, 0 if text[:2].lower() in ("0x", "0o", "0b") else 10)
             return text
-        except ValueError:
+        except (KeyError, ValueError):
             raise UsageError(words % (text, name))
 
     def settle(self, typed, environ):
@@ -1436,9 +1439,9 @@ class Flag:
             there = [part.strip() for part in text.split(",")] if text else []
             return there + typed or list(self.default)
         if typed or not text:
-            return (typed or [self.default])[-1]
+            return typed[-1] if typed else self.default
         try:
-            return self.convert("=" + text)
+            return self.convert(text, self.name)
         except UsageError:
             out.warn('%s="%s" is not a value for --%s; ignored.' % (self.env, text, self.name))
             return self.default
@@ -1469,23 +1472,13 @@ def store_flags(flags, options, settings):
             settings[flag.field] = value
 
 
-def parse_bool(text):
-    """A truth value in the spellings that Docker Machine takes. Raises ValueError."""
-    if text in ("1", "t", "T", "true", "TRUE", "True"):
-        return True
-    if text in ("0", "f", "F", "false", "FALSE", "False"):
-        return False
-    raise ValueError(text)
-
-
 def wants_debug(flag):
     """MACHINE_DEBUG beats --debug, both ways. Raises MachineError."""
     text = os.environ.get("MACHINE_DEBUG", "")
-    try:
-        return parse_bool(text) if text else flag
-    except ValueError:
+    if text and text not in BOOLEANS:
         raise MachineError('Error parsing boolean value from MACHINE_DEBUG: "%s"' % text,
                            "Set it to true or false.")
+    return BOOLEANS.get(text, flag)
 
 
 def nearest(word, known, lead="Did you mean %s?"):
@@ -1504,14 +1497,18 @@ def parse_flags(flags, words, environ=None, interleaved=True):
     """
     environ = os.environ if environ is None else environ
     typed, rest = split_words(flags, words, interleaved)
-    given = _parse(flags, typed) if typed else {}
-    return {flag.name: flag.settle(given.get(flag.name, []), environ) for flag in flags}, rest
+    given = {flag.name: [] for flag in flags}  # type: dict
+    for flag, name, text in typed:
+        if flag.name not in given:
+            raise UsageError("flag provided but not defined: -" + name,
+                             nearest(name, given, "Did you mean --%s?"))
+        given[flag.name].append(flag.convert(text, name))
+    return {flag.name: flag.settle(given[flag.name], environ) for flag in flags}, rest
 
 
 def split_words(flags, words, interleaved=True):
-    """A command line by the rules of Go's flag package: ([(flag name, name as typed, value)],
-    [other words]). What is not among `flags` is taken for a flag without a value.
-    Raises UsageError."""
+    """A command line by the rules of Go's flag package: ([(flag, name as typed, text)], [other
+    words]). What is not among `flags` is taken for a flag without a value. Raises UsageError."""
     by_name = {name: flag for flag in flags for name in (flag.name, flag.short)}
     typed, rest, spelled = [], [], {}  # type: list, list, dict
     words = iter(words)
@@ -1523,38 +1520,19 @@ def split_words(flags, words, interleaved=True):
             if interleaved:
                 continue
             break
-        name, equals, value = word.lstrip("-").partition("=")
+        name, equals, text = word.lstrip("-").partition("=")
         if not name or word.startswith("---"):
             raise UsageError("bad flag syntax: " + word)
         flag = by_name.get(name) or Flag(name, False, "")
-        if spelled.setdefault(flag.name, name) != name:
+        if spelled.setdefault(flag, name) != name:
             raise UsageError("Cannot use two forms of the same flag: %s %s" % (
                 flag.short, flag.name))
         if not equals:
-            value = "true" if isinstance(flag.default, bool) else next(words, None)
-        if value is None:
+            text = "true" if isinstance(flag.default, bool) else next(words, None)
+        if text is None:
             raise UsageError("flag needs an argument: -" + name)
-        typed.append((flag.name, name, value))
+        typed.append((flag, name, text))
     return typed, rest + list(words)
-
-
-def _parse(flags, typed):
-    """{name: [values]} of what split_words() found. Raises UsageError."""
-    import argparse  # 15 ms, so only where there is a flag
-    parser = argparse.ArgumentParser(
-        add_help=False, allow_abbrev=False, conflict_handler="resolve",
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, width=80))  # asks no terminal
-    for flag in flags:
-        parser.add_argument("--" + flag.name, dest=flag.name, action="append", default=[],
-                            type=flag.convert)
-    # The name as typed is for the messages, and keeps a value from being "--", which would be lost.
-    found, unknown = parser.parse_known_args(["--%s=%s=%s" % flag for flag in typed])
-    given = vars(found)
-    if unknown:
-        name = unknown[0].split("=")[1]
-        raise UsageError("flag provided but not defined: -" + name,
-                         nearest(name, given, "Did you mean --%s?"))
-    return given
 
 
 def flag_help(flags):
@@ -1600,16 +1578,20 @@ class Pair:
     """Where a certificate and its key lie."""
 
     def __init__(self, cert, key):
-        self.cert, self.key = cert, key
+        self.cert, self.key = abspath(cert), abspath(key)
 
     def complete(self):
         return exists(self.cert) and exists(self.key)
 
+    def take(self, made, keep_key=False):
+        """Put the files of another pair in place, both at once; the key stays if `keep_key`."""
+        files = [(self.key, read_bytes(made.key), 0o600), (self.cert, read_bytes(made.cert), 0o644)]
+        write_all(files[1:] if keep_key else files)
+
 
 def openssl(*words, cwd=None, task=""):
-    """Run openssl; its Result. A passphrase is never asked for: -passin gives an empty one.
-    With `task` it must not fail. Raises MachineError."""
-    result = run(["openssl"] + list(words), cwd=cwd)
+    """Run openssl; its Result. With `task` it must not fail. Raises MachineError."""
+    result = run(["openssl", *words], cwd=cwd)
     if task and not result.ok:
         raise MachineError("%s failed: openssl %s: %s" % (task, words[0], result.last_words(3)))
     return result
@@ -1630,27 +1612,26 @@ def issue(pair, organization, extensions, ca=None, curve=False, keep_key=False):
     from yesterday (clocks differ). With `keep_key` a key that is there stays. Both files are made
     before they replace old ones. Raises MachineError."""
     request = ["req", "-new", "-config", "config", "-key", "key.pem"]
-    signer = ["-selfsign", "-keyfile", "key.pem"]
-    if ca:
-        signer = ["-cert", abspath(ca.cert), "-keyfile", abspath(ca.key)]
+    signer = ["-cert", ca.cert, "-keyfile", ca.key] if ca else ["-selfsign", "-keyfile", "key.pem"]
+    keep_key = keep_key and exists(pair.key)
+    start, end = (time.strftime("%y%m%d%H%M%SZ", time.gmtime(time.time() + days * 86400))
+                  for days in (-1, CERTIFICATE_DAYS - 1))
     with Scratch() as folder:
-        key = join(folder, "key.pem")
-        made = [(pair.key, key, 0o600), (pair.cert, join(folder, "cert.pem"), 0o644)]
-        if keep_key and exists(pair.key):
-            copy_file(pair.key, key)
-            del made[0]
-            if exists(pair.cert):  # the issuer's name must stay, byte for byte
-                request = ["x509", "-x509toreq", "-in", abspath(pair.cert), "-signkey", "key.pem"]
+        made = Pair(join(folder, "cert.pem"), join(folder, "key.pem"))
+        if keep_key:
+            copy_file(pair.key, made.key)
         else:
-            new_key(key, curve)
+            new_key(made.key, curve)
+        if keep_key and exists(pair.cert):  # the issuer's name must stay, byte for byte
+            request = ["x509", "-x509toreq", "-in", pair.cert, "-signkey", "key.pem"]
         _write_openssl_files(folder, organization, extensions)
+        # A passphrase is never asked for: -passin gives an empty one.
         openssl(*request, "-passin", "pass:", "-out", "request.pem", cwd=folder,
                 task="Making a certificate")
-        openssl("ca", "-batch", "-notext", "-preserveDN", "-config", "config",
-                "-startdate", _utc_time(-1), "-enddate", _utc_time(CERTIFICATE_DAYS - 1),
-                "-passin", "pass:", "-in", "request.pem", "-out", "cert.pem", *signer,
-                cwd=folder, task="Signing a certificate")
-        write_all([(path, read_bytes(source), mode) for path, source, mode in made])
+        openssl("ca", "-batch", "-notext", "-preserveDN", "-config", "config", "-startdate", start,
+                "-enddate", end, "-passin", "pass:", "-in", "request.pem", "-out", "cert.pem",
+                *signer, cwd=folder, task="Signing a certificate")
+        pair.take(made, keep_key)
 
 
 def _write_openssl_files(folder, organization, extensions):
@@ -1661,10 +1642,6 @@ def _write_openssl_files(folder, organization, extensions):
                        ("serial", os.urandom(15).hex())):
         with open(join(folder, name), "w", encoding="utf-8") as file:
             file.write(text)
-
-
-def _utc_time(days):
-    return time.strftime("%y%m%d%H%M%SZ", time.gmtime(time.time() + days * 86400))
 
 
 def certificate_owner():
@@ -1716,7 +1693,7 @@ def pair_problem(pair, ca_cert):
 
 def certificate_problem(cert, ca_cert):
     """Why a CA does not vouch for a certificate ("" if it does): openssl's words."""
-    result = openssl("verify", "-CAfile", ca_cert, abspath(cert))
+    result = openssl("verify", "-CAfile", ca_cert, cert)
     # openssl 1.0.2 exits 0 for some failures; "error N at" is in the words of all.
     lines = (result.stderr + result.stdout).splitlines()
     problems = [line for line in lines if line.startswith("error ")]
@@ -1728,50 +1705,43 @@ def certificate_problem(cert, ca_cert):
 def server_pair_fits(pair, ca_cert, names, also_client):
     """Whether the server certificate that is there can stay: of this CA, for all names, and not
     near its end."""
+    import re
     if not pair.complete() or pair_problem(pair, ca_cert):
         return False
-    import re
     result = openssl("x509", "-in", pair.cert, "-noout", "-text",
                      "-checkend", str(RENEW_DAYS * 86400))
-    text = result.stdout
-    there = re.findall(r"(?:DNS|IP Address):([^\s,]+)",
-                       text.partition("X509v3 Subject Alternative Name:")[2])
-    return (result.ok and ("TLS Web Client Authentication" in text) == bool(also_client)
-            and _same_form(there) == _same_form(names))
+    found = re.findall(r"(?:DNS|IP Address):([^\s,]+)", result.stdout)
+    there, wanted = ({ip_address(name) or name for name in some} for some in (found, names))
+    is_client = "TLS Web Client Authentication" in result.stdout
+    return result.ok and is_client == bool(also_client) and there == wanted
 
 
-def _same_form(names):
-    return {ip_address(name) or name for name in names}
-
-
-class Draft:
+class Draft(Scratch):
     """Certificates for a new machine, made in a scratch folder while its host is looked at. What
     is taken from there enters the store; anything that lacks is made when it is needed."""
 
     def __init__(self, ca, client, server, names, machine):
         """`ca`, `client`, `server`: the Pairs that are wanted; `names` may not be known yet."""
-        self.scratch = Scratch()
-        place = join(self.scratch.__enter__(), "")
-        self.made = {pair.cert: Pair(place + "%d.pem" % number, place + "%d-key.pem" % number)
-                     for number, pair in enumerate((ca, client, server))}
+        folder = self.__enter__()
+        self.made = {pair.cert: Pair(join(folder, name + ".pem"), join(folder, name + "-key.pem"))
+                     for pair, name in ((ca, "ca"), (client, "client"), (server, "server"))}
         self.names, self.signer = names, b""
         self.thread = _in_thread(self._make, ca, client, server, machine)
 
     def close(self):
         self.thread.join(5)
-        self.scratch.__exit__()
+        self.__exit__()
 
     def _make(self, ca, client, server, machine):
         try:
-            signer = ca
             if not exists(ca.cert):
-                signer = self.made[ca.cert]
-                issue_ca(signer)
-            self.signer = read_bytes(signer.cert)
+                ca = self.made[ca.cert]
+                issue_ca(ca)
+            self.signer = read_bytes(ca.cert)
             if not client.complete():
-                issue_client(self.made[client.cert], signer)
+                issue_client(self.made[client.cert], ca)
             if self.names:
-                issue_server(self.made[server.cert], signer, machine, self.names)
+                issue_server(self.made[server.cert], ca, machine, self.names)
         except (MachineError, OSError) as error:
             out.debug("draft: %s" % error)
 
@@ -1779,11 +1749,9 @@ class Draft:
         """Put a pair into its place if it is here and of that CA; whether it is."""
         self.thread.join()
         made = self.made[pair.cert]
-        signer = read_bytes(ca.cert) if exists(ca.cert) else self.signer
-        if not made.complete() or self.signer != signer:
+        if not made.complete() or exists(ca.cert) and read_bytes(ca.cert) != self.signer:
             return False
-        write_all([(pair.key, read_bytes(made.key), 0o600),
-                   (pair.cert, read_bytes(made.cert), 0o644)])
+        pair.take(made)
         return True
 
 
@@ -1800,49 +1768,45 @@ def bootstrap_certificates(folder, ca, client, renew=False, draft=None):
     with Lock(join(folder, ".lock"), "The certificate folder", 60), \
             stage("Error generating certificates: "):
         clear_leftovers(folder, ".tmp-docker-machine-")
-        renewed = _bootstrap_ca(folder, ca, renew, draft)
-        _bootstrap_client(folder, ca, client, renewed or renew, draft)
+        own = dirname(ca.cert) == folder
+        renew = _bootstrap_ca(ca, own, renew, draft) or renew
+        _bootstrap_client(client, ca, own and dirname(client.cert) == folder, renew, draft)
 
 
-def _is_own(folder, path):
-    return dirname(abspath(path)) == abspath(folder)
-
-
-def _bootstrap_ca(folder, ca, renew, draft):
+def _bootstrap_ca(ca, own, renew, draft):
     """Make the CA if there is none or if it has expired; tell whether its certificate is new."""
-    problem, own = "", _is_own(folder, ca.cert)
+    problem = ""
     if exists(ca.cert):
         if not exists(ca.key):
             raise MachineError("there is %s but no key %s." % (ca.cert, ca.key), "Bring the key "
                                "back, or move ca.pem away to start a new CA for all machines.")
         problem = pair_problem(ca, ca.cert)
-        if not problem and not (renew and own):
+        if problem and not (own and "expired" in problem):
+            raise MachineError("the CA certificate %s cannot be used: %s." % (ca.cert, problem))
+        if not problem and not (own and renew):
             return False
-        if problem:
-            if not own or "expired" not in problem:
-                raise MachineError("the CA certificate %s cannot be used: %s." % (
-                    ca.cert, problem))
-            out.say("CA certificate is outdated and needs to be regenerated")
-            out.warn('machines made with the old CA need "docker-machine regenerate-certs NAME".')
+    if problem:
+        out.say("CA certificate is outdated and needs to be regenerated")
+        out.warn('machines made with the old CA need "docker-machine regenerate-certs NAME".')
     out.say("Creating CA: " + ca.cert)
-    if problem or not (draft and draft.take(ca, ca)):
+    if not (draft and draft.take(ca, ca)):
         issue_ca(ca, keep_key=not problem)
     return True
 
 
-def _bootstrap_client(folder, ca, client, renew, draft):
+def _bootstrap_client(client, ca, own, renew, draft):
     if client.complete():
         problem = "it is to be renewed" if renew else pair_problem(client, ca.cert)
         if not problem:
             return
-        if not (_is_own(folder, client.cert) and _is_own(folder, ca.cert)):
+        if not own:
             raise MachineError(
                 "the client certificate %s cannot be used: %s." % (client.cert, problem),
                 "Give a pair of this CA with --tls-client-cert and --tls-client-key.")
         if not renew:
             out.say("Client certificate is outdated and needs to be regenerated")
     out.say("Creating client certificate: " + client.cert)
-    if client.complete() or not (draft and draft.take(client, ca)):
+    if not (draft and draft.take(client, ca)):
         issue_client(client, ca, keep_key=not exists(client.cert))
 
 
@@ -6763,7 +6727,7 @@ def create_driver(words):
     --help is among the words."""
     flags = [flag for driver in DRIVERS.values() for flag in driver.flags]
     typed, _ = split_words([*flags, *CREATE_FLAGS, *COMMON_FLAGS], words)
-    given = {name: value for name, _, value in reversed(typed)}
+    given = {flag.name: text for flag, _, text in reversed(typed)}
     named = given.get("driver", os.environ.get("MACHINE_DRIVER") or None)
     try:
         return load_driver(default_driver() if named is None else named)
@@ -7773,7 +7737,7 @@ def completions(before, start):
     given, others = split_words(flags, words[1:] + [""])
     if others[-1:] != [""]:  # what is typed is the value of a flag
         return {"driver": driver_names(), "shell": [*SHELLS, *POSIX_SHELLS[:5]]}.get(
-            given[-1][0], [])
+            given[-1][0].name, [])
     if start.startswith("-"):
         return ["--" + flag.name for flag in flags]
     if name in ("help", "completion"):
