@@ -1875,7 +1875,7 @@ class SSH:
                 raise MachineError("The %s %s cannot be used for SSH." % (what, json_text(value)))
         self.host, self.port, self.user, self.key = host, port, user, key
         before, self.known_hosts = self.known_hosts, known_hosts
-        if not known_hosts or not isdir(dirname(known_hosts)):
+        if not isdir(dirname(known_hosts)):
             self.known_hosts = join(self.folder(), "known_hosts")
         elif exists(before) and not exists(known_hosts):
             copy_file(before, known_hosts)
@@ -1893,29 +1893,22 @@ class SSH:
         own = ["UserKnownHostsFile=" + _config_path(self.known_hosts),
                "HostKeyAlias=docker-machine." + self.name]
         if self.key:
-            own.append("IdentitiesOnly=yes")
+            own += ["IdentitiesOnly=yes", "IdentityFile=" + _config_path(self.key)]
+        if self.port != 22:  # which is left to ssh, since the user's ssh_config may know better
+            own.append("Port=%d" % self.port)
         return [*own, *SSH_OPTIONS]
 
-    def words(self, options=(), port_flag="-p"):
-        """The options as command line words of ssh (or of scp, with its own `port_flag`)."""
-        words = [word for option in (*self.options(), *options) for word in ("-o", option)]
-        if "%" in self.key:  # -i wants the file to be there, and expands tokens all the same
-            words += ["-o", "IdentityFile=" + _config_path(self.key)]
-        elif self.key:
-            words += ["-i", self.key]
-        # The default port is left to ssh, since the user's ssh_config may know better.
-        return words + ([port_flag, str(self.port)] if self.port != 22 else [])
+    def words(self, options=()):
+        """The options as command line words of ssh and scp."""
+        return [word for option in (*self.options(), *options) for word in ("-o", option)]
 
     def command(self, *remote, options=()):
         return ["ssh", *self.words(options), "-l", self.user, self.host, *remote]
 
     def config_block(self, alias):
         """The same as a Host block of an ssh_config file."""
-        options = ["Host=" + plain_alias(alias), "HostName=" + self.host, "Port=%d" % self.port]
-        if self.key:
-            options.append("IdentityFile=" + _config_path(self.key))
-        return "".join("%s %s\n" % tuple(option.split("=", 1))
-                       for option in options + self.options())
+        options = ["Host=" + plain_alias(alias), "HostName=" + self.host, *self.options()]
+        return "".join(option.replace("=", " ", 1) + "\n" for option in options)
 
     def run(self, command, stdin="", seconds=60, on_line=None):
         """Run `command` in the login shell there, without a terminal. Raises SSHError."""
@@ -1935,18 +1928,18 @@ class SSH:
         """The SSHError for what ssh printed."""
         import re
         said = result.stderr.strip() or "the connection ended without a word"
-        words = dict(vars(self), with_key="", key_words="", said=said)
+        words = dict(vars(self), with_key="", key_words="", said=said,
+                     last=said.splitlines()[-1].strip(".").replace("ssh: ", "", 1))
         if self.key:
             words.update(with_key=" with the key " + self.key, key_words=" -i " + quote(self.key))
-        sentence, hint = "SSH to {host} failed: {said}", "Try it by hand: " + SSH_BY_HAND
-        for marks, known, advice in SSH_FAILURES:
+        for marks, what, hint in SSH_FAILURES:
             if re.search(marks, said):
-                words["last"] = said.splitlines()[-1].strip(".").replace("ssh: ", "", 1)
-                sentence, hint = "SSH failed: %s (ssh: {last})." % known, advice
-                locked = self.key and marks == "Permission denied"
-                if locked and "passphrase" in key_complaint(self.key):
-                    hint = "The key has a passphrase: give it to the agent first: ssh-add {key}"
+                sentence = "SSH failed: %s (ssh: {last})." % what
                 break
+        else:
+            sentence, hint = "SSH to {host} failed: {said}", "Try it by hand: " + SSH_BY_HAND
+        if self.key and "refused the login" in sentence and "passphrase" in key_complaint(self.key):
+            hint = "The key has a passphrase: give it to the agent first: ssh-add {key}"
         return SSHError(sentence.format(**words), hint.format(**words))
 
     def settings(self):
@@ -2001,43 +1994,45 @@ def read_key(path):
     return run(["ssh-keygen", "-y", "-P", "", "-f", path], seconds=10)
 
 
+KEY_FAILURES = (  # what a file that is not a key for ssh begins with -> what it is, what to do
+    (b"ssh-|ecdsa-|sk-", "{0} is the public half of a key.",
+     "Give the private one, whose name has no .pub."),
+    (b"PuTTY", "{0} is a PuTTY key, which ssh cannot read.",
+     "Convert it: puttygen KEY.ppk -O private-openssh -o KEY"),
+    (b"(?s).*\r\n", "{0} has the line ends of Windows, with which ssh cannot read it.",
+     "Make a copy without them: tr -d '\\r' <{0} >KEY; chmod 600 KEY"),
+)
+
+
 def check_key_file(path):
     """Refuse an SSH key that ssh would refuse, with what helps. Raises MachineError."""
+    import re
     try:
-        mode = os.stat(path).st_mode
+        mode = os.stat(path).st_mode & 0o7777
         data = read_bytes(path)
+    except FileNotFoundError:
+        raise MachineError("SSH key does not exist: " + path, "Check the path of the key.")
     except OSError as error:
-        words = "Cannot read the SSH key %s: %s." % (path, error.strerror)
-        if isinstance(error, FileNotFoundError):
-            words = "SSH key does not exist: %s" % path
-        raise MachineError(words, "Check the path of the key.")
+        raise MachineError("Cannot read the SSH key %s: %s." % (path, error.strerror),
+                           "Check the path of the key.")
+    for marks, sentence, hint in KEY_FAILURES:
+        if re.match(marks, data):
+            raise MachineError(sentence.format(path), hint.format(quote(path)))
+    if mode & 0o077 and not WINDOWS:
+        raise MachineError("permissions %04o for '%s' are too open" % (mode, path),
+                           "Make it private: chmod 600 " + quote(path))
     said = key_complaint(path)
-    for bad, words, hint in (
-            (data.startswith((b"ssh-", b"ecdsa-", b"sk-")), path + " is the public half of a key.",
-             "Give the private one: %s" % (
-                 path[:-4] if path.endswith(".pub") else "the file without .pub")),
-            (data.startswith(b"PuTTY"), path + " is a PuTTY key, which ssh cannot read.",
-             "Convert it: puttygen KEY.ppk -O private-openssh -o KEY"),
-            (mode & 0o077 and not WINDOWS,
-             "permissions %04o for '%s' are too open" % (mode & 0o7777, path),
-             "Make it private: chmod 600 " + quote(path)),
-            (b"\r\n" in data,
-             path + " has the line ends of Windows, with which ssh cannot read it.",
-             "Make a copy without them: tr -d '\\r' <%s >KEY; chmod 600 KEY" % quote(path)),
-            (said and "passphrase" not in said,
-             "%s is damaged, or not a private key: %s" % (path, said),
-             "Bring it back, or make a new one: ssh-keygen")):
-        if bad:
-            raise MachineError(words, hint)
+    if said and "passphrase" not in said:
+        raise MachineError("%s is damaged, or not a private key: %s" % (path, said),
+                           "Bring it back, or make a new one: ssh-keygen")
 
 
 def new_ssh_key(path, comment=""):
     """Make an ed25519 key pair without a passphrase, `path` and `path`.pub, unless it is there;
     the public line."""
     if not (exists(path) and exists(path + ".pub")):
-        for old in filter(exists, (path, path + ".pub")):
-            os.unlink(old)
-        result = run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", path])
+        result = run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", path],
+                     "y\n")  # to whether half a pair is to be replaced
         if not result.ok:
             raise MachineError("The SSH key %s cannot be made: %s" % (path, result.last_words()))
     return public_half(path)
@@ -7400,8 +7395,7 @@ def command_scp(context, options, words):
         return run_with_config("scp", machines, ["-3", *flags, "--", *(
             place.text(by_name=True) for place in places)])
     last = ["--", *(place.text() for place in places)]
-    ssh = [word for machine in machines
-           for word in machine.driver.ssh().words(port_flag="-p" if delta else "-P")]
+    ssh = [word for machine in machines for word in machine.driver.ssh().words()]
     if not delta:
         return hand_over(["scp", *ssh, *flags, *last])
     # rsync splits this at blanks, and a doubled quote stands for one inside quotes.
