@@ -2312,23 +2312,30 @@ def join_url(host, port):
 
 
 def split_url(url, default_port=ENGINE_PORT):
-    """(host, port) of an engine's URL; port 0 for one that is no number."""
-    rest = url.partition("://")[2] if "://" in url else url
-    rest = rest.partition("/")[0]
-    if rest.startswith("["):
-        host, _, port = rest[1:].partition("]")
-        port = port.lstrip(":")
-    else:
-        host, _, port = rest.partition(":")
-    return host, int(port) if port.isdigit() else 0 if port else default_port
+    """(host, port) of an engine's URL; port 0 for one that is not a number."""
+    import re
+    found = re.findall(r"^(?:[^/]*://)?(\[[^]/]*\]|[^:/]*):?(\d*)([^/]*)", url)
+    host, port, rest = found[0]
+    return host.strip("[]"), 0 if rest else int(port or default_port)
 
 
 # === 9. Engine ====================================================================================
 
-def regenerate_hint(name):
-    return ("You can attempt to regenerate them using 'docker-machine regenerate-certs %s'.\n"
-            "Be advised that this will trigger a Docker daemon restart which might stop running "
-            "containers." % (name if name == "[name]" else quote(name)))
+REGENERATE = ("You can attempt to regenerate them using 'docker-machine regenerate-certs %s'.\n"
+              "Be advised that this will trigger a Docker daemon restart which might stop running "
+              "containers.")
+TLS_FAILURES = (  # OpenSSL's X509_V_ERR_* (0: Python 3.6 has none), and words -> what is wrong
+    ("^10 |certificate has expired", "the engine's certificate, or the CA, has expired"),
+    ("^9 |not yet valid", "the engine's certificate is not yet valid; check the clocks of this "
+     "computer and of the host"),
+    ("^6[24] |doesn't match", "the engine's certificate was not made for {host}"),
+    ("^(18|19|20|21) ", "the engine's certificate was signed by another CA than this store's"),
+    ("WRONG_VERSION_NUMBER|UNKNOWN_PROTOCOL|HTTP_REQUEST|RECORD_LAYER_FAILURE",
+     "what answers there does not speak TLS"),
+    ("^0 .*certificate verify failed", "the engine's certificate has expired, or it was signed by "
+     "another CA than this store's"),
+    ("alert", "the engine refused this store's client certificate ({reason})"),
+)
 
 
 class Engine:
@@ -2336,7 +2343,7 @@ class Engine:
     config.json); hints say the `name` of its machine. No API version is named in a question, so
     that every release of the engine answers."""
 
-    def __init__(self, url, auth, name="[name]"):
+    def __init__(self, url, auth, name):
         self.url, self.name = url, name
         self.host, self.port = split_url(url)
         self.files = auth["CaCertPath"], auth["ClientCertPath"], auth["ClientKeyPath"]
@@ -2352,85 +2359,68 @@ class Engine:
         return self.tls
 
     def get(self, path, seconds):
-        """The answer to GET: (status, headers, body). Raises Unreachable, or MachineError that says
-        what is wrong with the certificates."""
+        """The answer to GET: (status, all of it as text). Raises Unreachable, or MachineError that
+        says what is wrong with the certificates."""
+        import re
         import ssl
         if not self.host:
             raise MachineError('The URL "%s" names no host to ask.' % self.url)
         try:
             with dial_tls(self.host, self.port, self.context(), seconds) as connection:
-                head, _, body = _exchange(connection, path, seconds).partition(b"\r\n\r\n")
-            lines = [line.partition(":") for line in head.decode("latin-1").splitlines()[1:]]
-            headers = {key.lower(): value.strip() for key, _, value in lines}
-            return int(head.split()[1]), headers, body.decode()
-        except (ssl.SSLError, ssl.CertificateError) as error:
-            self._refuse_expired_client()
-            raise self._certificate_error(error)
-        except ConnectionError:
-            self._refuse_expired_client()
-            raise MachineError("The engine at %s closed the connection; it may refuse this store's "
-                               "client certificate." % self.url, regenerate_hint(self.name))
-        except (IndexError, ValueError):
-            raise self._stranger()
+                answer = _exchange(connection, path, seconds).decode(errors="replace")
+        except (ssl.SSLError, ssl.CertificateError, ConnectionError) as error:
+            raise self._refused(error)
         except OSError as error:
-            if type(error).__name__ in ("timeout", "TimeoutError"):  # one class since Python 3.10
+            if "timed out" in str(error):
                 raise Silent("%s gave no answer on port %s within %g s." % (
                     self.host, self.port, seconds))
             raise Unreachable("%s port %s: %s" % (self.host, self.port, error.strerror or error))
+        found = re.match(r"HTTP/\S+ (\d+)", answer)
+        if not found:
+            raise self._stranger()
+        return int(found.group(1)), answer
 
     def version(self, seconds=20):
         """The version of the engine, for example 26.1.5. Raises as get() does. Every answer of
         dockerd has it in a header, and /_ping costs it 0.5 ms, /version 10 ms."""
+        import re
         deadline = time.monotonic() + seconds
-        status, headers, _ = self.get("/_ping", seconds)
-        product, _, version = headers.get("server", "").partition(" ")[0].partition("/")
-        if status == 200 and product == "Docker" and plain_words(version):
-            return plain_words(version)[:64]
-        status, _, body = self.get("/version", max(deadline - time.monotonic(), 0.1))
+        status, answer = self.get("/_ping", seconds)
+        found = re.search(r"^Server: Docker/(\S+)", answer, re.M | re.I)
+        if status != 200 or not found:
+            status, answer = self.get("/version", max(deadline - time.monotonic(), 0.1))
+            found = re.search(r'"Version": ?"([^"]+)"', answer)
         if status != 200:
             raise MachineError("The engine at %s answered %d." % (self.url, status))
-        try:
-            return plain_words(parse_json(body)["Version"] + "")[:64]
-        except (ValueError, LookupError, TypeError, RecursionError):
+        if not found:
             raise self._stranger()
+        return plain_words(found.group(1))[:64]
 
     def _stranger(self):
         return MachineError("What answers at %s is not a Docker Engine." % self.url)
 
-    def _refuse_expired_client(self):
-        """Name the reason that an engine does not tell: our own certificate has expired."""
-        cert = self.files[1]
+    def _refused(self, error):
+        """The MachineError for a failed handshake, in Docker Machine's words plus the cause, or for
+        a closed connection. The engine does not tell that our own certificate has expired."""
+        import re
         try:
-            expired = openssl("x509", "-noout", "-checkend", "0", "-in", cert).code == 1
+            expired = openssl("x509", "-noout", "-checkend", "0", "-in", self.files[1]).code == 1
         except MachineError:
-            return
+            expired = False
         if expired:
-            raise MachineError("The client certificate %s has expired." % cert,
-                               "Renew it: docker-machine regenerate-certs --client-certs "
-                               + self.name)
-
-    def _certificate_error(self, error):
-        """The MachineError for a failed TLS handshake, in Docker Machine's words plus the cause."""
-        # The numbers are OpenSSL's X509_V_ERR_*; Python 3.6 has none, and few words.
-        code, words = getattr(error, "verify_code", 0), str(error)
-        reason, hint = getattr(error, "reason", None), regenerate_hint(self.name)
-        if code == 10 or "certificate has expired" in words:
-            words = "the engine's certificate, or the CA, has expired"
-        elif code == 9 or "not yet valid" in words:
-            words = ("the engine's certificate is not yet valid; check the clocks of this computer "
-                     "and of the host")
-        elif code in (62, 64) or "doesn't match" in words:
-            words = "the engine's certificate was not made for " + self.host
-        elif code in (18, 19, 20, 21):
-            words = "the engine's certificate was signed by another CA than this store's"
-        elif reason in ("WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "HTTP_REQUEST",
-                        "RECORD_LAYER_FAILURE"):
-            words, hint = "what answers there does not speak TLS", "Check the port."
-        elif not code and "certificate verify failed" in words:
-            words = ("the engine's certificate has expired, or it was signed by another CA than "
-                     "this store's")
-        elif "alert" in words:
-            words = "the engine refused this store's client certificate (%s)" % (reason or words)
+            return MachineError("The client certificate %s has expired." % self.files[1], "Renew "
+                                "it: docker-machine regenerate-certs --client-certs " + self.name)
+        hint = REGENERATE % quote(self.name)
+        if isinstance(error, ConnectionError):
+            return MachineError("The engine at %s closed the connection; it may refuse this "
+                                "store's client certificate." % self.url, hint)
+        words = str(error)
+        for marks, sentence in TLS_FAILURES:
+            if re.search(marks, "%d %s" % (getattr(error, "verify_code", 0), error)):
+                words = sentence.format(host=self.host, reason=getattr(error, "reason", words))
+                break
+        if "speak TLS" in words:
+            hint = "Check the port."
         return MachineError('There was an error validating certificates for host "%s": %s' % (
             join_url(self.host, self.port)[len("tcp://"):], words), hint)
 
