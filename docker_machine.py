@@ -1932,12 +1932,11 @@ class SSH:
                      last=said.splitlines()[-1].strip(".").replace("ssh: ", "", 1))
         if self.key:
             words.update(with_key=" with the key " + self.key, key_words=" -i " + quote(self.key))
-        for marks, what, hint in SSH_FAILURES:
+        sentence, hint = "SSH to {host} failed: {said}", "Try it by hand: " + SSH_BY_HAND
+        for marks, what, advice in SSH_FAILURES:
             if re.search(marks, said):
-                sentence = "SSH failed: %s (ssh: {last})." % what
+                sentence, hint = "SSH failed: %s (ssh: {last})." % what, advice
                 break
-        else:
-            sentence, hint = "SSH to {host} failed: {said}", "Try it by hand: " + SSH_BY_HAND
         if self.key and "refused the login" in sentence and "passphrase" in key_complaint(self.key):
             hint = "The key has a passphrase: give it to the agent first: ssh-add {key}"
         return SSHError(sentence.format(**words), hint.format(**words))
@@ -2092,17 +2091,14 @@ class Driver:
         `store`, `save()` and `engine_files()`."""
         self.machine, self.folder = machine, machine.folder
         self.config = machine.config["Driver"]
-        self._ssh = None
+        self._ssh = SSH(machine.name)
 
     @classmethod
     def defaults(cls):
         """The "Driver" object of a machine that is yet to be described."""
-        config = dict(BASE_FIELDS)  # type: dict
-        config.update((flag.field, flag.default) for flag in cls.flags if flag.field)
-        config.update(cls.fields)
-        # Lists and objects are each machine's own.
-        return {key: value.copy() if isinstance(value, (list, dict)) else value
-                for key, value in config.items()}
+        import copy
+        rows = [(flag.field, flag.default) for flag in cls.flags if flag.field]
+        return copy.deepcopy(dict([*BASE_FIELDS, *rows, *cls.fields]))
 
     def __getitem__(self, key):
         """A stored value; the declared default where it is missing or null, as in entries of older
@@ -2166,25 +2162,20 @@ class Driver:
     def stop(self):
         raise self._refusal("stop")
 
-    def shut_down(self, ask, seconds=180):
+    def shut_down(self, ask):
         """For stop(): call ask() until the machine is off, again and again, since a booting guest
-        does not hear it. Raises MachineError after `seconds`."""
-        asked = [-60.0]
+        does not hear it. Raises MachineError after 180 s."""
+        def is_off():
+            return self.get_state() == STOPPED
 
-        def gone():
-            if self.get_state() == STOPPED:
-                return True
-            if time.monotonic() > asked[-1] + 10:
-                asked.append(time.monotonic())
+        deadline = time.monotonic() + 180
+        while time.monotonic() < deadline:
+            if not is_off():
                 ask()
-            return False
-
-        try:
-            wait_for(gone, seconds, "%s did not shut down within %d s." % (
-                self["MachineName"], seconds), self.poll_seconds, self.poll_seconds / 10)
-        except MachineError as error:
-            error.hint = error.hint or "End it at once: docker-machine kill " + self["MachineName"]
-            raise
+            if wait_for(is_off, 12, "", self.poll_seconds, self.poll_seconds / 10):
+                return
+        raise MachineError("%s did not shut down within 180 s." % self["MachineName"],
+                           "End it at once: docker-machine kill " + self["MachineName"])
 
     def kill(self):
         raise self._refusal("kill")
@@ -2248,18 +2239,15 @@ class Driver:
 
     def ssh(self):
         """The SSH of this machine, aimed at where it is now."""
-        if self._ssh is None:
-            self._ssh = SSH(self.get("MachineName"))
         return self._ssh.aim(self.get_ssh_hostname(), self.get_ssh_port(), self.get_ssh_username(),
                              self.get_ssh_key_path(), join(self.folder, "known_hosts"))
 
     def public_key(self):
         """The line of the key that is to log in."""
-        return read_text(self.get_ssh_key_path() + ".pub").strip()
+        return public_half(self.get_ssh_key_path())
 
     def make_ssh_keys(self):
-        """Make the login's key pair and the host's own. For drivers that write what the guest
-        starts from."""
+        """Make the login's key pair and the host's own, for what the guest starts from."""
         new_ssh_key(self.get_ssh_key_path(), self.get("MachineName"))
         self.make_host_key()
 
@@ -2288,11 +2276,10 @@ class Driver:
 
     def known_facts(self):
         """The Facts of the host if it was probed already, or None."""
-        return self._ssh.facts if self._ssh else None
+        return self._ssh.facts
 
     def close(self):
-        if self._ssh:
-            self._ssh.close()
+        self._ssh.close()
 
     def need(self, module, package=""):
         """Import what only this driver needs. Raises MachineError with the line that installs
@@ -2301,9 +2288,11 @@ class Driver:
         try:
             return importlib.import_module(module)
         except ImportError as error:
-            raise MachineError("The %s driver needs the Python package %s (%s)." % (
-                self.name, package or module, error), "Install it: %s -m pip install %s" % (
-                    quote(sys.executable or "python3"), quote(package or module)))
+            package = package or module
+            raise MachineError(
+                "The %s driver needs the Python package %s (%s)." % (self.name, package, error),
+                "Install it: %s -m pip install %s" % (
+                    quote(sys.executable or "python3"), package))
 
 
 def join_url(host, port):
