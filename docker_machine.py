@@ -1426,7 +1426,7 @@ class Flag:
                 words = 'invalid boolean value "%s" for -%s: parse error'
                 return BOOLEANS[text]
             if isinstance(self.default, int):
-                return int(text, 0 if text[:2].lower() in ("0x", "0o", "0b") else 10)
+                return int(text, 0)
             return text
         except (KeyError, ValueError):
             raise UsageError(words % (text, name))
@@ -1434,9 +1434,9 @@ class Flag:
     def settle(self, typed, environ):
         """The value in force: the last one `typed`, else that of the variable, else the default.
         A list has the values of the variable and those typed."""
-        text = environ.get(self.env)
+        text = environ.get(self.env, "")
         if isinstance(self.default, list):
-            there = [part.strip() for part in text.split(",")] if text else []
+            there = [part.strip() for part in text.split(",") if part]
             return there + typed or list(self.default)
         if typed or not text:
             return typed[-1] if typed else self.default
@@ -1452,7 +1452,7 @@ class Flag:
         if self.short:
             names += ", -" + self.short
         if isinstance(self.default, list):
-            names += " [--%s option --%s option]" % (self.name, self.name)
+            names += " [--{0} option --{0} option]".format(self.name)
         elif self.name == "storage-path":
             names += ' "%s"' % dirname(Scratch.spare)  # the one in force
         elif not isinstance(self.default, bool):
@@ -1488,14 +1488,9 @@ def nearest(word, known, lead="Did you mean %s?"):
     return lead % found[0] if found else ""
 
 
-def parse_flags(flags, words, environ=None, interleaved=True):
-    """Split a command line into ({flag name: value}, [other words]).
-
-    One or two dashes, `--flag value` or `--flag=value`, no bundling, `--` ends the flags. With
-    `interleaved` flags may stand after other words; else parsing stops at the first of those.
-    Raises UsageError.
-    """
-    environ = os.environ if environ is None else environ
+def parse_flags(flags, words, environ=os.environ, interleaved=True):
+    """Split a command line into ({flag name: value}, [other words]). With `interleaved` flags may
+    stand after other words; else parsing stops at the first of those. Raises UsageError."""
     typed, rest = split_words(flags, words, interleaved)
     given = {flag.name: [] for flag in flags}  # type: dict
     for flag, name, text in typed:
@@ -1508,7 +1503,8 @@ def parse_flags(flags, words, environ=None, interleaved=True):
 
 def split_words(flags, words, interleaved=True):
     """A command line by the rules of Go's flag package: ([(flag, name as typed, text)], [other
-    words]). What is not among `flags` is taken for a flag without a value. Raises UsageError."""
+    words]). One or two dashes, `--flag value` or `--flag=value`, no bundling, `--` ends the flags.
+    What is not among `flags` is taken for a flag without a value. Raises UsageError."""
     by_name = {name: flag for flag in flags for name in (flag.name, flag.short)}
     typed, rest, spelled = [], [], {}  # type: list, list, dict
     words = iter(words)
@@ -1654,10 +1650,10 @@ def issue_ca(pair, keep_key=True):
           "keyUsage=critical,%s\nsubjectKeyIdentifier=hash" % CA_USAGE, keep_key=keep_key)
 
 
-def issue_client(pair, ca, keep_key=False):
+def issue_client(pair, ca):
     issue(pair, certificate_owner() + ".<bootstrap>", "basicConstraints=critical,CA:FALSE\n"
           "keyUsage=critical,digitalSignature\nextendedKeyUsage=clientAuth\n"
-          "authorityKeyIdentifier=keyid", ca, keep_key=keep_key)
+          "authorityKeyIdentifier=keyid", ca)
 
 
 def issue_server(pair, ca, machine, names, also_client=False):
@@ -1693,13 +1689,13 @@ def pair_problem(pair, ca_cert):
 
 def certificate_problem(cert, ca_cert):
     """Why a CA does not vouch for a certificate ("" if it does): openssl's words."""
+    import re
     result = openssl("verify", "-CAfile", ca_cert, cert)
     # openssl 1.0.2 exits 0 for some failures; "error N at" is in the words of all.
-    lines = (result.stderr + result.stdout).splitlines()
-    problems = [line for line in lines if line.startswith("error ")]
-    if not result.ok:
-        problems += lines + ["not valid"]
-    return problems[0].split("lookup:")[-1].strip() if problems else ""
+    found = re.search("^error .*lookup: ?(.*)", result.stderr + result.stdout, re.M)
+    if found:
+        return found.group(1)
+    return "" if result.ok else result.last_words(1) or "not valid"
 
 
 def server_pair_fits(pair, ca_cert, names, also_client):
@@ -1725,7 +1721,7 @@ class Draft(Scratch):
         folder = self.__enter__()
         self.made = {pair.cert: Pair(join(folder, name + ".pem"), join(folder, name + "-key.pem"))
                      for pair, name in ((ca, "ca"), (client, "client"), (server, "server"))}
-        self.names, self.signer = names, b""
+        self.names = names
         self.thread = _in_thread(self._make, ca, client, server, machine)
 
     def close(self):
@@ -1737,7 +1733,6 @@ class Draft(Scratch):
             if not exists(ca.cert):
                 ca = self.made[ca.cert]
                 issue_ca(ca)
-            self.signer = read_bytes(ca.cert)
             if not client.complete():
                 issue_client(self.made[client.cert], ca)
             if self.names:
@@ -1749,7 +1744,7 @@ class Draft(Scratch):
         """Put a pair into its place if it is here and of that CA; whether it is."""
         self.thread.join()
         made = self.made[pair.cert]
-        if not made.complete() or exists(ca.cert) and read_bytes(ca.cert) != self.signer:
+        if not made.complete() or exists(ca.cert) and pair_problem(made, ca.cert):
             return False
         pair.take(made)
         return True
@@ -1807,7 +1802,7 @@ def _bootstrap_client(client, ca, own, renew, draft):
             out.say("Client certificate is outdated and needs to be regenerated")
     out.say("Creating client certificate: " + client.cert)
     if not (draft and draft.take(client, ca)):
-        issue_client(client, ca, keep_key=not exists(client.cert))
+        issue_client(client, ca)
 
 
 # === 7. SSH =======================================================================================
@@ -1870,9 +1865,9 @@ class SSH:
         """Set the target. Host keys are pinned in `known_hosts`; as long as its folder is not
         there they wait in a temporary file."""
         import re
-        for what, value in (("address", host), ("user", user)):
-            if not re.match(r"[^\s-]\S*\Z", value):
-                raise MachineError("The %s %s cannot be used for SSH." % (what, json_text(value)))
+        for word in (host, user):
+            if not re.match(r"[^\s-]\S*\Z", word):
+                raise MachineError("%s cannot be used for SSH." % json_text(word))
         self.host, self.port, self.user, self.key = host, port, user, key
         before, self.known_hosts = self.known_hosts, known_hosts
         if not isdir(dirname(known_hosts)):
@@ -2356,7 +2351,7 @@ class Engine:
             raise MachineError('The URL "%s" names no host to ask.' % self.url)
         try:
             with dial_tls(self.host, self.port, self.context(), seconds) as connection:
-                answer = _exchange(connection, path, seconds).decode(errors="replace")
+                answer = _exchange(connection, path, seconds).decode("latin-1")
         except (ssl.SSLError, ssl.CertificateError, ConnectionError) as error:
             raise self._refused(error)
         except OSError as error:

@@ -82,7 +82,7 @@ def test_what_is_told_is_cut_in_the_middle(capsys):
 
 @pytest.mark.parametrize("answer, version", [
     ([b"HTTP/1.0 200 OK\r\nServer: Docker/1\x1b[2J\x9b31m\x7f (linux)\r\n\r\n"], "1[2J31m"),
-    ([b'HTTP/1.0 200 OK\r\n\r\n{"Version": "1\\u001b[2J\\u009b31m\\n2"}'], "1 [2J 31m 2"),
+    ([b'HTTP/1.0 200 OK\r\n\r\n{"Version": "1\\u001b[2J\\u009b31m\\n2"}'], "1\\u001b[2J\\u009b31m\\n2"),
     ([b"HTTP/1.0 200 OK\r\nServer: Docker/" + b"9" * 200000 + b" (linux)\r\n\r\n"], "9" * 64),
 ])
 def test_an_engines_version_is_cleaned_and_cut(call, add, certs, server, answer, version):
