@@ -1544,7 +1544,6 @@ def flag_help(flags):
 
 CERTIFICATE_DAYS = 1080
 RENEW_DAYS = 30  # a server certificate closer to its end is replaced when a machine is provisioned
-CA_USAGE = "digitalSignature,keyEncipherment,keyAgreement,keyCertSign"
 OPENSSL_CONFIG = """\
 [req]
 prompt = no
@@ -1603,10 +1602,10 @@ def new_key(path, curve=False):
         openssl("genrsa", "-out", path, "2048", task=task)
 
 
-def issue(pair, organization, extensions, ca=None, curve=False, keep_key=False):
-    """Make a key and the certificate of `pair`, signed by the Pair `ca` or by itself, for 1080 days
-    from yesterday (clocks differ). With `keep_key` a key that is there stays. Both files are made
-    before they replace old ones. Raises MachineError."""
+def issue(pair, suffix, extensions, ca=None, curve=False, keep_key=False):
+    """Make a key and the certificate of `pair`, for the user's name and `suffix`, signed by `ca`, a
+    Pair, or by itself, for 1080 days from yesterday (clocks differ). With `keep_key` a key that is
+    there stays. Both files are made before they replace old ones. Raises MachineError."""
     request = ["req", "-new", "-config", "config", "-key", "key.pem"]
     signer = ["-cert", ca.cert, "-keyfile", ca.key] if ca else ["-selfsign", "-keyfile", "key.pem"]
     keep_key = keep_key and exists(pair.key)
@@ -1620,7 +1619,7 @@ def issue(pair, organization, extensions, ca=None, curve=False, keep_key=False):
             new_key(made.key, curve)
         if keep_key and exists(pair.cert):  # the issuer's name must stay, byte for byte
             request = ["x509", "-x509toreq", "-in", pair.cert, "-signkey", "key.pem"]
-        _write_openssl_files(folder, organization, extensions)
+        _write_openssl_files(folder, certificate_owner() + suffix, extensions)
         # A passphrase is never asked for: -passin gives an empty one.
         openssl(*request, "-passin", "pass:", "-out", "request.pem", cwd=folder,
                 task="Making a certificate")
@@ -1646,25 +1645,24 @@ def certificate_owner():
 
 
 def issue_ca(pair, keep_key=True):
-    issue(pair, certificate_owner(), "basicConstraints=critical,CA:TRUE\n"
-          "keyUsage=critical,%s\nsubjectKeyIdentifier=hash" % CA_USAGE, keep_key=keep_key)
+    issue(pair, "", "basicConstraints=critical,CA:TRUE\nsubjectKeyIdentifier=hash\n"
+          "keyUsage=critical,digitalSignature,keyEncipherment,keyAgreement,keyCertSign",
+          keep_key=keep_key)
 
 
 def issue_client(pair, ca):
-    issue(pair, certificate_owner() + ".<bootstrap>", "basicConstraints=critical,CA:FALSE\n"
-          "keyUsage=critical,digitalSignature\nextendedKeyUsage=clientAuth\n"
-          "authorityKeyIdentifier=keyid", ca)
+    issue(pair, ".<bootstrap>", "basicConstraints=critical,CA:FALSE\nauthorityKeyIdentifier=keyid\n"
+          "keyUsage=critical,digitalSignature\nextendedKeyUsage=clientAuth", ca)
 
 
 def issue_server(pair, ca, machine, names, also_client=False):
     """The certificate that an engine shows: an ECDSA key, valid for `names` (hosts, addresses).
     `also_client`: a Swarm manager talks to other engines with it."""
-    issue(pair, certificate_owner() + "." + machine, "basicConstraints=critical,CA:FALSE\n"
+    usage = "serverAuth,clientAuth" if also_client else "serverAuth"
+    names = ",".join(("IP:" if ip_address(name) else "DNS:") + name for name in names)
+    issue(pair, "." + machine, "basicConstraints=critical,CA:FALSE\nauthorityKeyIdentifier=keyid\n"
           "keyUsage=critical,digitalSignature,keyEncipherment,keyAgreement\n"
-          "extendedKeyUsage=serverAuth%s\nauthorityKeyIdentifier=keyid\nsubjectAltName=%s"
-          % (",clientAuth" if also_client else "",
-             ",".join(("IP:" if ip_address(name) else "DNS:") + name for name in names)),
-          ca, curve=True)
+          "extendedKeyUsage=%s\nsubjectAltName=%s" % (usage, names), ca, curve=True)
 
 
 def ip_address(text):
@@ -1759,7 +1757,6 @@ def bootstrap_certificates(folder, ca, client, renew=False, draft=None):
     Raises MachineError.
     """
     need("openssl")
-    make_folder(folder)
     with Lock(join(folder, ".lock"), "The certificate folder", 60), \
             stage("Error generating certificates: "):
         clear_leftovers(folder, ".tmp-docker-machine-")
@@ -1837,8 +1834,6 @@ SSH_FAILURES = (  # words of OpenSSH on stderr -> what is wrong, what to do
     ("Connection closed|Connection reset", "{host} closed the connection on port {port}",
      "Check that this is an SSH port; if the host is still booting, try again."),
 )
-
-
 SSH_OPTIONS = (  # for all machines
     "GlobalKnownHostsFile=" + os.devnull, "StrictHostKeyChecking=accept-new", "CheckHostIP=no",
     "UpdateHostKeys=no", "HashKnownHosts=no", "PasswordAuthentication=no",
@@ -1938,7 +1933,7 @@ class SSH:
 
     def settings(self):
         """What the user's ssh_config makes of this host, {keyword in lower case: value}."""
-        said = run(["ssh", "-G"] + self.command()[1:], seconds=10).stdout
+        said = run(["ssh", "-G", *self.command()[1:]], seconds=10).stdout
         return dict(line.partition(" ")[::2] for line in said.splitlines())
 
     def uses_proxy(self):
@@ -2057,7 +2052,7 @@ BASE_FIELDS = (
 
 
 class Finding:
-    """What `doctor` found: "ok", "note" (may be meant so) or "bad"; of what, and how to mend it."""
+    """What `doctor` found: "ok", "note" (may be meant so) or "bad"; of what, and how to fix it."""
 
     def __init__(self, level, subject, words, mend=""):
         self.level, self.subject, self.words, self.mend = level, subject, words, mend
@@ -2067,7 +2062,7 @@ class Driver:
     """Base of all drivers: one kind of place where machines live.
 
     A subclass names itself, declares `flags` (what `create` asks) and `fields` (stored state that
-    is no flag), and overrides verbs. `driver["Key"]` is the "Driver" object of config.json; keys
+    is not a flag), and overrides verbs. `driver["Key"]` is the "Driver" object of config.json; keys
     that a driver does not know are kept. A driver logs; it never prints, prompts or exits.
     """
 
@@ -2086,7 +2081,7 @@ class Driver:
         `store`, `save()` and `engine_files()`."""
         self.machine, self.folder = machine, machine.folder
         self.config = machine.config["Driver"]
-        self._ssh = SSH(machine.name)
+        self._ssh = SSH(self.get("MachineName"))
 
     @classmethod
     def defaults(cls):
@@ -2182,7 +2177,7 @@ class Driver:
         raise self._refusal("pause")
 
     def upgrade(self):
-        """Renew what the engine is part of, if that is no package of the guest but an ISO, say;
+        """Renew what the engine is part of, if that is not a package of the guest but, say, an ISO;
         whether it is."""
         return False
 
@@ -2278,7 +2273,7 @@ class Driver:
 
     def need(self, module, package=""):
         """Import what only this driver needs. Raises MachineError with the line that installs
-        `package` (named like the module by default)."""
+        `package` (by default the module's name)."""
         import importlib
         try:
             return importlib.import_module(module)
