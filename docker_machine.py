@@ -60,17 +60,14 @@ WINDOWS, MACOS = os.name == "nt", sys.platform == "darwin"
 # === 2. Errors and results ========================================================================
 
 class MachineError(Exception):
-    """A failure worded for the person at the keyboard.
-
-    `message` is a sentence, `hint` the next command to type; `code` becomes the exit code.
-    """
+    """A failure worded for the person at the keyboard: `message` is a sentence, `hint` the next
+    command to type; `code` becomes the exit code."""
 
     code = 1
 
     def __init__(self, message, hint=""):
         super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message, self.hint = message, hint
 
     def __str__(self):
         return self.message
@@ -78,13 +75,11 @@ class MachineError(Exception):
 
 class UsageError(MachineError):
     """The command line is wrong; nothing was done."""
-
     code = 2
 
 
 class PreCreateError(MachineError):
     """The driver's check before creation failed; callers rely on exit code 3."""
-
     code = 3
 
 
@@ -107,8 +102,8 @@ class stage:
 
     def __exit__(self, kind, error, trace):
         if isinstance(error, MachineError):
-            import copy
-            again = copy.copy(error)  # several machines may share one cause
+            from copy import copy
+            again = copy(error)  # several machines may share one cause
             again.message = self.words + error.message
             raise again.with_traceback(trace) from None
         if error is not None:  # for the crash report
@@ -124,9 +119,8 @@ def reason(error):
 class Result:
     """How a program ended: exit code, stdout and stderr as text."""
 
-    def __init__(self, argv, code, stdout, stderr):
-        self.argv, self.code, self.stdout, self.stderr = argv, code, stdout, stderr
-        self.ok = code == 0
+    def __init__(self, code, stdout, stderr):
+        self.code, self.stdout, self.stderr, self.ok = code, stdout, stderr, code == 0
 
     def last_words(self, count=5):
         """The last lines it printed (stderr before stdout), for an error message."""
@@ -136,16 +130,13 @@ class Result:
 
 # === 3. Output ====================================================================================
 
-# Characters that a terminal acts on instead of showing them, or that end a line. A name, a path or
+# Characters that a terminal acts on instead of showing them, or that end a line: a name, a path or
 # an address for ssh has none of them. What is shown may have tabs and several lines, but marks that
-# change the direction of text, and bytes that are not UTF-8, are escaped too. Options of the engine
-# may have tabs, several lines and all beyond ASCII. go_json() escapes what JSON leaves as it is.
-# plain_words() takes out far more: all that Unicode does not call printable.
+# change the direction of text, and bytes that are not UTF-8, are escaped too.
 CONTROLS = {*range(32), *range(127, 160), 0x2028, 0x2029}
 ESCAPES = {code: ("\\x%02x" if code < 256 else "\\u%04x") % code for code in (
     *CONTROLS - {9, 10}, 0x200e, 0x200f, *range(0x202a, 0x202f), *range(0x2066, 0x206a),
     *range(0xdc80, 0xdca0))}
-HALF = 4000  # characters that are told of each end of a long text
 
 
 def is_line(text):
@@ -164,12 +155,10 @@ def plain_words(text):
 
 
 def shown(text):
-    """A text from anywhere as it may be shown: without control characters but line ends and tabs,
-    and cut in the middle where it is long."""
+    """A text from anywhere as it may be shown: with control characters escaped, and cut in the
+    middle where it is long."""
     text = text.replace("\r\n", "\n").translate(ESCAPES)
-    if len(text) > 2 * HALF:
-        text = text[:HALF] + "\n[...]\n" + text[-HALF:]
-    return text
+    return text if len(text) <= 8000 else text[:4000] + "\n[...]\n" + text[-4000:]
 
 
 class Output:
@@ -178,12 +167,14 @@ class Output:
     answer fails where nobody reads it: an action goes on without its words."""
 
     def __init__(self):
-        import _thread
+        from _thread import _local
         self.debugging = False
         self.program = "docker-machine"  # as it was called
         self.progress_to_stderr = False
         self.secrets = set()
-        self.thread = _thread._local()  # its `machine`: what a thread works on if there are several
+        # Its `machine`, if one of several, is named in the progress and warnings of this thread and
+        # of those that it starts.
+        self.thread = _local()
 
     def mask(self, text):
         """`text` with every registered secret replaced."""
@@ -192,19 +183,17 @@ class Output:
         return text
 
     def _write(self, stream, text):
-        if stream is None:  # closed, as by >&-
-            return
         text += "\n"
         if not hasattr(stream, "buffer"):
-            stream.write(text)
+            if stream:  # else closed, as by >&-
+                stream.write(text)
             return
-        # UTF-8 whatever the locale says, and one write, so that lines of parallel machines stay
-        # whole.
+        # UTF-8 whatever the locale says, in one write: lines of parallel machines stay whole.
         try:
             data = text.encode("utf-8", "surrogateescape")
         except UnicodeEncodeError:  # half a character, which Go prints like this
-            import re
-            data = re.sub("[\ud800-\udfff]", "\ufffd", text).encode("utf-8")
+            from re import sub
+            data = sub("[\ud800-\udfff]", "\ufffd", text).encode("utf-8")
         stream.flush()
         stream.buffer.write(data)
         stream.buffer.flush()
@@ -212,16 +201,8 @@ class Output:
     def answer(self, text):
         self._write(sys.stdout, text)
 
-    def work_on(self, machine):
-        """Let progress and warnings of this thread, and of those that it starts, say the name of
-        the machine; None ends that."""
-        self.thread.machine = machine
-
-    def machine(self):
-        return getattr(self.thread, "machine", None)
-
     def _named(self, text):
-        name = self.machine()
+        name = getattr(self.thread, "machine", "")
         mark = "(%s) " % name
         if not name or '"%s"' % name in text or text.startswith(mark):
             return text
@@ -229,10 +210,10 @@ class Output:
 
     def as_called(self, text):
         """A text with its commands under the name by which this program was called."""
-        if self.program == "docker-machine" or "docker-machine " not in text:
+        if "docker-machine " not in text:
             return text
-        import re
-        return re.sub(r"(?<![\w/.-])docker-machine (?=(?:%s)\b|--)" % "|".join(COMMANDS),
+        from re import sub
+        return sub(r"(?<![\w/.-])docker-machine (?=(?:%s)\b|--)" % "|".join(COMMANDS),
                       lambda found: self.program + " ", text)
 
     def _tell(self, stream, text):
@@ -288,10 +269,10 @@ PACKAGE_NAMES = {  # program -> package, by package manager where the name diffe
 
 def install_line(*names):
     """The command that installs programs with this system's package manager; "" if not known."""
-    import shutil
+    from shutil import which
     packages = [PACKAGE_NAMES.get(name, {}) for name in names]
     for manager, command in INSTALLERS.items():
-        if all(packages) and shutil.which(manager):
+        if all(packages) and which(manager):
             wanted = [package.get(manager, package[""]) for package in packages]
             return " ".join([command, *dict.fromkeys(wanted)])
     return ""
@@ -299,44 +280,41 @@ def install_line(*names):
 
 def missing_program(name, use=""):
     """The error for a program that is not on PATH, naming the package that has it."""
-    hint = "Install it and see that it is on the PATH."
+    words = 'The program "%s" was not found on this computer.' % name
+    if use:
+        words = "You must have a copy of the %s binary locally to use the %s" % (name, use)
+    install = install_line(name)
+    hint = "Install it: " + install if install else "Install it and see that it is on the PATH."
     if WINDOWS and name in ("ssh", "scp"):
         hint = "Add it: Settings > Apps > Optional features > OpenSSH Client."
-    elif install_line(name):
-        hint = "Install it: " + install_line(name)
-    if use:
-        return MachineError("You must have a copy of the %s binary locally to use the %s" % (
-            name, use), hint)
-    return MachineError('The program "%s" was not found on this computer.' % name, hint)
+    return MachineError(words, hint)
 
 
 def need(name, use=""):
     """Refuse early if a program is not on PATH. Raises MachineError naming its package."""
-    import shutil
-    if not shutil.which(name):
+    from shutil import which
+    if not which(name):
         raise missing_program(name, use)
 
 
 def host_arch():
     """The processor of this computer as QEMU calls it."""
-    machine = os.environ.get("PROCESSOR_ARCHITECTURE", "") if WINDOWS else os.uname().machine
-    return {"amd64": "x86_64", "arm64": "aarch64"}.get(machine.lower(), machine.lower())
+    name = os.environ.get("PROCESSOR_ARCHITECTURE", "").lower() if WINDOWS else os.uname().machine
+    return {"amd64": "x86_64", "arm64": "aarch64"}.get(name, name)
 
 
 def find_qemu():
     """The path of the QEMU that emulates this computer's own processor, or None."""
-    import shutil
-    path = [os.environ.get("PATH", ""), os.environ.get("ProgramFiles", "") + "\\qemu"]
-    return (shutil.which("qemu-system-" + host_arch(), path=os.pathsep.join(path))
-            or shutil.which("qemu-kvm", path="/usr/libexec"))  # RHEL and its kin
-
-
-LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    from shutil import which
+    name, windows = "qemu-system-" + host_arch(), os.environ.get("ProgramFiles", "") + "\\qemu"
+    return (which(name) or which(name, path=windows)
+            or which("qemu-kvm", path="/usr/libexec"))  # RHEL and its kin
 
 
 def is_word(text, marks):
     """Whether a text consists of ASCII letters, digits and `marks`, and is not empty."""
-    return bool(text) and not set(text).difference(LETTERS, "0123456789", marks)
+    return bool(text) and not set(text).difference(
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", marks)
 
 
 def quote(word):
@@ -351,22 +329,21 @@ MOST_OUTPUT = 1 << 24  # bytes; a program that prints more is ended
 
 def run(argv, stdin=None, seconds=60, on_line=None, cwd=None, environ=None, late=MachineError):
     """Run a program to its end within `seconds`; give its Result, with the last part of stderr.
-
     `stdin` is text, bytes or None, `on_line` is called with each line of stdout as it comes,
-    `environ` is added to our own environment.
-    Raises MachineError if the program is missing or prints without end, `late` if it does not end
-    in time.
-    """
-    import tempfile
+    `environ` is added to our own environment. Raises MachineError if the program is missing or
+    prints without end, `late` if it does not end in time."""
+    from tempfile import TemporaryFile
     out.debug("run: " + " ".join(map(quote, argv)))
     # stderr is a file: an ssh master that stays behind would keep a pipe open for ever.
-    with tempfile.TemporaryFile(dir=temporary_folder()) as errors:
+    with TemporaryFile(dir=temporary_folder()) as errors:
         process = _start(argv, errors, cwd, environ)
-        lines, trouble = [], []  # type: list, list
+        lines, end = [], time.monotonic() + seconds  # type: list, float
         _in_thread(_feed, process.stdin, stdin)
-        reader = _in_thread(_read_lines, process, on_line, lines, trouble)
+        reader = _in_thread(_read_lines, process, on_line, lines)
         try:
-            _await(reader, errors, seconds)
+            while (reader.is_alive() and time.monotonic() < end
+                    and os.fstat(errors.fileno()).st_size < MOST_OUTPUT):
+                reader.join(min(seconds, .5))
             hangs = reader.is_alive()
         finally:
             process.kill()
@@ -379,25 +356,19 @@ def run(argv, stdin=None, seconds=60, on_line=None, cwd=None, environ=None, late
     if max(size, sum(map(len, lines))) >= MOST_OUTPUT:
         raise MachineError("%s prints without end: %s" % (
             argv[0], plain_words((stderr or stdout)[-200:])))
-    if trouble:
-        raise trouble[0]
     if hangs:
         raise late("%s did not end within %g s." % (argv[0], seconds))
     out.debug("exit %d: %s" % (code, stderr.strip()))
-    return Result(argv, code, stdout, stderr)
-
-
-def _await(reader, errors, seconds):
-    """Wait for the thread that reads a program's stdout, but not longer than `seconds`, and not for
-    a program that fills the file `errors` without end."""
-    deadline, left = time.monotonic() + seconds, seconds
-    while left > 0 and reader.is_alive() and os.fstat(errors.fileno()).st_size < MOST_OUTPUT:
-        reader.join(min(left, .5))
-        left = deadline - time.monotonic()
+    return Result(code, stdout, stderr)
 
 
 def _decoded(data):
     return data.decode(errors="replace").replace("\r\n", "\n")
+
+
+def _encoded(text):
+    """The bytes of a text; None and bytes as they are."""
+    return text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
 
 
 def _start(argv, errors, cwd, environ):
@@ -412,14 +383,14 @@ def _start(argv, errors, cwd, environ):
 
 
 def _in_thread(function, *arguments):
-    import threading
-    machine = out.machine()
+    from threading import Thread
+    machine = getattr(out.thread, "machine", "")
 
     def work():
-        out.work_on(machine)
+        out.thread.machine = machine
         function(*arguments)
 
-    thread = threading.Thread(target=work, daemon=True)  # ^C must not wait for it
+    thread = Thread(target=work, daemon=True)  # ^C must not wait for it
     thread.start()
     return thread
 
@@ -427,27 +398,23 @@ def _in_thread(function, *arguments):
 def _feed(pipe, data):
     try:
         with pipe:
-            pipe.write(data.encode() if isinstance(data, str) else data or b"")
+            pipe.write(_encoded(data) or b"")
     except OSError:
         pass  # it ended without reading all; its exit code tells
 
 
-def _read_lines(process, on_line, lines, trouble):
+def _read_lines(process, on_line, lines):
     """Collect the lines of a program's stdout until it has ended, or has printed too much."""
     left = MOST_OUTPUT
-    try:
-        with process.stdout as pipe:
-            line = pipe.readline(left)
-            while line:
-                lines.append(line)
-                left -= len(line)
-                if on_line:
-                    on_line(_decoded(line).rstrip("\n"))
-                line = pipe.readline(left)
-        if left:  # one that has closed its stdout may live on
-            process.wait()
-    except Exception as error:
-        trouble.append(error)
+    with process.stdout as pipe:
+        for line in iter(lambda: pipe.readline(MOST_OUTPUT), b""):
+            lines.append(line)
+            left -= len(line)
+            if left <= 0:
+                return
+            if on_line:
+                on_line(_decoded(line).rstrip("\n"))
+    process.wait()  # one that has closed its stdout may live on
 
 
 def hand_over(argv):
@@ -456,8 +423,8 @@ def hand_over(argv):
     sys.stdout.flush()
     try:
         if WINDOWS:
-            import subprocess
-            return subprocess.call(argv)
+            from subprocess import call
+            return call(argv)
         return os.execvp(argv[0], argv)
     except FileNotFoundError:
         raise missing_program(argv[0])
@@ -465,12 +432,12 @@ def hand_over(argv):
 
 def dial(host, port, seconds):
     """A connected TCP socket. Raises Unreachable with the reason."""
-    import socket
+    from socket import create_connection, gaierror, timeout
     try:
-        return socket.create_connection((_plain(host), port), seconds)
-    except (socket.gaierror, UnicodeError):
+        return create_connection((_plain(host), port), seconds)
+    except (gaierror, UnicodeError):
         raise Unreachable('The address "%s" cannot be resolved.' % host)
-    except socket.timeout:
+    except timeout:
         raise Silent("%s gave no answer on port %s within %g s." % (host, port, seconds))
     except (OSError, OverflowError) as error:
         raise Unreachable("%s port %s: %s" % (host, port, reason(error)))
@@ -486,10 +453,10 @@ def _plain(host):
 
 def load_pair(cert, key):
     """A TLS client with this pair, which trusts nobody yet. Raises OSError."""
-    import ssl
+    from ssl import PROTOCOL_TLS_CLIENT, SSLContext
     # Not create_default_context: its strict mode (Python 3.13) refuses CAs without key
     # identifiers, which older Docker Machines made.
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = SSLContext(PROTOCOL_TLS_CLIENT)
     context.load_cert_chain(cert, key, lambda: "")
     return context
 
@@ -512,27 +479,23 @@ def tls_context(ca, cert, key):
 
 def resolves(host):
     """Whether this computer knows the address of a host."""
-    import socket
+    from socket import getaddrinfo
     try:
-        return bool(socket.getaddrinfo(host, None))
+        return bool(getaddrinfo(host, None))
     except (OSError, UnicodeError):
         return False
 
 
 def dial_tls(host, port, context, seconds):
-    """A TLS connection to a server that has a certificate for `host`.
-
-    Raises Unreachable, ssl.SSLError or ssl.CertificateError.
-    """
-    import ssl
+    """A TLS connection to a server that has a certificate for `host`. Raises Unreachable,
+    ssl.SSLError or ssl.CertificateError."""
     raw = dial(host, port, min(seconds, 10))
     raw.settimeout(seconds)
     try:
         return context.wrap_socket(raw, server_hostname=_plain(host))
     except BaseException as error:
         raw.close()
-        if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionError)) \
-                or "unexpected eof" in str(error):  # Python 3.6 with OpenSSL 3
+        if isinstance(error, ConnectionError) or "EOF" in str(error).upper():
             raise Unreachable("%s port %s closed the connection." % (host, port))
         raise
 
@@ -545,10 +508,9 @@ def trusting_context(ca="", insecure=False):
     context = ssl.create_default_context()
     # Python 3.13 refuses CAs without key identifiers, which proxies of companies still have.
     context.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)
-    paths = {os.environ.get(variable, ""): variable for variable in (
-        "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")}
-    paths[ca] = "an option"
-    for path, source in paths.items():
+    paths = dict(os.environ, **{"an option": ca})
+    for source in ("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "an option"):
+        path = paths.get(source, "")
         try:
             if isdir(path):
                 context.load_verify_locations(capath=path)
@@ -556,7 +518,7 @@ def trusting_context(ca="", insecure=False):
                 context.load_verify_locations(path)
         except OSError as error:  # ssl.SSLError is one
             raise MachineError("%s, which %s names, cannot be read: %s." % (
-                path, source, getattr(error, "reason", "") or error.strerror))
+                path, source, reason(error)))
     if insecure:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context
@@ -565,36 +527,30 @@ def trusting_context(ca="", insecure=False):
 def origin(url):
     """(scheme, host, port unless it is the usual one) of an http or https URL; None of others, and
     of one that holds a password."""
-    import re
-    found = re.match(r"(https?)://([^@:/?#\s\[\]]+|\[[\da-f:.]+\])(?::443|:80|(:\d+))?(?=[/?#]|\Z)",
+    from re import match
+    found = match(r"(https?)://([^@:/?#\s\[\]]+|\[[\da-f:.]+\])(?::443|:80|(:\d+))?(?=[/?#]|\Z)",
                      url.lower())
     return found and found.groups()
 
 
-class Answer:
-    """What a server said: `status`, `headers` (their get() ignores case), `body` in bytes."""
-
-    def __init__(self, status, headers, body):
-        self.status, self.headers, self.body = status, headers, body
-
-    def json(self):
-        """The value of the body. Raises ValueError or RecursionError."""
-        return parse_json(self.body.decode())
+AGENT = {"User-Agent": "docker_machine.py/" + __version__}
 
 
 class RestError(MachineError):
-    """What came instead of the answer to a request.
-
-    `status`: HTTP's code, 0 if nothing came; `words`: what the server said; `reason`: its code for
-    that, such as "quotaExceeded", or ""; `value`: the JSON of the body (see error_value);
-    `unsent`: the request never left; `unsure`: it may have been carried out all the same;
-    `refused`: neither this try nor an earlier one can have been; `later`: it may be done later;
-    `tries`: how often it was made; `pause`: seconds that the server wants us to wait.
-    """
+    """What came instead of the answer to a request. `status`: HTTP's code, 0 if nothing came;
+    `words`: what the server said; `reason`: its code for that, such as "quotaExceeded", or "";
+    `value`: the JSON of the body (see error_value); `unsent`: the request never left; `unsure`: it
+    may have been carried out all the same; `refused`: neither this try nor an earlier one can have
+    been; `later`: it may be done later; `tries`: how often it was made; `pause`: seconds that the
+    server wants us to wait."""
 
     status, words, reason, tries, pause = 0, "", "", 1, None
     value = {}  # type: typing.Any
     unsent = unsure = refused = later = False
+
+    def __init__(self, message, hint="", **facts):
+        super().__init__(message, hint)
+        vars(self).update(facts)
 
 
 class Rest:
@@ -612,27 +568,24 @@ class Rest:
 
     def __init__(self, name, url, headers=None, seconds=30, patience=300, ca="", insecure=False,
                  plain=False, renew=None, wait=None):
-        import re
+        from re import match
         self.origin = origin(url)
         safe = r"https:|http://(localhost|127(\.\d+){3}|\[::1\])([:/]|\Z)"
-        if not self.origin or not plain and not re.match(safe, url.lower()):
+        if not self.origin or not plain and not match(safe, url.lower()):
             raise MachineError("The address of %s's API is not an https URL." % name,
                                "Credentials are not sent in the clear.")
         self.name, self.url, self.headers = name, url.rstrip("/"), headers or {}
         self.seconds, self.patience, self.renew, self.wait = seconds, patience, renew, wait
-        self.idle = []  # type: list  # kept connections, and since when
+        self.idle = []  # type: list  # kept connections
         self.context = trusting_context(ca, insecure) if self.origin[0] == "https" else None
         if insecure and self.context:
             out.warn("The certificate of %s is not verified." % url)
 
-    def call(self, method, path, body=None, query=None, key="", **more):
+    def call(self, method, path, body=None, query=None, key="", kind="application/json",
+             repeat=None, made=None, wait=None):
         """The JSON of an answer, or the object or list that it holds under `key`; {} if it may be
-        empty and is. For `more` see ask(). Raises RestError."""
-        return self.ask(method, path, body, query, key=key, **more)
-
-    def ask(self, method, path, body=None, query=None, kind="application/json", key=None,
-            repeat=None, made=None, wait=None):
-        """The Answer to a request, or with `key` what call() gives. Raises RestError.
+        empty and is; if `key` is None the answer itself, with `status`, `headers` and `body` (in
+        bytes). Raises RestError.
 
         `path` is below our URL, or a whole URL of the same server. A dict or list is sent as JSON,
         text and bytes as they are, with the content type `kind`. 429 is always tried again, when
@@ -644,65 +597,64 @@ class Rest:
         wait = wait or self.wait
         if repeat is None:
             repeat = made or method in ("GET", "PUT", "DELETE")
-        while True:
-            try:
-                request = self._request(method, path, body, query, kind)
-                return self._try(request, not repeat, key)
-            except RestError as error:
-                tries += 1
-                if wait and wait(error):
-                    error.later, error.unsure = True, False
-                doubt = doubt or error.unsure
-                error.tries, error.refused = tries, error.refused and not doubt
+        try:
+            while True:
                 try:
+                    request = self._request(method, path, body, query, kind)
+                    return self._try(request, not repeat, key)
+                except RestError as error:
+                    tries += 1
+                    error.tries = tries
+                    if wait and wait(error):
+                        error.later, error.unsure = True, False
+                    doubt = doubt or error.unsure
                     if error.status == 401 and renew:
                         renew()
                         renew, error.later = None, True
                     there = made() if made and error.unsure else None
-                except RestError as failure:
-                    failure.refused = failure.refused and not doubt
-                    raise
-                if there is not None:
-                    return there
-                pause = self._pause(error)
-                again = error.later or error.unsure and repeat
-                if not again or time.monotonic() + pause > deadline:
-                    raise
-                if pause > 5:
-                    out.warn("%s. Trying again in %d s..." % (error.message, pause + 1))
-            time.sleep(pause)
+                    if there is not None:
+                        return there
+                    pause = self._pause(error)
+                    again = error.later or error.unsure and repeat
+                    if not again or time.monotonic() + pause > deadline:
+                        raise
+                    if pause > 5:
+                        out.warn("%s. Trying again in %d s..." % (error.message, pause + 1))
+                time.sleep(pause)
+        except RestError as error:  # also of renew() and made()
+            error.refused = error.refused and not doubt
+            raise
 
     def _request(self, method, path, body, query, kind):
         """The request as it is to be sent. Raises MachineError for the URL of another server."""
-        import json
-        import urllib.parse
-        import urllib.request
-        url = urllib.parse.quote(path, "%/:?#[]@!$&'()*+,;=")
+        from urllib.parse import quote as escaped
+        from urllib.parse import urlencode
+        from urllib.request import Request
+        url = escaped(path, "%/:?#[]@!$&'()*+,;=")
         if not path or path.startswith("/"):
-            url = self.url + urllib.parse.quote(path, "/:")
+            url = self.url + escaped(path, "/:")
         elif origin(path) != self.origin:
             raise MachineError("%s is not an address of %s." % (path, self.url),
                                "Credentials are not sent elsewhere.")
         if query:
-            url += ("&" if "?" in url else "?") + urllib.parse.urlencode(query)
+            url += ("&" if "?" in url else "?") + urlencode(query)
         if isinstance(body, (dict, list)):
-            body = json.dumps(body)
-        if isinstance(body, str):
-            body = body.encode()
-        headers = {"User-Agent": "docker_machine.py/" + __version__}
+            body = json_text(body)
+        body, more = _encoded(body), self.headers
+        if callable(more):
+            more = more(method, url, body or b"")
+        headers = {**AGENT, **more}
         if body is not None:
-            headers["Content-Type"] = kind
-        more = self.headers
-        headers.update(more(method, url, body or b"") if callable(more) else more)
-        return urllib.request.Request(url, body, headers, method=method)
+            headers.setdefault("Content-Type", kind)
+        return Request(url, body, headers, method=method)
 
     def _pause(self, error):
         """Seconds until the next try, with jitter, so that many machines do not come back
         together; endless where there is to be none."""
-        import random
+        from random import uniform
         if error.status < 400 and error.tries > (3 if error.unsent else 5):
             return float("inf")
-        usual = random.uniform(.25, .5) * 2 ** min(error.tries, 5)
+        usual = uniform(.25, .5) * 2 ** min(error.tries, 5)
         return usual if error.pause is None else max(error.pause, 0) + usual / 4
 
     def _try(self, request, fresh, key):
@@ -715,11 +667,11 @@ class Rest:
         out.debug("%s %s: %s after %.2f s" % (request.method, request.full_url, status or answer,
                                               time.monotonic() - start))
         if 200 <= status < 300:
-            if key is None:
-                return answer
             try:
-                wants_body = request.method == "GET" and status != 204
-                value = answer.json() if answer.body or wants_body else {}
+                if key is None:
+                    return answer
+                may_be_empty = request.method != "GET" or status == 204
+                value = {} if may_be_empty and not answer.body else parse_json(answer.body.decode())
                 if not key:
                     return value
                 if isinstance(value[key], (dict, list)):
@@ -729,7 +681,7 @@ class Rest:
         raise self._error(request, answer, status)
 
     def _exchange(self, request, fresh, deadline):
-        """The Answer to a request, which is not sent after `deadline`. An exception from before
+        """The answer to a request, which is not sent after `deadline`. An exception from before
         that has the attribute `unsent`."""
         try:
             connection = self._connection(fresh)
@@ -742,61 +694,59 @@ class Rest:
         try:
             connection.request(request.method, request.selector, request.data, request.headers)
             with connection.getresponse() as answer:
-                said = answer.read(1 << 24)
-                if answer.length or answer.length is None and not (said or answer.chunked):
-                    raise OSError("the answer broke off after %d bytes" % len(said))
+                body = answer.body = answer.read(1 << 24)
+                if answer.length or answer.length is None and not (body or answer.chunked):
+                    raise OSError("the answer broke off after %d bytes" % len(body))
                 in_order = answer.isclosed() and not answer.will_close
-            return Answer(answer.status, answer.headers, said)
+            return answer
         finally:
             if in_order:
-                self.idle.append((connection, time.monotonic()))
+                self.idle.append(connection)
             else:
                 connection.close()
 
     def _connection(self, fresh):
-        """A connection that was used a moment ago and is still open, or a new one."""
-        import http.client
-        import select
-        import urllib.request
+        """A kept connection that is still open, or a new one."""
+        from http.client import HTTPConnection, HTTPSConnection
+        from select import select
+        from urllib.request import ProxyHandler, Request
         try:
             while not fresh:
-                connection, since = self.idle.pop()
-                closed = select.select([connection.sock], [], [], 0)[0]
-                if not closed and time.monotonic() < since + 3:
+                connection = self.idle.pop()
+                if not select([connection.sock], [], [], 0)[0]:
                     return connection
                 connection.close()
         except IndexError:
             pass  # there is none
-        way, limit = urllib.request.Request(self.url), self.seconds / 2  # it may have two addresses
+        way, limit = Request(self.url), self.seconds / 2  # it may have two addresses
         host = way.host
         if self.context:
             # Where there is a proxy, this makes way.host its address and way.headers its login.
-            getattr(urllib.request.ProxyHandler(), "https_open", bool)(way)
-            connection = http.client.HTTPSConnection(way.host, timeout=limit, context=self.context)
+            getattr(ProxyHandler(), "https_open", bool)(way)
+            connection = HTTPSConnection(way.host, timeout=limit, context=self.context)
         else:
-            connection = http.client.HTTPConnection(host, timeout=limit)
+            connection = HTTPConnection(host, timeout=limit)
         if way.host != host:
             connection.set_tunnel(host, headers=way.headers)
         connection.connect()
         return connection
 
     def _error(self, request, answer, status):
-        """The RestError for an answer that cannot be used, or for what came in its place."""
-        import socket
+        """The RestError for an answer that cannot be used, or for the exception in its place."""
+        from socket import timeout
         value, pause, hint = {}, None, "Check the network and the proxy variables."
+        untrusted = "certificate" in repr(answer).lower()
         if status:
             value, pause, hint = error_value(answer.body), asked_pause(status, answer.headers), ""
-        words = error_text(value, "error_description", "message", "error", "detail")
-        place = error_text(value, "location")
-        untrusted = "certificate" in repr(answer).lower()
-        if isinstance(answer, socket.timeout):
+            words = error_text(value, "error_description", "message", "error", "detail")
+            place = error_text(value, "location")
+            words += " (%s)" % place if place else ""
+        elif isinstance(answer, timeout):
             words = "There was no answer within %g s" % (self.seconds / 2)
-        elif not status:
+        else:
             words = plain_words(getattr(answer, "strerror", "") or answer).rstrip(".")
-        elif status < 300:
+        if 0 < status < 300:
             words = "the answer is not the JSON that was expected"
-        elif place:
-            words += " (%s)" % place
         if untrusted:
             words = "its certificate is not valid: " + words
             hint = ("If a proxy of your network signs in its place, name that one's CA: export "
@@ -804,22 +754,21 @@ class Rest:
                     "Install Certificates.command once.")
         elif pause and pause > 0:
             hint = "It takes requests again in %d s." % pause
-        error = RestError("%s: %s (%s%s %s)" % (
+        unsent = getattr(answer, "unsent", False)
+        return RestError("%s: %s (%s%s %s)" % (
             self.name, words or "no word of explanation", "%d to " % status if status else "",
-            request.method, request.selector.partition("?")[0]), hint)
-        error.status, error.words, error.value, error.pause = status, words, value, pause
-        error.reason = error_text(value, "code", "reason", "minorErrorCode", "type", "id", "error")
-        error.unsent = getattr(answer, "unsent", False)
-        error.refused = 400 <= status < 500 and status != 408
-        error.later = status == 429 or error.unsent and not untrusted
-        error.unsure = not (error.unsent or 300 <= status < 500)
-        return error
+            request.method, request.selector.partition("?")[0]), hint, status=status, words=words,
+            reason=error_text(value, "code", "reason", "minorErrorCode", "type", "id", "error"),
+            value=value, pause=pause, unsent=unsent,
+            later=status == 429 or unsent and not untrusted,
+            refused=400 <= status < 500 and status != 408,
+            unsure=not unsent and not 300 <= status < 500)
 
     def pages(self, path, key, query, following):
         """All items of a list in pages, at most 100. `key` is where an answer holds them, or a
         function that takes them out. following(answer) is the URL of the next page, of which only
         the query is taken, or a dict to add to the query; false at the end. Raises RestError."""
-        import urllib.parse
+        from urllib.parse import parse_qsl
         items = []  # type: list
         for _ in range(100):
             answer = self.call("GET", path, query=query)
@@ -832,7 +781,7 @@ class Rest:
             items += rows
             more = following(answer)
             if isinstance(more, str):
-                more = dict(urllib.parse.parse_qsl(more.partition("?")[2]))
+                more = dict(parse_qsl(more.partition("?")[2]))
             if not more:
                 break
             query = dict(query or {}, **more)
@@ -842,16 +791,16 @@ class Rest:
 def error_value(body):
     """What the body of an error holds: the value of its JSON; else a dict, of the attributes of
     XML (vCloud), or with a text as "message"; {} for HTML."""
-    import html
-    import re
+    from html import unescape
+    from re import findall
     text = body.decode(errors="replace").strip()
     try:
         return parse_json(text)
     except (ValueError, RecursionError):
         if not text.startswith("<"):
             return {"message": text[:300]}
-    pairs = re.findall(r'\s(message|minorErrorCode)="([^"]*)"', text)
-    return {name: html.unescape(text) for name, text in pairs}
+    pairs = findall(r'\s(message|minorErrorCode)="([^"]*)"', text)
+    return {name: unescape(text) for name, text in pairs}
 
 
 def error_text(value, *keys):
@@ -871,15 +820,15 @@ def error_text(value, *keys):
 def asked_pause(status, headers):
     """The seconds that an answer asks for: retry-after (RFC 9110: seconds or a date), or until
     ratelimit-reset (DigitalOcean: seconds since 1970) of 429; None without either."""
-    import email.utils
+    from email.utils import parsedate_to_datetime
     after = headers.get("retry-after", "")
     try:
-        if after.strip().isdigit():
+        if ":" in after:
+            return parsedate_to_datetime(after).timestamp() - time.time()
+        if after or status != 429:
             return int(after)
-        if after:
-            return email.utils.parsedate_to_datetime(after).timestamp() - time.time()
-        return int(headers["ratelimit-reset"]) - time.time() if status == 429 else None
-    except (KeyError, TypeError, ValueError):
+        return int(headers["ratelimit-reset"]) - time.time()
+    except (TypeError, ValueError):
         return None
 
 
@@ -888,42 +837,39 @@ def read_url(url, file, deadline):
     caller writes to it; all, into the emptied file, if the server knows no ranges. Raises
     RestError, or MachineError if https would become http on the way."""
     from http.client import HTTPException
-    from time import monotonic
     from urllib.request import HTTPRedirectHandler, HTTPSHandler, Request, build_opener
 
     class Redirects(HTTPRedirectHandler):
         def redirect_request(self, req, *answer):
-            target = answer[-1]
-            if req.full_url.startswith("https:") and not target.startswith("https:"):
-                raise MachineError("%s leads to %s, which is not protected." % (url, target))
+            if req.full_url.startswith("https:") and not answer[-1].startswith("https:"):
+                raise MachineError("%s leads to %s, which is not protected." % (url, answer[-1]))
             return super().redirect_request(req, *answer)
 
-    handlers = [Redirects]  # type: list
-    if url.startswith("https:"):
-        handlers.append(HTTPSHandler(context=trusting_context()))
-    headers = {"User-Agent": "docker_machine.py/" + __version__}
+    secure = [HTTPSHandler(context=trusting_context())] if url.startswith("https:") else []
+    request = Request(url, None, AGENT)
     if file.tell():
-        headers["Range"] = "bytes=%d-" % file.tell()
+        request.add_header("Range", "bytes=%d-" % file.tell())
     try:
-        with build_opener(*handlers).open(Request(url, None, headers), timeout=30) as answer:
+        with build_opener(Redirects, *secure).open(request, timeout=30) as answer:
             if answer.code != 206:
                 file.seek(0)
                 file.truncate()
-            end, told = file.tell() + int(answer.headers.get("Content-Length") or 0), monotonic()
+            end = file.tell() + int(answer.headers.get("Content-Length") or 0)
+            told = time.monotonic()
             for block in iter(lambda: answer.read(1 << 18), b""):
                 yield block
-                if monotonic() > deadline:
+                now = time.monotonic()
+                if now > deadline:
                     raise OSError("it took too long")
-                if monotonic() > told + 5:
-                    told = monotonic()
+                if now > told + 5:
+                    told = now
                     out.say("Downloading: %d of %s MB..." % (file.tell() >> 20, end >> 20 or "?"))
             if file.tell() < end:
                 raise OSError("the connection broke off after %d of %d bytes" % (file.tell(), end))
     except (OSError, ValueError, HTTPException) as error:
-        failure = RestError("%s cannot be fetched: %s" % (url, reason(error)),
-                            "Check the address, the network and the proxy variables.")
-        failure.status = getattr(error, "code", 0 if url.startswith("http") else 404)
-        raise failure
+        raise RestError("%s cannot be fetched: %s" % (url, reason(error)),
+                        "Check the address, the network and the proxy variables.",
+                        status=getattr(error, "code", 0 if url.startswith("http") else 404))
 
 
 def fetch(url, file, seconds, tries=3):
@@ -955,11 +901,11 @@ def download(url, path, checksum="", seconds=7200):
     `checksum` is ALGORITHM:HEX. Raises MachineError, and leaves nothing then."""
     algorithm, wanted = parse_checksum(checksum) if checksum else ("", "")
     part = path + ".part"
-    make_folder(dirname(path) or ".")
+    make_folder(dirname(path))
     try:
         with open(part, "wb") as file:
             fetch(url, file, seconds)
-        found = file_digest(part, algorithm) if checksum else ""
+        found = algorithm and file_digest(part, algorithm)
         if found != wanted:
             raise MachineError(
                 "%s has the checksum %s instead of %s; it was not kept." % (url, found, wanted),
@@ -975,11 +921,11 @@ def download(url, path, checksum="", seconds=7200):
 def published_checksum(url):
     """The checksum of a URL's file in its publisher's list beside it, as ALGORITHM:HEX; "" if
     there is no list. In the format of coreutils, as Debian's and Ubuntu's clouds have it."""
-    import io
     import re
+    from io import BytesIO
     folder, _, name = url.rpartition("/")
     for list_name in ("SHA512SUMS", "SHA256SUMS", name + ".sha512", name + ".sha256"):
-        file = io.BytesIO()
+        file = BytesIO()
         try:
             fetch(folder + "/" + list_name, file, 60, tries=1)
         except RestError as error:
@@ -995,8 +941,8 @@ def published_checksum(url):
 
 def parse_checksum(text):
     """(algorithm, hex digits) of sha256:HEX or sha512:HEX. Raises UsageError."""
-    import re
-    if not re.match(r"(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})\Z", text.lower()):
+    from re import match
+    if not match(r"(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})\Z", text.lower()):
         raise UsageError('"%s" is not a checksum.' % text, "Write it as sha256:HEX or sha512:HEX, "
                          "with 64 or 128 digits.")
     return tuple(text.lower().split(":"))
@@ -1007,31 +953,28 @@ def file_digest(path, algorithm):
     import hashlib
     digest = hashlib.new(algorithm)
     with open(path, "rb") as file:
-        block = file.read(1 << 20)
-        while block:
+        for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
-            block = file.read(1 << 20)
     return digest.hexdigest()
 
 
-def each(function, items, workers=64, seconds=None):
-    """function(item) for all items, in parallel and bounded; the results in the items' order.
+FOREVER = 1e6  # seconds
 
-    An exception is a result too: the caller decides what one failure means for the others. What
-    has not ended after `seconds` is a Silent.
-    """
+
+def each(function, items, workers=64, seconds=FOREVER):
+    """function(item) for all items, in parallel and bounded; the results in the items' order.
+    An exception is a result too; that of what has not ended after `seconds` is a Silent."""
     items = list(items)
-    if len(items) == 1 and not seconds:
+    if len(items) == 1 and seconds == FOREVER:
         return [_outcome(function, items[0])]
-    late = Silent("There was no answer within %g s." % seconds) if seconds else None
-    results = [late] * len(items)  # type: list
+    results = [Silent("There was no answer within %g s." % seconds)] * len(items)  # type: list
     todo = iter(list(enumerate(items)))  # of a list, so that each item goes to one thread
 
     def work():
         for number, item in todo:
             results[number] = _outcome(function, item)
 
-    deadline = time.monotonic() + (seconds or 0)
+    deadline = time.monotonic() + seconds
     threads = []  # type: list
     try:
         for _ in items[:workers]:
@@ -1040,8 +983,8 @@ def each(function, items, workers=64, seconds=None):
         if not threads:
             raise
     for thread in threads:
-        thread.join(max(deadline - time.monotonic(), 0) if seconds else None)
-    return list(results)
+        thread.join(max(deadline - time.monotonic(), 0))
+    return list(results)  # which those that are late still write to
 
 
 def _outcome(function, item):
@@ -1053,10 +996,7 @@ def _outcome(function, item):
 
 def wait_for(check, seconds, sentence, longest_pause=1.0, pause=0.05):
     """Call check() until it gives something true, with pauses that grow from `pause` on; give that
-    back.
-
-    Raises MachineError(`sentence`) after `seconds`, if there is a sentence.
-    """
+    back. Raises MachineError(`sentence`) after `seconds`, if there is a sentence."""
     deadline = time.monotonic() + seconds
     answer = check()
     while not answer and time.monotonic() + pause <= deadline:
@@ -1070,9 +1010,7 @@ def wait_for(check, seconds, sentence, longest_pause=1.0, pause=0.05):
 
 def write_atomic(path, data, mode=0o600):
     """Put `data` (text or bytes) at `path`: a reader, or a kill, sees the old file or the new one.
-
-    Raises MachineError if the disk is full, read-only or not ours.
-    """
+    Raises MachineError if the disk is full, read-only or not ours."""
     write_all([(path, data, mode)])
 
 
@@ -1084,11 +1022,10 @@ def write_all(files):
     path = ""
     try:
         for path, data, mode in files:
-            data = data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data
             temporary = "%s.tmp-docker-machine-%s" % (path, os.urandom(4).hex())
             with open(temporary, "xb", opener=partial(os.open, mode=mode)) as file:
                 made[temporary] = path
-                file.write(data)
+                file.write(_encoded(data))
                 file.flush()
                 os.fsync(file.fileno())
         for temporary, path in made.items():
@@ -1109,10 +1046,10 @@ def cannot(verb, path, error):
 
 def make_folder(path):
     """The folder `path` and what is missing above it, private (0700). Raises MachineError."""
-    if isdir(path):
-        return
     parent = dirname(path)
-    if parent not in ("", path):
+    if isdir(path or "."):
+        return
+    if parent != path:
         make_folder(parent)
     try:
         os.mkdir(path, 0o700)
@@ -1124,9 +1061,9 @@ def make_folder(path):
 def read_bytes(path):
     """What a file of up to 64 MB holds. Raises OSError, also for what is not a file: opening a FIFO
     would wait for ever."""
-    import stat
+    from stat import S_ISREG
     facts = os.stat(path)
-    if not stat.S_ISREG(facts.st_mode) or facts.st_size > 1 << 26:
+    if not S_ISREG(facts.st_mode) or facts.st_size > 1 << 26:
         raise OSError(22, "it is not a file, or too large", path)
     with open(path, "rb") as file:
         return file.read()
@@ -1135,28 +1072,26 @@ def read_bytes(path):
 def read_text(path):
     """A file as text without a byte order mark; bytes that are not UTF-8 survive until
     write_atomic. Raises OSError."""
-    text = read_bytes(path).decode("utf-8", "surrogateescape")
-    return text[1:] if text.startswith("\ufeff") else text
+    return read_bytes(path).decode("utf-8-sig", "surrogateescape")
 
 
 def parse_json(text):
     """The value of a JSON text. Raises ValueError."""
-    import json
-    return json.loads(text)
+    from json import loads
+    return loads(text)
 
 
 def json_text(value, indent=None, sort=False):
     """`value` as JSON, in one line without `indent`; a text comes out as Go's %q prints it."""
-    import json
-    return json.dumps(value, ensure_ascii=False, indent=indent, sort_keys=sort,
+    from json import dumps
+    return dumps(value, ensure_ascii=False, indent=indent, sort_keys=sort,
                       separators=None if indent else (",", ":"))
 
 
 def go_json(value, indent=4, sort=False):
     """JSON as Go's encoder writes it, with <, > and & escaped, and with what a terminal acts on."""
-    codes = CONTROLS.union(b"<>&")
     return json_text(value, indent, sort).translate(
-        {code: "\\u%04x" % code for code in codes if code > 31})
+        {code: "\\u%04x" % code for code in CONTROLS.union(b"<>&") if code > 31})
 
 
 def copy_file(source, target, mode=0o600):
@@ -1170,9 +1105,9 @@ def copy_file(source, target, mode=0o600):
 
 def temporary_folder():
     """Where temporary files go: where the system has them, else in the store."""
-    import tempfile
+    from tempfile import gettempdir
     try:
-        return tempfile.gettempdir()
+        return gettempdir()
     except OSError:  # a read-only system
         make_folder(Scratch.spare)
         return Scratch.spare
@@ -1187,19 +1122,19 @@ class Scratch:
     spare = ""  # the folder in the store
 
     def __enter__(self):
-        import tempfile
-        parent = temporary_folder()  # short enough for the path of a socket
+        from tempfile import mkdtemp
+        parent = temporary_folder()
         if len(parent) > 45 and not WINDOWS and os.access("/tmp", os.W_OK):
-            parent = "/tmp"
+            parent = "/tmp"  # the path of a socket must be short
         clear_leftovers(parent, "docker-machine-scratch.")
-        self.path = tempfile.mkdtemp(prefix="docker-machine-scratch.", dir=parent)
+        self.path = mkdtemp("", "docker-machine-scratch.", parent)
         self.handle = -1 if WINDOWS else _hold(self.path)
         self.left.add(self.path)
         return self.path
 
     def __exit__(self, *unused):
-        import shutil
-        shutil.rmtree(self.path, ignore_errors=True)
+        from shutil import rmtree
+        rmtree(self.path, ignore_errors=True)
         self.left.discard(self.path)
         if self.handle >= 0:
             os.close(self.handle)
@@ -1208,15 +1143,16 @@ class Scratch:
 def clear_leftovers(folder, mark):
     """Remove what killed programs have left in a folder: names with this `mark` that are ours, have
     not changed for a moment, and that no program holds."""
-    import shutil
-    names = [name for name in os.listdir(folder) if mark in name and not WINDOWS]
-    for name in names:
+    from shutil import rmtree
+    for name in os.listdir(folder):
         path = join(folder, name)
         try:
+            if mark not in name or WINDOWS:
+                continue
             facts = os.lstat(path)
             if facts.st_uid == os.geteuid() and facts.st_mtime < time.time() - 2:
                 os.close(_hold(path))
-                (os.unlink if isfile(path) else shutil.rmtree)(path)
+                (os.unlink if isfile(path) else rmtree)(path)
         except OSError:  # in use, or gone
             pass
 
@@ -1233,19 +1169,20 @@ def _hold(path):
 
 
 class Lock:
-    """One process at a time; a kill frees it. The file says who holds it.
-
-    `with Lock(path, 'Machine "web"', seconds): ...`; raises MachineError naming the holder when
-    the lock does not become free within `seconds`.
-    """
+    """One process at a time; a kill frees it. The file says who holds it. `with Lock(path,
+    'Machine "web"', seconds)` raises MachineError if it does not become free within `seconds`."""
 
     def __init__(self, path, what, seconds=10):
         self.path, self.what, self.seconds = path, what, seconds
 
     def __enter__(self):
         if not wait_for(self._take, self.seconds, "", 0.1):
-            raise MachineError("%s is in use by another docker-machine%s." % (
-                self.what, self._holder()), "Wait until it ends, or end it.")
+            try:
+                holder = " (process %d)" % int(read_text(self.path))
+            except (OSError, ValueError):
+                holder = ""
+            raise MachineError("%s is in use by another docker-machine%s." % (self.what, holder),
+                               "Wait until it ends, or end it.")
         try:
             os.ftruncate(self.handle, 0)
             os.write(self.handle, b"%d\n" % os.getpid())
@@ -1261,46 +1198,40 @@ class Lock:
         if not WINDOWS and exists(self.path):
             os.unlink(self.path)
 
-    def _holder(self):
-        try:
-            return " (process %d)" % int(read_text(self.path))
-        except (OSError, ValueError):
-            return ""
-
     def _take(self):
         """Whether the file is locked now; not if another process holds it."""
-        import errno
+        from errno import EDQUOT, ENOSPC
         path, folder = self.path, dirname(self.path)
-        make_folder(dirname(folder))
+        make_folder(folder)
         try:
-            os.makedirs(folder, 0o700, exist_ok=True)
             self.handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or WINDOWS:
+            if WINDOWS or error.errno not in (ENOSPC, EDQUOT):
                 raise cannot("write", path, error)
-            path = folder if isdir(folder) else dirname(folder)  # rm must work on a full disk
+            path = folder  # rm must work on a full disk
             self.handle = os.open(path, os.O_RDONLY)
         try:
             _lock_file(self.handle)
             if os.fstat(self.handle).st_ino == os.stat(path).st_ino:
-                return True  # else the holder removed it while this process waited
-        except OSError as error:
-            if error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL):
-                out.warn("%s cannot be locked (%s); do not run two commands at once." % (
-                    self.what, error.strerror))
                 return True
+        except (BlockingIOError, PermissionError, FileNotFoundError):
+            pass  # held by another process, or removed by it while this one waited
+        except OSError as error:
+            out.warn("%s cannot be locked (%s); do not run two commands at once." % (
+                self.what, error.strerror))
+            return True
         os.close(self.handle)
         return False
 
 
 def _lock_file(handle):
     if WINDOWS:
-        import msvcrt
+        from msvcrt import LK_NBLCK, locking  # type: ignore[attr-defined]
         os.lseek(handle, 0, 0)
-        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        locking(handle, LK_NBLCK, 1)
     else:
-        import fcntl
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        from fcntl import LOCK_EX, LOCK_NB, flock
+        flock(handle, LOCK_EX | LOCK_NB)
 
 
 LOOPBACK = "127.0.0.1"
@@ -1309,26 +1240,26 @@ PORTS = range(20000, 30000)  # below Kubernetes' ports and those of outgoing con
 
 def port_trouble(port, address=LOOPBACK, kind="tcp"):
     """Why a port cannot be listened on; "" if it can."""
-    import errno
-    import socket
-    kinds = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
-    with socket.socket(socket.AF_INET, kinds[kind]) as one:
-        if not WINDOWS and kind == "tcp":
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    from errno import EACCES, EADDRINUSE, EADDRNOTAVAIL
+    from socket import AF_INET, SO_REUSEADDR, SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET, socket
+    tcp = kind == "tcp"
+    with socket(AF_INET, SOCK_STREAM if tcp else SOCK_DGRAM) as one:
+        if tcp and not WINDOWS:
+            one.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
         try:
             one.bind((address, port))
         except OSError as error:
-            return {errno.EADDRINUSE: "it is taken by another program",
-                    errno.EACCES: "this user may not open ports below 1024",
-                    errno.EADDRNOTAVAIL: "this computer does not have that address",
+            return {EADDRINUSE: "it is taken by another program",
+                    EACCES: "this user may not open ports below 1024",
+                    EADDRNOTAVAIL: "this computer does not have that address",
                     }.get(error.errno or 0, str(error))
     return ""
 
 
 def free_port(taken):
-    import random
+    from random import SystemRandom
     taken = set(taken)
-    for port in random.SystemRandom().sample(PORTS, len(PORTS)):
+    for port in SystemRandom().sample(PORTS, len(PORTS)):
         if port not in taken and not port_trouble(port):
             return port
     raise MachineError("There is no free port on %s." % LOOPBACK)
@@ -1363,10 +1294,10 @@ class CacheLock(Lock):
 
 def need_space(folder, least):
     """Raises MachineError if the disk has fewer than `least` MB left."""
-    import shutil
+    from shutil import disk_usage
     while not exists(folder):
         folder = dirname(folder)
-    free = shutil.disk_usage(folder).free >> 20
+    free = disk_usage(folder).free >> 20
     if free < least:
         raise MachineError("%s has %d MB left on its disk; the image needs %d." % (
             folder, free, least), "Make room, or name another place for all: --storage-path FOLDER")
@@ -6649,7 +6580,7 @@ def on_each(context, names, action):
     def work(name):
         if not context.store.exists(name):
             raise context.store.no_such(name)
-        out.work_on(name if len(names) > 1 else None)
+        out.thread.machine = name if len(names) > 1 else ""
         with context.store.lock(name), context.store.machine(name) as machine:
             return action(machine)
 
@@ -7642,7 +7573,7 @@ def send_crash_report(token, report, error):
     if not url.startswith("https://"):
         raise MachineError("%s is not an https URL." % url)
     headers = {"Bugsnag-Api-Key": token, "Bugsnag-Payload-Version": "4"}
-    Rest("Bugsnag", url, headers, 5, 0).ask("POST", "", body)
+    Rest("Bugsnag", url, headers, 5, 0).call("POST", "", body, key=None)
     out.error("It was sent to " + url)
 
 

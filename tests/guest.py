@@ -198,7 +198,7 @@ class Guest:
                 code, stdout, stderr, _ = guest.run(stdin)
                 for line in stdout.splitlines() if on_line else ():
                     on_line(line)
-                return dm.Result([command], code, stdout, stderr)
+                return dm.Result(code, stdout, stderr)
 
         return SSH()
 

@@ -306,12 +306,12 @@ def test_any_json_is_an_answer(serve, method, value):
 
 def test_an_answer_may_be_taken_whole(serve):
     server = serve(answer(201, b"<Session/>", x_subject_token="abc"), answer(200, "[1]"), answer(204))
-    given = rest(server).ask("POST", "/tokens", {})
+    given = rest(server).call("POST", "/tokens", {}, key=None)
     assert (given.status, given.body) == (201, b"<Session/>")
     assert given.headers.get("X-Subject-Token") == given.headers.get("x-subject-token") == "abc"
     assert given.headers.get("x-other") is None
-    assert rest(server).ask("GET", "/x").json() == [1]
-    assert rest(server).ask("DELETE", "/x").body == b""
+    assert core.parse_json(rest(server).call("GET", "/x", key=None).body.decode()) == [1]
+    assert rest(server).call("DELETE", "/x", key=None).body == b""
 
 
 def test_what_is_under_a_key_must_be_there_and_hold_something(serve):
@@ -1011,18 +1011,6 @@ def test_what_must_not_be_made_twice_gets_a_connection_of_its_own(serve, still):
     assert server.lines() == ["%s /x" % method for method in ("GET", "POST", "GET", "PATCH", "PUT", "POST", "POST")]
 
 
-def test_one_that_was_idle_for_long_is_not_used(serve, still, pauses):
-    server = serve(FINE, keeps=True)
-    api = rest(server)
-    api.call("GET", "/x")
-    pauses.append(1)  # seconds that pass
-    api.call("GET", "/x")
-    assert server.counts == [2]
-    pauses.append(10)
-    api.call("GET", "/x")
-    assert server.counts == [2, 1]
-
-
 def test_one_that_the_server_has_closed_costs_no_try(serve, still, pauses):
     """Though it did not say that it would."""
     server = serve(FINE.replace(b"Connection: close\r\n", b""))
@@ -1035,7 +1023,7 @@ def test_one_that_the_server_has_closed_costs_no_try(serve, still, pauses):
 
 def await_end(api):
     """Until it is known here that the server has closed what was kept."""
-    for connection, _ in api.idle:
+    for connection in api.idle:
         assert select.select([connection.sock], [], [], HANG)[0]
 
 

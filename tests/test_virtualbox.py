@@ -1085,7 +1085,7 @@ def test_a_guest_without_additions_is_asked_by_ssh(here, off, monkeypatch, said)
 
     def run(ssh, line, *rest, **options):
         assert line.startswith("ip -4 -o addr show") and ssh.host == "127.0.0.1"
-        return core.Result(["ssh"], 0, answers.pop(0), "")
+        return core.Result(0, answers.pop(0), "")
     monkeypatch.setattr(core.SSH, "run", run)
     off.driver.boot_seconds = 10
     off.driver.start()
