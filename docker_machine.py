@@ -3507,45 +3507,35 @@ def cloud_config(driver, **more):
     return "#cloud-config\n%s\n" % json_text(dict(config, **more))
 
 
-def seed_iso(files, label="cidata"):
-    """The bytes of a CD with a few {name: bytes} in its root, as cloud-init's NoCloud source reads
-    them: ISO 9660 (ECMA-119) for Linux, and Joliet for whoever wants the names in lower case."""
-    import struct
-    if len(files) > 20:
-        raise ValueError("one sector has no room for that many names")
-
+def seed_iso(files):
+    """The bytes of the CD that cloud-init's NoCloud source looks for, with a few {name: bytes} in
+    its root: ISO 9660 (ECMA-119), whose names Linux shows in lower case and without a version."""
     def both(number, size=4):
         return number.to_bytes(size, "little") + number.to_bytes(size, "big")
 
-    def record(name, place, size, folder=False):
-        body = (b"\0" + both(place) + both(size) + b"\x7e\1\1\0\0\0\0" + bytes([2 * folder, 0, 0])
-                + both(1, 2) + bytes([len(name)]) + name + b"\0" * (1 - len(name) % 2))
-        return bytes([len(body) + 1]) + body
+    def sectors(data):
+        return data + bytes(-len(data) % 2048)
 
-    def sector(data, size=2048):
-        return data + b"\0" * (-len(data) % size)
+    def record(name, place, size, flags=0):
+        body = (both(place) + both(size) + b"\x7e\1\1\0\0\0\0" + bytes([flags, 0, 0]) + both(1, 2)
+                + bytes([len(name)]) + name + bytes(1 - len(name) % 2))
+        return bytes([len(body) + 2, 0]) + body
 
-    first, places = 25, {}  # 16 to 18 are descriptors, 19 to 22 path tables, 23 and 24 the roots
-    for name in sorted(files):
-        places[name] = first
-        first += max(len(sector(files[name])) // 2048, 1)
-    descriptors, tables, roots = [], [], []
-    for kind, encoding in ((1, "ascii"), (2, "utf-16-be")):
-        root, blank = 22 + kind, (" " * (128 // kind)).encode(encoding)
-        roots.append(sector(b"".join(
-            [record(name, root, 2048, True) for name in (b"\0", b"\1")]
-            + [record(((name.upper() if kind == 1 else name) + ";1").encode(encoding),
-                      places[name], len(files[name])) for name in sorted(files)])))
-        tables += [sector(struct.pack(order + "BBIHBB", 1, 0, root, 1, 0, 0)) for order in "<>"]
-        descriptors.append(sector(
-            bytes([kind]) + b"CD001\1\0" + blank[:32] + (label.encode(encoding) + blank)[:32]
-            + bytes(8) + both(first) + (b"%/E" if kind == 2 else b"").ljust(32, b"\0") + both(1, 2)
-            + both(1, 2) + both(2048, 2) + both(10) + struct.pack("<II", 17 + 2 * kind, 0)
-            + struct.pack(">II", 18 + 2 * kind, 0) + record(b"\0", root, 2048, True) + blank * 4
-            + blank[:37] * 3 + (b"0" * 16 + b"\0") * 4 + b"\1"))
-    image = bytes(16 * 2048) + b"".join(descriptors) + sector(b"\xffCD001\1")
-    return image + b"".join(tables + roots + [
-        sector(files[name]) or bytes(2048) for name in sorted(files)])
+    # Sectors: 16 and 17 are descriptors, 18 and 19 path tables, 20 the root, then come the files.
+    root, contents = record(b"\0", 20, 2048, 2) + record(b"\1", 20, 2048, 2), b""
+    for name, data in sorted(files.items()):
+        place = 21 + len(contents) // 2048
+        root += record(name.upper().encode() + b";1", place, len(data))
+        contents += sectors(data)
+    tables = [b"\1\0" + (20).to_bytes(4, order) + (1).to_bytes(2, order) + b"\0\0"
+              for order in ("little", "big")]
+    descriptor = (
+        b"\1CD001\1\0" + b" " * 32 + b"cidata".ljust(32) + bytes(8)
+        + both(21 + len(contents) // 2048) + bytes(32) + both(1, 2) + both(1, 2) + both(2048, 2)
+        + both(10) + (18).to_bytes(8, "little") + (19).to_bytes(4, "big") + bytes(4)
+        + record(b"\0", 20, 2048, 2) + b" " * 623 + (b"0" * 16 + b"\0") * 4 + b"\1")
+    parts = [descriptor, b"\xffCD001\1", *tables, root, contents]
+    return bytes(16 * 2048) + b"".join(map(sectors, parts))
 
 
 def cached_image(driver, url, checksum, check, renew=False):
