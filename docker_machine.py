@@ -3397,35 +3397,23 @@ def adopt_options(plan, new):
 
 
 def check_engine_options(engine):
-    """Refuse option values that would arrive damaged or keep the engine from starting.
-    Raises UsageError."""
+    """Refuse what no flag can tell from its own value. Raises UsageError."""
     import re
-    for key, values in engine.items():
-        for value in values if isinstance(values, list) else [str(values)]:
-            if re.search(r"[\0-\x08\x0b-\x1f\x7f\ud800-\udfff]", value):
-                raise UsageError("The engine option %s has a control character in it, or bytes "
-                                 "that are not text: %r" % (key, value))
-    seen = {}  # type: dict
+    for key, value in engine.items():
+        text = "".join(value) if isinstance(value, list) else str(value)
+        if re.search(r"[\0-\x08\x0b-\x1f\x7f\ud800-\udfff]", text):
+            raise UsageError("The engine option %s has a control character in it, or bytes that "
+                             "are not text: %r" % (key, value))
+    labels = {}  # type: dict
     for label in engine["Labels"] or ():
-        first = seen.setdefault(label.partition("=")[0], label)
+        first = labels.setdefault(label.partition("=")[0], label)
         if first != label:
             raise UsageError('--engine-label "%s" and "%s": the engine takes one value for a key.'
                              % (first, label))
-    for option in engine["ArbitraryFlags"] or ():
-        name = option.partition("=")[0]
-        if name in OWN_OPTIONS:
-            words = "docker-machine sets %s itself" % name
-        elif not name or name.startswith("-"):
-            words = "write the option without its dashes"
-        elif name.split() != [name]:
-            words = "an option is written name=value"
-        else:
-            continue
-        raise UsageError('--engine-opt "%s": %s.' % (option, words))
     if engine["InstallURL"].startswith("file:"):
-        path = file_of_url(engine["InstallURL"])
         if engine.get("Version"):
             raise UsageError("--engine-version cannot be used with a file:// bundle.")
+        path = file_of_url(engine["InstallURL"])
         if not isfile(path):
             raise UsageError("--engine-install-url: there is no file " + path)
 
@@ -6476,7 +6464,9 @@ ENGINE_FLAGS = (
     Flag("engine-label", [], "Specify labels for the created engine", field="Labels",
          form="(?s)[^=]+=.*", hint="Write it as key=value."),
     Flag("engine-opt", [], "Specify arbitrary flags to include with the created engine in the "
-         "form flag=value", field="ArbitraryFlags"),
+         "form flag=value", field="ArbitraryFlags",
+         form=r"(?s)(?!-|tls(verify|cacert|cert|key)?(=|\Z))[^\s=]+(=.*)?",
+         hint="Write it as name=value without its dashes; docker-machine sets the tls options."),
     Flag("engine-registry-mirror", [], "Specify registry mirrors to use",
          "ENGINE_REGISTRY_MIRROR", field="RegistryMirror", form="(?s)https?://.*",
          hint="It is an http or https URL."),
