@@ -3498,32 +3498,32 @@ def cloud_config(driver, **more):
 def seed_iso(files):
     """The bytes of the CD that cloud-init's NoCloud source looks for, with a few {name: bytes} in
     its root: ISO 9660 (ECMA-119), whose names Linux shows in lower case and without a version."""
-    def both(number, size=4):
-        return number.to_bytes(size, "little") + number.to_bytes(size, "big")
+    def both(number):  # in both byte orders
+        return number.to_bytes(4, "little") + number.to_bytes(4, "big")
 
     def sectors(data):
         return data + bytes(-len(data) % 2048)
 
-    def record(name, place, size, flags=0):
-        body = (both(place) + both(size) + b"\x7e\1\1\0\0\0\0" + bytes([flags, 0, 0]) + both(1, 2)
+    def record(name, place, size, kind=b"\0"):
+        body = (both(place) + both(size) + b"\x7e\1\1\0\0\0\0" + kind + b"\0\0\1\0\0\1"
                 + bytes([len(name)]) + name + bytes(1 - len(name) % 2))
         return bytes([len(body) + 2, 0]) + body
 
-    # Sectors: 16 and 17 are descriptors, 18 and 19 path tables, 20 the root, then come the files.
-    root, contents = record(b"\0", 20, 2048, 2) + record(b"\1", 20, 2048, 2), b""
+    # Sectors 16 and 17 are descriptors, 18 and 19 path tables, 20 the root; then come the files.
+    root, contents = record(b"\0", 20, 2048, b"\2"), b""
+    names = root + root[:-1] + b"\1"  # "." and ".."
     for name, data in sorted(files.items()):
-        place = 21 + len(contents) // 2048
-        root += record(name.upper().encode() + b";1", place, len(data))
+        names += record(name.upper().encode() + b";1", 21 + len(contents) // 2048, len(data))
         contents += sectors(data)
-    tables = [b"\1\0" + (20).to_bytes(4, order) + (1).to_bytes(2, order) + b"\0\0"
-              for order in ("little", "big")]
     descriptor = (
-        b"\1CD001\1\0" + b" " * 32 + b"cidata".ljust(32) + bytes(8)
-        + both(21 + len(contents) // 2048) + bytes(32) + both(1, 2) + both(1, 2) + both(2048, 2)
-        + both(10) + (18).to_bytes(8, "little") + (19).to_bytes(4, "big") + bytes(4)
-        + record(b"\0", 20, 2048, 2) + b" " * 623 + (b"0" * 16 + b"\0") * 4 + b"\1")
-    parts = [descriptor, b"\xffCD001\1", *tables, root, contents]
-    return bytes(16 * 2048) + b"".join(map(sectors, parts))
+        b"\1CD001\1\0".ljust(40) + b"cidata".ljust(32) + bytes(8)
+        + both(21 + len(contents) // 2048) + bytes(32)
+        + b"\1\0\0\1\1\0\0\1\0\x08\x08\0"  # one CD, the first, 2048 bytes in a sector
+        + both(10) + b"\x12\0\0\0\0\0\0\0\0\0\0\x13\0\0\0\0"  # size and places of path tables
+        + root + b" " * 623 + (b"0" * 16 + b"\0") * 4 + b"\1")
+    tables = b"\1\0\x14\0\0\0\1\0\0\0", b"\1\0\0\0\0\x14\0\1\0\0"
+    parts = [bytes(16 * 2048), descriptor, b"\xffCD001\1", *tables, names, contents]
+    return b"".join(map(sectors, parts))
 
 
 def cached_image(driver, url, checksum, check, renew=False):
