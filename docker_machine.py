@@ -2857,8 +2857,17 @@ restart_systemd() { # or start, or wait for a start that is under way, if nothin
 
 # --- boot2docker
 
-configure_boot2docker() {
-    put "$ROOT/var/lib/boot2docker/profile" 644 "$PROFILE" "$CONFIGURING"
+configure_boot2docker() { # its init script sets what is about storage and TLS
+    storage=$(printf '%s\n' "$ARGUMENTS" | sed -n 's/^--storage-driver=//p' | tail -n 1)
+    put "$ROOT$FOLDER/profile" 644 "EXTRA_ARGS='
+$(printf '%s\n' "$ARGUMENTS" | grep -v -e '^--storage-driver=' -e '^--tls')
+'
+CACERT=$FOLDER/ca.pem
+DOCKER_HOST='-H $TCP'
+DOCKER_STORAGE=${storage:-overlay2}
+DOCKER_TLS=auto
+SERVERKEY=$FOLDER/server-key.pem
+SERVERCERT=$FOLDER/server.pem$ENVIRONMENT" "$CONFIGURING"
     put_json
 }
 
@@ -2873,8 +2882,10 @@ main() {
     PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin
     export LC_ALL DEBIAN_FRONTEND PATH
     umask 022
+    COPYING="Copying certs to the remote machine..."
     CONFIGURING="Setting Docker configuration on the remote daemon..."
     DROPIN=$ROOT@DROPIN_PATH@
+    case $STYLE in systemd) FOLDER=/etc/docker ;; *) FOLDER=/var/lib/boot2docker ;; esac
     PENDING=$ROOT/run/docker-machine.restart # an earlier run was killed before its restart
     SCRATCH=$(mktemp -d) || fail "There is no space for temporary files on the host."
     case $INSTALL in bundle:*) bundle=${INSTALL#*:} ;; *) bundle=$SCRATCH ;; esac
@@ -2916,22 +2927,19 @@ TLS_OPTIONS = ("tlsverify", "tlscacert=/etc/docker/ca.pem", "tlscert=/etc/docker
 class Facts:
     """What PROBE_SH found on a host; "" for what it did not find.
 
-    kernel, user: the output of uname -s and id -un. init: "systemd", or the name of process 1.
-    os: the file os-release. elevate: how a script is run as root: "root" (it is root), "yes" (by
-    sudo), "tty" (by sudo on a terminal), "no" (sudo_words say why) or "missing" (no sudo). engine:
-    the output of dockerd --version. snap: "yes" if Docker is a snap. argv: the words of the running
+    kernel, user: what uname -s and id -un print. init: "systemd", or the name of process 1. os: the
+    file os-release. elevate: how a script is run as root: "root" (it is root), "yes" (by sudo),
+    "tty" (by sudo on a terminal), "no" (sudo_words say why) or "missing" (no sudo). engine: what
+    dockerd --version prints. snap: "yes" if Docker is a snap. argv: the words of the running
     engine, one a line. unit: docker.service and its drop-ins; variables: the EnvironmentFiles that
-    it names; in both each file follows a line "# PATH". json: daemon.json; before: daemon.json
-    before docker-machine first changed it. ca: the CA certificate of an engine that docker-machine
-    has set up. clock: seconds since 1970; skew: how far that is ahead of this computer's clock.
-    checked: whether check_host() has passed.
+    it names; in both each file follows a line "# PATH". json: daemon.json; before: that file before
+    docker-machine changed it. ca: the CA of an engine that docker-machine has set up. skew: how
+    many seconds its clock is ahead. checked: whether check_host() has passed.
     """
 
     host = kernel = user = init = os = elevate = sudo_words = engine = snap = ""
     argv = unit = variables = before = ca = clock = ""
-    json = "{}"
-    skew = 0
-    checked = False
+    json, skew, checked = "{}", 0, False
 
     def __init__(self, **found):
         vars(self).update(found)
@@ -2942,14 +2950,13 @@ class Facts:
         import re
         release = {name: value.strip("\"' ")  # os-release(5)
                    for name, value in re.findall(r"(?m)^ *(\w+)=(.*)", self.os)}
-        words = [release.get("ID", "")]
-        words += ["like " + word for word in release.get("ID_LIKE", "").split()]
-        for word in words + ["init " + self.init]:
+        like = ["like " + word for word in release.get("ID_LIKE", "").split()]
+        for word in [release.get("ID", ""), *like, "init " + self.init]:
             for row in PROVISIONERS:
                 if word.lower() in row[1]:
                     return row
-        raise MachineError("OS type not recognized: %s on %s" % (
-            release.get("PRETTY_NAME") or words[0] or "no /etc/os-release", self.kernel),
+        name = release.get("PRETTY_NAME") or release.get("ID") or "no /etc/os-release"
+        raise MachineError("OS type not recognized: %s on %s" % (name, self.kernel),
             "docker-machine needs a Linux distribution with systemd.")
 
     def engine_words(self):
@@ -2969,9 +2976,7 @@ class Facts:
             for key, value in re.findall(r"(?m)^ *(\w+)=(.*)", text):
                 if key == "Environment":
                     variables.update(word.partition("=")[::2] for word in shlex.split(value))
-                elif key != "ExecStart":
-                    value = value.strip("\"' ")
-                variables[key] = value
+                variables[key] = value if key == "ExecStart" else value.strip("\"' ")
             # $NAME as a word stands for several words, ${NAME} for a part of one.
             command = re.sub(r"""(?<!\S)["']?\$(\w+)["']?(?!\S)""", value_of,
                              variables["ExecStart"].lstrip("-@:+!"))
@@ -3009,11 +3014,8 @@ def files_in(text):
 
 
 def probe(ssh, seconds=0, before_try=lambda: None):
-    """Ask the host what provisioning needs to know: its Facts. Asked once for each SSH.
-
-    Tries for `seconds` while the host boots. Raises SSHError, what `before_try` raises, or
-    MachineError for a host without a POSIX shell.
-    """
+    """The Facts of a host, asked once for each SSH, for `seconds` again and again while it boots.
+    Raises SSHError, what `before_try` raises, or MachineError for a host without a POSIX shell."""
     failures = []
 
     def attempt():
@@ -3043,8 +3045,7 @@ def _probe_once(ssh):
     if "kernel" in found:
         facts = Facts(host=ssh.host, **{
             name: "\n".join(lines).strip("\n") for name, lines in found.items()})
-        if facts.clock.isdecimal():
-            facts.skew = int(facts.clock) - int(time.time())
+        facts.skew = int(facts.clock or time.time()) - int(time.time())
         return facts
     if re.search("assword (has expired|change required)|change your password", result.stderr):
         raise SSHError("%s wants the password of user %s to be changed: %s" % (
@@ -3062,10 +3063,9 @@ class Plan:
     """
 
     def __init__(self, facts, engine, name="", driver_name="", url="", upgrade=False):
-        self.facts = facts
-        self.engine = engine
+        self.facts, self.engine, self.name, self.driver_name = facts, engine, name, driver_name
+        self.url, self.upgrade = url, upgrade
         self.system, _, self.packager, self.package, self.install = facts.provisioner()
-        self.name, self.driver_name, self.url, self.upgrade = name, driver_name, url, upgrade
 
     def given(self, key):
         """One of "EngineOptions"; "", which is empty as a list too, where there is none."""
@@ -3080,16 +3080,15 @@ class Plan:
 
     def options(self):
         """The engine's options, without its -H."""
-        options = list(TLS_OPTIONS)
-        if self.given("StorageDriver"):
-            options.insert(0, "storage-driver=" + self.given("StorageDriver"))
+        storage = self.given("StorageDriver")
+        options = ["storage-driver=" + storage] if storage else []
+        options += TLS_OPTIONS
         options += ["label=" + label for label in self.given("Labels")]
         if "label=provider" not in map(subject, options):
             options.append("label=provider=" + self.driver_name)
         options += ["insecure-registry=" + name for name in self.given("InsecureRegistry")]
         options += ["registry-mirror=" + url for url in self.given("RegistryMirror")]
-        options += self.given("ArbitraryFlags")
-        return options
+        return options + list(self.given("ArbitraryFlags"))
 
     def daemon(self):
         """Bring our options and the host's daemon.json together: (options left to pass, new file
@@ -3098,11 +3097,9 @@ class Plan:
         dockerd refuses to start if an option is in both. An equal setting in the file makes ours
         superfluous, lists are merged into the file, anything else is refused.
         """
-        import json
         file = self.facts.daemon_json()
         settings = dict(file.get("proxies") or {}, **file)
-        conflicts = {}
-        left = []
+        left, conflicts = [], {}
         if "hosts" in file:
             conflicts["hosts"] = json_text(file["hosts"]), "a TCP address and the socket"
         for option in self.options():
@@ -3116,29 +3113,24 @@ class Plan:
                     conflicts[key] = other, value or "true"
                 elif key == "tlsverify" and not file.keys() >= set(OWN_OPTIONS[2:]):
                     left.append("tls")  # without either flag dockerd ignores paths that are flags
-                    if "tls" in file:
-                        conflicts["tls"] = json_text(file["tls"]), "true"
         if conflicts:
             raise MachineError(" ".join(
                 '"%s" is set in /etc/docker/daemon.json on the host (%s), and docker-machine sets '
                 "it too (%s)." % (key, *values) for key, values in conflicts.items()),
                 "Remove that from the file, or leave the options out.")
-        if self.facts.json.strip() and file == self.facts.daemon_json():
-            return left, ""
-        return left, json.dumps(file, indent=4, ensure_ascii=False)
+        unchanged = self.facts.json.strip() and file == self.facts.daemon_json()
+        return left, "" if unchanged else json_text(file, 4)
 
     def _contradiction(self, there, option):
-        """What contradicts an option in a setting of daemon.json, as JSON, or "". A list is given
-        the option's value and loses a label of the same key that docker-machine has added earlier,
+        """What contradicts an option in a setting of daemon.json, as JSON, or "". A list gets the
+        option's value, and loses a label of the same key that docker-machine has added earlier,
         since the engine refuses two values for a label."""
-        value = option.partition("=")[2]
-        text = json_text(there)
-        before = self.facts.before
+        value, text = option.partition("=")[2], json_text(there)
         if text[:2] not in ('["', "[]"):
             return "" if text.strip('"') == (value or "true") else text
         for label in list(there):
             if label != value and subject("label=" + label) == subject(option):
-                if not before or json_text(label) in before:
+                if not self.facts.before or json_text(label) in self.facts.before:
                     return json_text(label)
                 there.remove(label)
         if value not in there:
@@ -3148,37 +3140,33 @@ class Plan:
     def spared_json(self):
         """daemon.json with live-restore on, for a restart that containers are to survive; "" if the
         option is set already, or if a flag sets it, which the file must not contradict."""
-        import json
         file = self.facts.daemon_json()
         if "live-restore" in [*file, *map(subject, self.options())]:
             return ""
-        file["live-restore"] = True
-        return json.dumps(file, indent=4, ensure_ascii=False)
+        return json_text(dict(file, **{"live-restore": True}), 4)
 
     def variables(self, certificates, bundle=""):
         """PROVISION_SH's variables. `certificates` are the PEM texts CA, CERT and KEY; `bundle` is
         the path of an uploaded --engine-install-url."""
-        boot2docker = self.system == "boot2docker"
         options, json_file = self.daemon()
+        words, env = ["--" + option for option in options], self.given("Env")
+        if self.system == "boot2docker":
+            style, arguments = "boot2docker", boot2docker_words(words)
+            environment = "".join("\nexport " + quote(text) for text in env)
+        else:
+            style, arguments = "systemd", systemd_words(words)
+            environment = "\nEnvironment=" + systemd_words(env, expands=False) if env else ""
         host, port = split_url(self.url)
-        tcp = join_url("::" if ":" in host else "0.0.0.0", port)
         install = "bundle:" + bundle if bundle else self.source()
         variables = {
-            "ROOT": "", "NAME": host_name(self.name),
-            "STYLE": "boot2docker" if boot2docker else "systemd",
-            "FOLDER": "/var/lib/boot2docker" if boot2docker else "/etc/docker",
-            "COPYING": "Copying certs to the remote machine...", "TCP": tcp,
+            "ROOT": "", "NAME": host_name(self.name), "STYLE": style,
+            "TCP": join_url("::" if ":" in host else "0.0.0.0", port),
             "INSTALL": install, "FALLBACK": "yes" if install == self.install else "",
-            "PACKAGER": self.packager, "PACKAGE": self.package,
-            "VERSION": self.given("Version"), "JSON": json_file,
-            "ARGUMENTS": systemd_arguments(options),
-            "ENVIRONMENT": systemd_environment(self.given("Env")),
+            "PACKAGER": self.packager, "PACKAGE": self.package, "VERSION": self.given("Version"),
+            "ARGUMENTS": arguments, "ENVIRONMENT": environment, "JSON": json_file,
             "UPGRADE": "yes" if self.upgrade else "", "SPARED": self.spared_json(),
-            "PROFILE": boot2docker_profile(options, tcp, self.given("Env"))
-            if boot2docker else "",
         }
-        variables.update((key, text.strip()) for key, text in certificates.items())
-        return variables
+        return dict(variables, **{key: text.strip() for key, text in certificates.items()})
 
     def script(self, certificates, bundle=""):
         """PROVISION_SH with its variables in front."""
@@ -3212,59 +3200,24 @@ def subject(option):
     return re.findall(r"(?s)label=[^=]*|(?:insecure-registry|registry-mirror)=.*|[^=]*", option)[0]
 
 
-def systemd_word(word, expands=True):
-    """`word` as one literal word of a unit file (systemd.service(5), "Command lines").
-    `expands`: whether $ would start a variable, as in ExecStart but not in Environment."""
+def systemd_words(words, expands=True):
+    """Words as literal ones of a unit file (systemd.service(5), "Command lines"). `expands`:
+    whether $ would start a variable, as in ExecStart but not in Environment."""
     import re
-    if re.fullmatch(r"[A-Za-z0-9_@+=:,./[\]-]+", word):
-        return word
     escapes = {"\\": r"\\", '"': r'\"', "%": "%%", "\n": r"\n", "\t": r"\t"}
     if expands:
         escapes["$"] = "$$"
-    return '"%s"' % word.translate(str.maketrans(escapes))
+    return " ".join(word if re.fullmatch(r"[A-Za-z0-9_@+=:,./[\]-]+", word)
+                    else '"%s"' % word.translate(str.maketrans(escapes)) for word in words)
 
 
-def systemd_arguments(options):
-    """Engine options as the tail of ExecStart."""
-    return " ".join(systemd_word("--" + option) for option in options)
-
-
-def systemd_environment(variables):
-    """NAME=value texts as an Environment line; "" for none, since an empty one would reset."""
-    words = " ".join(systemd_word(text, expands=False) for text in variables or ())
-    return "\nEnvironment=" + words if words else ""
-
-
-BOOT2DOCKER_PROFILE = """EXTRA_ARGS='
-%s
-'
-CACERT=/var/lib/boot2docker/ca.pem
-DOCKER_HOST='-H %s'
-DOCKER_STORAGE=%s
-DOCKER_TLS=auto
-SERVERKEY=/var/lib/boot2docker/server-key.pem
-SERVERCERT=/var/lib/boot2docker/server.pem
-
-%s"""
-
-
-def boot2docker_profile(options, tcp, variables):
-    """The file that boot2docker's init script sources. Raises UsageError for values that its
-    word splitting would break."""
-    storage = "overlay2"
-    extra = []
-    for option in options:
-        name, _, value = option.partition("=")
-        if set(option) & set(" \t\n'\"$`\\*?["):
-            raise UsageError("boot2docker takes no blanks or quotes in an engine option: --"
-                             + option)
-        if name == "storage-driver":
-            storage = value
-        elif name not in OWN_OPTIONS:
-            extra.append("--" + option)
-    exports = ["export " + quote(text) for text in variables]
-    return (BOOT2DOCKER_PROFILE % (
-        "\n".join(extra), tcp, storage, "\n".join(exports))).rstrip("\n")
+def boot2docker_words(words):
+    """Words for a variable that boot2docker's init script splits, one a line. Raises UsageError for
+    one that it would break."""
+    for word in words:
+        if set(word) & set(" \t\n'\"$`\\*?["):
+            raise UsageError("boot2docker takes no blanks or quotes in an engine option: " + word)
+    return "\n".join(words)
 
 
 def host_name(machine_name):
@@ -3358,7 +3311,7 @@ def options_of(words):
             options[-1] += "=" + word
         elif word[1:2] in SHORT_OPTIONS:  # -Hfd://, -H=fd://, -H fd://
             value = word[2:].lstrip("=")
-            options.append("=".join(filter(None, (SHORT_OPTIONS[word[1]], value))))
+            options.append(SHORT_OPTIONS[word[1]] + ("=" + value if value else ""))
         else:
             options.append(word.lstrip("-"))
     return options
@@ -3374,15 +3327,15 @@ def adopt_options(plan, new):
     managed = DROPIN_PATH in facts.unit
     if managed and not new:
         return
-    foreign = [word for word in words[:1] if basename(word) != "dockerd"]
-    kept = []
+    kept, foreign = [], [word for word in words[:1] if basename(word) != "dockerd"]
+    given = [*map(subject, plan.options())]
     for option in options_of(words[1:]):
         name = subject(option)
         if option in USUAL_OPTIONS or managed and name not in LASTING:
             continue
         if name in OWN_OPTIONS or option.startswith("host=tcp:"):
             foreign.append("--" + option)
-        elif name not in map(subject, plan.options()):
+        elif name not in given:
             kept.append(option)
     if foreign:
         mark = foreign[0].partition("=")[2] or foreign[0]
@@ -3392,7 +3345,7 @@ def adopt_options(plan, new):
             "%s." % (facts.host, foreign[0], places[-1]),
             "Remove it on the host, then: systemctl daemon-reload && systemctl restart docker")
     if kept:
-        plan.engine["ArbitraryFlags"] = list(plan.given("ArbitraryFlags")) + kept
+        plan.engine["ArbitraryFlags"] = [*plan.given("ArbitraryFlags"), *kept]
         out.say("The engine of %s keeps its options: --%s" % (facts.host, " --".join(kept)))
 
 
@@ -3426,14 +3379,13 @@ SUDO_WITH_TTY = (  # the fifo is a stdin without end, as in PROBE_SH
 def run_as_root(ssh, facts, script, seconds):
     """Run a script there as root; whether it changed anything. What PROVISION_SH says while it runs
     comes after a mark that nothing else prints. Raises MachineError with the host's own words."""
-    import collections
     command = {"root": "sh -s", "tty": SUDO_WITH_TTY}.get(facts.elevate, "sudo -n sh -s")
     mark = os.urandom(8).hex() + " "
-    said = collections.defaultdict(list)  # type: dict
+    said = {"step": [], "done": [], "fail": [], "log": []}  # type: dict
 
     def hear(line):
         kind, _, words = line.partition(mark + "::")[2].partition(" ")
-        said[kind].append(words)
+        said.setdefault(kind, []).append(words)
         if kind == "step":
             out.say(words)
         elif kind == "warn":

@@ -92,22 +92,22 @@ def test_this_reading_knows_the_example_of_environment():
     ("é", '"é"'),
 ])
 def test_a_word_of_exec_start_is_quoted_by_the_manual(word, quoted):
-    assert dm.systemd_word(word) == quoted
+    assert dm.systemd_words([word]) == quoted
 
 
 @pytest.mark.parametrize("value", list(NASTY) + [chr(code) * 2 for code in range(32, 127)])
 def test_every_value_survives_the_unit_file(value):
-    line = dm.systemd_arguments(["label=k=" + value, "debug", "%s=%s" % (value or "x", value)])
-    assert "\n" not in line
-    assert exec_start(line) == ["--label=k=" + value, "--debug", "--%s=%s" % (value or "x", value)]
+    words = ["--label=k=" + value, "--debug", "--%s=%s" % (value or "x", value)]
+    line = dm.systemd_words(words)
+    assert "\n" not in line and exec_start(line) == words
     variables = ["A=" + value, "B=" + value]
-    line = dm.systemd_environment(variables)
-    assert line.count("\n") == 1 and line.startswith("\nEnvironment=")
-    assert environment(line.partition("=")[2]) == variables
+    line = dm.systemd_words(variables, expands=False)
+    assert "\n" not in line and environment(line) == variables
 
 
 def test_no_variables_make_no_line_since_an_empty_one_would_reset():
-    assert (dm.systemd_environment([]), dm.systemd_environment(None)) == ("", "")
+    for variables in ([], None):  # type: ignore[var-annotated]
+        assert "\nENVIRONMENT=''\n" in script_of(Env=variables)
 
 
 def dump_of_systemd(path):
@@ -122,11 +122,11 @@ def dump_of_systemd(path):
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not here")
 def test_the_real_systemd_reads_the_same_values(tmp_path):
     values = [value for value in NASTY if value != "\u2028"]
-    arguments = dm.systemd_arguments(["a%d=%s" % pair for pair in enumerate(values)])
+    arguments = dm.systemd_words("--a%d=%s" % pair for pair in enumerate(values))
     variables = ["V%d=%s" % pair for pair in enumerate(values) if "\n" not in pair[1]]
     unit = tmp_path / "engine.service"
-    unit.write_bytes(("[Service]\nExecStart=\nExecStart=/bin/true %s%s\n" % (
-        arguments, dm.systemd_environment(variables))).encode())
+    unit.write_bytes(("[Service]\nExecStart=\nExecStart=/bin/true %s\nEnvironment=%s\n" % (
+        arguments, dm.systemd_words(variables, expands=False))).encode())
     said, complaints = dump_of_systemd(unit)
     assert [line for line in complaints.splitlines() if str(unit) + ":" in line] == []
     if "Command Line:" not in said:
@@ -173,21 +173,27 @@ def test_nasty_values_arrive_through_every_shell(tmp_path, shell):
 
 @pytest.mark.parametrize("shell", sorted(SHELLS))
 def test_nasty_variables_survive_boot2dockers_profile(tmp_path, shell):
+    guest = Guest(tmp_path, shell, "tce", without=["systemctl", "journalctl", "hostnamectl"])
+    guest.write("/etc/os-release", os_release("boot2docker"))
+    guest.install("static", active=False)
+    guest.write("/etc/init.d/docker", "#!/bin/sh\n", 0o755)
+    shutil.rmtree(str(guest.path("/run/systemd")))
     values = [value for value in NASTY if not value.endswith("\n")]
-    profile = dm.boot2docker_profile(["label=a=b"], "tcp://0.0.0.0:2376",
-                                     ["V%d=%s" % pair for pair in enumerate(values)])
-    (tmp_path / "profile").write_bytes(profile.encode())
-    script = '. "$0"\nprintf "%s\\0" "$EXTRA_ARGS" ' + " ".join(
+    run = guest.provision(Env=["V%d=%s" % pair for pair in enumerate(values)], StorageDriver="vfs",
+                          ArbitraryFlags=["log-level=debug", "tls=false"])
+    assert (run.done, run.stderr) == ("yes", "")
+    script = '. "$0"\nprintf "%s\\0" "$EXTRA_ARGS" "$DOCKER_STORAGE" ' + " ".join(
         '"$V%d"' % i for i in range(len(values)))
-    argv = SHELLS[shell][:-1] + ["-c", script, str(tmp_path / "profile")]
+    argv = SHELLS[shell][:-1] + ["-c", script, str(guest.path("/var/lib/boot2docker/profile"))]
     words = subprocess.check_output(argv).decode().split("\0")
-    assert (words[0].split(), words[1:-1]) == (["--label=a=b"], values)
+    assert words[0].split() == ["--label=provider=generic", "--log-level=debug"]
+    assert (words[1], words[2:-1]) == ("vfs", values)
 
 
 @pytest.mark.parametrize("value", [" ", "a b", "'", '"', "$", "`", "\\", "*", "?", "[", "\n", "\t"])
 def test_what_boot2docker_would_split_is_refused(value):
     with pytest.raises(dm.UsageError):
-        dm.boot2docker_profile(["label=a=" + value], "tcp://0.0.0.0:2376", [])
+        script_of(release="boot2docker", Labels=["a=" + value])
 
 
 # --- the script's head
