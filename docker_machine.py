@@ -2453,7 +2453,7 @@ find_elevation() {
     case $words in
         *tty*) ! with_tty 'sudo -n true' >/dev/null 2>&1 || elevate="tty" ;;
     esac
-    printf '%s\n' "$words" | lines sudo_words
+    printf '%s\n' "${words:-it is not allowed}" | lines sudo_words
 }
 main() {
     LC_ALL=C PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -2462,7 +2462,7 @@ main() {
     say kernel "$(uname -s)"
     say user "$(id -un)"
     if [ -d "$ROOT/run/systemd/system" ]; then say init systemd
-    else say init "$(cat /proc/1/comm 2>/dev/null)"; fi
+    else say init "$(cat /proc/1/comm || echo something unknown)"; fi 2>/dev/null
     { cat "$ROOT/etc/os-release" || cat "$ROOT/usr/lib/os-release"; } 2>/dev/null | lines os
     find_elevation
     say elevate "$elevate"
@@ -3226,11 +3226,9 @@ def host_name(machine_name):
 
 
 def check_host(plan, new=True):
-    """Refuse a host that cannot be provisioned, while nothing has been changed there.
-
-    Raises MachineError; warns of a wrong clock, and of an engine of another version than asked for
-    unless the machine is new.
-    """
+    """Refuse a host that cannot be provisioned, while nothing has been changed there; take over
+    options of its engine. A wrong clock is only warned of, as is an engine of another version than
+    asked for unless the machine is `new`. Raises MachineError."""
     for words, hint in _troubles(plan, new):
         if hint:
             raise MachineError(words, hint)
@@ -3241,8 +3239,7 @@ def check_host(plan, new=True):
 
 
 def _troubles(plan, new):
-    """What is wrong with a host: [(words, what to do or "" if it can be provisioned all the same)].
-    """
+    """[(what is wrong with a host, what to do or "" if it can be provisioned all the same)]"""
     import datetime
     import re
     facts = plan.facts
@@ -3256,7 +3253,7 @@ def _troubles(plan, new):
     skew = abs(facts.skew)
     rows = (
         (facts.init != "systemd" and plan.system != "boot2docker",
-         "{facts.host} does not run systemd but {init} as its init.",
+         "{facts.host} does not run systemd but {facts.init} as its init.",
          "docker-machine needs systemd on the host."),
         (facts.elevate == "missing",
          "There is no sudo on {facts.host}, and {facts.user} is not root.",
@@ -3285,11 +3282,10 @@ def _troubles(plan, new):
         (skew > 300, "the clock of {facts.host} is {time} ({skew} s) {side} this computer's; "
          "certificates may be refused. Set it on the host: timedatectl set-ntp true", ""),
     )
-    values = dict(
-        facts=facts, plan=plan, wanted=wanted, version=version, ours=ours, rivals=rivals, skew=skew,
-        init=facts.init or "something unknown",
-        sudo=" ".join(facts.sudo_words.split()) or "it is not allowed",
-        time=datetime.timedelta(seconds=skew), side="ahead of" if facts.skew > 0 else "behind")
+    values = dict(facts=facts, plan=plan, wanted=wanted, version=version, ours=ours, rivals=rivals,
+                  skew=skew, sudo=plain_words(facts.sudo_words),
+                  time=datetime.timedelta(seconds=skew),
+                  side="ahead of" if facts.skew > 0 else "behind")
     return [(words.format(**values), hint.format(**values))
             for wrong, words, hint in rows if wrong]
 
@@ -3487,20 +3483,21 @@ def cached_image(driver, url, checksum, check, renew=False):
     folder = join(driver.cache(), driver.name, "%s-%s" % (key.hexdigest()[:8], name))
     path = join(folder, name)
     with CacheLock(folder):
-        if renew or not exists(path):
-            checksum = checksum or published_checksum(plain)
-            if not checksum and plain.startswith("https://cloud.debian.org/"):
-                raise MachineError("The list of checksums beside %s is missing." % url)
-            if not checksum:
-                out.warn("%s has no list of checksums beside it; it is taken as it is." % url)
-            need_space(folder, 1000)
-            driver.log("Downloading %s..." % url)
-            download(url, path, checksum)
-            try:
-                check(path)
-            except MachineError:
-                os.unlink(path)
-                raise
+        if exists(path) and not renew:
+            return path
+        checksum = checksum or published_checksum(plain)
+        if not checksum and plain.startswith("https://cloud.debian.org/"):
+            raise MachineError("The list of checksums beside %s is missing." % url)
+        if not checksum:
+            out.warn("%s has no list of checksums beside it; it is taken as it is." % url)
+        need_space(folder, 1000)
+        driver.log("Downloading %s..." % url)
+        download(url, path, checksum)
+        try:
+            check(path)
+        except MachineError:
+            os.unlink(path)
+            raise
     return path
 
 
@@ -3513,14 +3510,15 @@ class NoneDriver(Driver):
     flags = (Flag("url", "", "URL of host when no driver is selected", field="URL"),)
 
     def set_config_from_flags(self, options):
-        if not options["url"]:
+        import re
+        url = options["url"]
+        if not url:
             raise UsageError("--url option is required when no driver is selected")
         super().set_config_from_flags(options)
-        self["IPAddress"] = options["url"].partition("://")[2].partition("/")[0].rpartition("@")[2]
-        host, port = split_url(options["url"])
-        if not options["url"].startswith("tcp://") or not host or not 0 < port < 65536:
+        self["IPAddress"] = url.partition("://")[2].partition("/")[0].rpartition("@")[2]
+        if not re.match(r"tcp://(\[[^/\]]+\]|[^/:]+)(:0*[1-9]\d{0,4})?(/|\Z)", url):
             out.warn('--url "%s" is kept as it is; env and config need one like '
-                     "tcp://192.0.2.7:2376." % options["url"])
+                     "tcp://192.0.2.7:2376." % url)
 
     def create(self):
         pass
@@ -3568,22 +3566,20 @@ class GenericDriver(Driver):
         if not resolves(self["IPAddress"]):
             raise MachineError(
                 '"%s" is a name of your ssh_config; docker cannot resolve it.' % self["IPAddress"],
-                "Give the address behind it, and what else it stands for: --generic-ip-address %s"
-                % self.ssh().settings().get("hostname", ""))
+                "Give the address behind it, and what else it stands for: --generic-ip-address "
+                + self.ssh().settings().get("hostname", ""))
 
     def create(self):
-        if not self["SSHKey"]:
+        key = self["SSHKey"]
+        if not key:
             self.log("No SSH key specified. Assuming an existing key at the default location.")
             return
         self.log("Importing SSH key...")
-        name = basename(self["SSHKey"])
-        if name in MACHINE_FILES:
-            name = "ssh-" + name
-        target = join(self.folder, name)
-        copy_file(self["SSHKey"], target)
-        if exists(self["SSHKey"] + ".pub"):
-            copy_file(self["SSHKey"] + ".pub", target + ".pub")
-        self["SSHKeyPath"] = target
+        name = basename(key)
+        self["SSHKeyPath"] = self.path("ssh-" + name if name in MACHINE_FILES else name)
+        copy_file(key, self["SSHKeyPath"])
+        if exists(key + ".pub"):
+            copy_file(key + ".pub", self["SSHKeyPath"] + ".pub")
 
     def get_state(self):
         try:
