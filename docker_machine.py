@@ -2456,8 +2456,7 @@ find_elevation() {
     printf '%s\n' "${words:-it is not allowed}" | lines sudo_words
 }
 main() {
-    LC_ALL=C PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
-    export LC_ALL PATH
+    export LC_ALL=C "PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin"
     say clock "$(date +%s)"
     say kernel "$(uname -s)"
     say user "$(id -un)"
@@ -2517,11 +2516,10 @@ wait_for_turn() { # a killed docker-machine leaves its script running here
 }
 
 wait_for_cloud_init() {
-    ready=$ROOT/run/cloud-init/result.json
-    [ -e "$ROOT/run/cloud-init/enabled" ] && [ ! -e "$ready" ] || return 0
-    step "Waiting for cloud-init to finish..."
-    waited=0
+    ready=$ROOT/run/cloud-init/result.json waited=0
+    [ -e "$ROOT/run/cloud-init/enabled" ] || return 0
     while [ ! -e "$ready" ] && ! systemctl is-failed -q cloud-final.service; do
+        step "Waiting for cloud-init to finish..."
         [ "$waited" -lt 600 ] || { warn "cloud-init is still running after 10 minutes"; return 0; }
         sleep 1
         waited=$((waited + 1))
@@ -2556,34 +2554,32 @@ dockerd_path() {
 patiently() { # COMMAND...: waits for other users of the package database
     deadline=$(($(date +%s) + 300)) completed=''
     until quietly "$@"; do
-        if grep -q 'dpkg --configure -a' "$TROUBLE" && [ -z "$completed" ]; then
+        if [ -z "$completed" ] && grep -q 'dpkg --configure -a' "$TROUBLE"; then
             step "Completing an interrupted installation of packages..."
             quietly dpkg --configure -a
             completed=yes
-            continue
-        fi
-        grep -q -e 'Could not get lock' -e 'Unable to lock' -e 'Unable to acquire' "$TROUBLE" ||
+        elif grep -qE 'Could not get lock|Unable to (lock|acquire)' "$TROUBLE" &&
+            [ "$(date +%s)" -lt "$deadline" ]; then
+            step "Waiting for another package manager to finish..."
+            sleep 2
+        else
             return 1
-        [ "$(date +%s)" -lt "$deadline" ] || return 1
-        step "Waiting for another package manager to finish..."
-        sleep 2
+        fi
     done
 }
 
-apt() {
-    case $1 in install) # a file that was changed by hand stays, without a question
-        shift
-        set -- install -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "$@" ;;
-    esac
-    patiently apt-get -q -y "$@"
+apt() { # a file that was changed by hand stays, without a question
+    patiently apt-get -q -y -o Dpkg::Options::=--force-confdef \
+        -o Dpkg::Options::=--force-confold "$@"
 }
+
+refresh() { [ -n "${updated-}" ] || { apt update && updated=yes; }; }
 
 dnf_or_yum() { command -v dnf || command -v yum; }
 
 add_packages() { # NAME...
     case $PACKAGER in
-        apt) [ -n "${updated-}" ] || { apt update && updated=yes; } || return 1
-            apt install --no-install-recommends "$@" ;;
+        apt) refresh && apt install --no-install-recommends "$@" ;;
         dnf) quietly "$(dnf_or_yum)" -y install "$@" ;;
         zypper) quietly zypper --non-interactive install "$@" ;;
         pacman) quietly pacman -Sy --noconfirm --noprogressbar --needed "$@" ;;
@@ -2592,9 +2588,9 @@ add_packages() { # NAME...
 }
 
 fetch() { # URL FILE
-    command -v curl >/dev/null || command -v wget >/dev/null ||
-        add_packages curl ca-certificates || return 1
-    if command -v curl >/dev/null; then
+    quietly command -v curl || quietly command -v wget ||
+        add_packages curl ca-certificates || return
+    if quietly command -v curl; then
         quietly curl -fsSL --connect-timeout 15 --max-time 300 -o "$2" "$1"
     else
         quietly wget -q -T 15 -O "$2" "$1" && return
@@ -2606,7 +2602,6 @@ fetch() { # URL FILE
 install_engine() {
     step "Installing Docker..."
     case $INSTALL in
-        none) fail "There is no Docker Engine on the host, and none is to be installed." ;;
         package) install_package ;;
         bundle:*) install_bundle "${INSTALL#*:}" ;;
         repo:*) install_from_repo "${INSTALL#*:}" || fall_back "${INSTALL#*:}" ;;
@@ -2635,7 +2630,6 @@ install_from_repo() { # URL
 }
 
 install_package() {
-    [ -n "$PACKAGE" ] || fail "This distribution has no Docker Engine package of its own."
     engine=$PACKAGE
     if [ "$PACKAGER" = apt ]; then
         pin_apt
@@ -2650,8 +2644,7 @@ install_package() {
 }
 
 pin_apt() { # the newest package "engine" of the version that is asked for, by fresh lists
-    apt update || give_up "apt-get update failed."
-    updated=yes
+    refresh || give_up "apt-get update failed."
     [ -n "$VERSION" ] || return 0
     exact=$(apt-cache madison "$engine" | awk -v v="$VERSION" '
         { plain = $3; sub(/^[0-9]+:/, "", plain); rest = substr(plain, length(v) + 1) }
@@ -2679,9 +2672,8 @@ upgrade_engine() { # by the package that dockerd came from
     [ -e "$PENDING" ] || touch "$PENDING" # a kill must not leave the old engine running
     # shellcheck disable=SC2086 # words
     case $PACKAGER in
-        apt) apt install --only-upgrade --no-install-recommends $engine $companions ;;
+        apt | pacman) add_packages $engine $companions ;;
         zypper) quietly zypper --non-interactive update $engine ;;
-        pacman) quietly pacman -Sy --noconfirm --noprogressbar --needed $engine ;;
         *) quietly "$(dnf_or_yum)" -y upgrade --refresh $engine $companions ||
             quietly "$(dnf_or_yum)" -y upgrade $engine $companions ;;
     esac || failed=yes
@@ -2714,17 +2706,14 @@ unpack_bundle() { # FILE
     mkdir -p "$SCRATCH/bundle"
     quietly tar -xf "$1" -C "$SCRATCH/bundle" || return 1
     static=$(find "$SCRATCH/bundle" -name dockerd -type f | head -n 1)
-    if [ -n "$(find "$SCRATCH/bundle" -name '*.deb' | head -n 1)" ]; then
-        quietly find "$SCRATCH/bundle" -name '*.deb' -exec dpkg -i {} +
-    elif [ -n "$(find "$SCRATCH/bundle" -name '*.rpm' | head -n 1)" ]; then
-        quietly find "$SCRATCH/bundle" -name '*.rpm' -exec rpm -U {} +
-    elif [ -n "$static" ]; then
-        mkdir -p "$ROOT/usr/local/bin" && quietly cp "${static%/*}"/* "$ROOT/usr/local/bin/" &&
-            quietly chmod 755 "$ROOT/usr/local/bin/dockerd" && groupadd -f docker
-    else
-        echo "It holds neither packages nor a dockerd." >"$TROUBLE"
-        return 1
-    fi
+    case $(find "$SCRATCH/bundle" -type f)-$static in
+        *.deb*) quietly find "$SCRATCH/bundle" -name '*.deb' -exec dpkg -i {} + ;;
+        *.rpm*) quietly find "$SCRATCH/bundle" -name '*.rpm' -exec rpm -U {} + ;;
+        */dockerd) mkdir -p "$ROOT/usr/local/bin" &&
+            quietly cp "${static%/*}"/* "$ROOT/usr/local/bin/" &&
+            quietly chmod 755 "$ROOT/usr/local/bin/dockerd" && groupadd -f docker ;;
+        *) echo "It holds neither packages nor a dockerd." >"$TROUBLE"; return 1 ;;
+    esac
 }
 
 put_json() { # the merged daemon.json; the first one is kept
@@ -2759,28 +2748,18 @@ WantedBy=multi-user.target" "$CONFIGURING"
     systemctl daemon-reload
 }
 
-check_systemd() { # what cannot work is told before anything is changed
-    case $(systemctl show -p LoadState docker.service) in
-        *masked*) fail "docker.service is masked; unmask it: systemctl unmask docker.service" ;;
-    esac
-}
 
 configure_systemd() {
     unit=$(systemctl show -p LoadState -p FragmentPath -p Requires -p Wants docker.service)
     case $unit in *LoadState=not-found*) write_unit ;; esac
     # With socket activation the engine gets /var/run/docker.sock from systemd.
-    listen=unix:///var/run/docker.sock containerd=
-    case $unit in
-        *docker.socket*) case $(systemctl show -p LoadState docker.socket) in
-            *=loaded*) listen=fd:// ;;
-        esac ;;
+    case "$unit and $(systemctl show -p LoadState docker.socket)" in
+        *docker.socket*and*=loaded) listen=fd:// ;;
+        *) listen=unix:///var/run/docker.sock ;;
     esac
-    fragment=${unit#*FragmentPath=}
-    vendor=$(grep -s '^ExecStart=' "$ROOT${fragment%%"$NEWLINE"*}")
-    case $vendor in
-        *--containerd=*) containerd=${vendor#*--containerd=}
-            containerd=" --containerd=${containerd%%[ ;"$NEWLINE"]*}" ;;
-    esac
+    fragment=$ROOT$(printf '%s\n' "$unit" | sed -n 's/^FragmentPath=//p')
+    containerd=$(sed -n 's/^ExecStart=.*\( --containerd=[^ ;]*\).*/\1/p' "$fragment" 2>/dev/null |
+        head -n 1)
     case $ARGUMENTS in *--containerd*) containerd='' ;; esac
     old_dropin=$(cat "$DROPIN" 2>/dev/null)
     put "$DROPIN" 644 "@DROPIN@" "$CONFIGURING"
@@ -2878,9 +2857,8 @@ restart_boot2docker() {
 }
 
 main() {
-    LC_ALL=C DEBIAN_FRONTEND=noninteractive
-    PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin
-    export LC_ALL DEBIAN_FRONTEND PATH
+    export LC_ALL=C DEBIAN_FRONTEND=noninteractive
+    export "PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin"
     umask 022
     COPYING="Copying certs to the remote machine..."
     CONFIGURING="Setting Docker configuration on the remote daemon..."
@@ -2893,14 +2871,15 @@ main() {
     trap 'exit 141' HUP INT PIPE TERM # so that the line above is run
     mkdir -p "$ROOT/run"
     TROUBLE=$SCRATCH/trouble changed='' reconfigured='' last_step=''
-    NEWLINE='
-'
     json=$(readlink -f "$ROOT/etc/docker/daemon.json") spared=$ROOT/etc/docker/daemon.json.spared
     wait_for_turn
     put_back_json
     [ ! -e "$PENDING" ] || changed=yes
     wait_for_cloud_init
-    [ "$STYLE" != systemd ] || check_systemd
+    case $STYLE-$(systemctl show -p LoadState docker.service 2>/dev/null) in
+        systemd*masked*)
+            fail "docker.service is masked; unmask it: systemctl unmask docker.service" ;;
+    esac
     [ -n "$(dockerd_path)" ] || install_engine
     dockerd=$(dockerd_path)
     [ -n "$dockerd" ] || fail "There is still no dockerd on the host after the installation."

@@ -336,6 +336,19 @@ def test_a_host_that_cannot_work_is_refused_while_nothing_is_changed(facts, word
     assert words in refusal.value.message
 
 
+@pytest.mark.parametrize("release, options, words", [
+    ("debian-12", {"InstallURL": "none"}, "none is to be installed"),
+    ("photon-5", {}, "There is no Docker Engine on the host"),
+    ("rhel-9", {"InstallURL": "package"}, "has no package of one"),
+    ("arch", {"Version": "27.1"}, "pacman cannot install Docker Engine 27.1"),
+])
+def test_a_host_for_which_there_is_no_engine_is_refused(release, options, words):
+    facts = dm.Facts(host="the host", os=os_release(release), init="systemd", elevate="root")
+    with pytest.raises(dm.MachineError) as refusal:
+        dm.check_host(dm.Plan(facts, engine_options(**options)))
+    assert words in refusal.value.message and refusal.value.hint
+
+
 @pytest.mark.parametrize("skew, words", [
     (400, "the clock of 192.0.2.7 is 0:06:40 (400 s) ahead of this computer's"),
     (-90000, "(90000 s) behind this computer's"), (-300, ""),

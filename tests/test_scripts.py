@@ -714,9 +714,6 @@ def test_a_script_that_fails_falls_back_too(make):
     ("debian-12", {"InstallURL": MYSELF}, "Could not resolve host: mirror.example"),
     ("rhel-9", {}, "Could not resolve host: get.docker.com"),
     ("alma-9", {}, "Could not resolve host: download.docker.com"),
-    ("debian-12", {"InstallURL": "none"}, "none is to be installed"),
-    ("photon-5", {}, "no Docker Engine on the host"),
-    ("rhel-9", {"InstallURL": "package"}, "no Docker Engine package of its own"),
     ("debian-12", {"InstallURL": "package", "Version": "9.9"}, "docker.io of version 9.9"),
 ])
 def test_where_nothing_can_be_installed_the_reason_is_said(make, name, options, words):
@@ -734,7 +731,7 @@ def test_a_script_that_installs_nothing_is_told(make):
 
 
 @pytest.mark.parametrize("name, call", [
-    ("debian-12", "apt-get -q -y install %s--no-install-recommends docker.io" % KEEP),
+    ("debian-12", "apt-get -q -y %sinstall --no-install-recommends docker.io" % KEEP),
     ("fedora-42", "dnf -y install moby-engine"),
 ])
 def test_package_takes_the_distributions_own(make, name, call):
@@ -756,7 +753,7 @@ def test_a_download_works_without_curl(make, tool):
     if tool == "wget":
         assert (run.done, len(run.called("wget"))) == ("yes", 1)
     else:
-        assert "apt-get -q -y install %s--no-install-recommends curl ca-certificates" % KEEP in run.calls
+        assert "apt-get -q -y %sinstall --no-install-recommends curl ca-certificates" % KEEP in run.calls
 
 
 MADISON = " docker.io | %s | http://mirror.example/debian bookworm/main amd64 Packages"
@@ -772,7 +769,7 @@ def test_apt_takes_the_package_of_the_wanted_version(make, wanted, exact):
     (guest.state / "madison-docker.io").write_text("\n".join(
         MADISON % version for version in ("20.10.24+dfsg1-1+deb12u1", "20.10.5+dfsg1-1")) + "\n")
     run = guest.provision(InstallURL="package", Version=wanted)
-    installs = run.called("apt-get -q -y install")
+    installs = run.called("apt-get -q -y %sinstall" % KEEP)
     if exact:
         assert run.done == "yes"
         assert installs[-1].split("docker.io")[1].split()[0] == "=" + exact
