@@ -2748,7 +2748,6 @@ WantedBy=multi-user.target" "$CONFIGURING"
     systemctl daemon-reload
 }
 
-
 configure_systemd() {
     unit=$(systemctl show -p LoadState -p FragmentPath -p Requires -p Wants docker.service)
     case $unit in *LoadState=not-found*) write_unit ;; esac
@@ -5249,19 +5248,14 @@ def driver_folders():
     return [expanduser(folder) for folder in named if folder] + [own_extras()] + installed
 
 
-def is_driver_name(name):
-    """Whether a driver's file can be called so."""
-    return name.replace("-", "_").isidentifier() and name[0] not in "_-"
-
-
 def drivers_in(folder):
     """The names of the drivers in a folder, which may be one in a zip archive."""
     if isfile(dirname(folder)):
         import pkgutil
         return [module[1] for module in pkgutil.iter_modules([folder])]
     files = os.listdir(folder) if isdir(folder) else ()
-    return [file[:-3] for file in files if file.endswith(".py")
-            and is_driver_name(file[:-3]) and isfile(join(folder, file))]
+    return [file[:-3] for file in files if file.endswith(".py") and isfile(join(folder, file))
+            and file[0] not in "_-" and file[:-3].replace("-", "_").isidentifier()]
 
 
 def driver_names():
@@ -5274,44 +5268,42 @@ def load_driver(name):
     Raises MachineError for one that is not there or does not load."""
     if name in DRIVERS:
         return DRIVERS[name]
-    for folder in driver_folders() if is_driver_name(name) else ():
-        if name in drivers_in(folder):
-            import threading
-            with LOADING.setdefault("lock", threading.Lock()):  # one class for all threads
-                DRIVERS[name] = DRIVERS.get(name) or _driver_from(folder, name)
-            return DRIVERS[name]
-    raise MachineError(
-        'Driver "%s" not found.' % name, nearest(name, driver_names(), "Did you mean --driver %s?")
-        or "Drivers here: %s. Another one is a file of that name and .py in %sa folder of "
-        "MACHINE_DRIVER_PATH." % (", ".join(driver_names()), own_extras() + " or "
-                                  if isdir(own_extras()) else ""))
+    import threading
+    with LOADING.setdefault("lock", threading.Lock()):  # one class for all threads
+        for folder in driver_folders():
+            if name not in DRIVERS and name in drivers_in(folder):
+                DRIVERS[name] = _driver_from(folder, name)
+    if name in DRIVERS:
+        return DRIVERS[name]
+    hint = nearest(name, driver_names(), "Did you mean --driver %s?")
+    raise MachineError('Driver "%s" not found.' % name, hint or (
+        "Drivers here: %s. Another one is a file of that name and .py in %s or in a folder of "
+        "MACHINE_DRIVER_PATH." % (", ".join(driver_names()), own_extras())))
 
 
 def _driver_from(folder, name):
     """The Driver subclass `name` in a file, which may import this very module as docker_machine,
     whatever its name is here."""
-    import importlib.machinery
-    import pkgutil
-    path = join(folder, name + ".py")
-    loader = importlib.machinery.SourceFileLoader(name, path) if isfile(path) \
-        else pkgutil.get_importer(folder)  # type: typing.Any
+    from importlib.machinery import PathFinder
+    spec = PathFinder.find_spec(name, [folder])  # type: typing.Any
+    module = type(sys)("docker_machine_driver_" + name)
+    module.__file__ = spec.origin
     before = sys.modules.get("docker_machine")
     sys.modules["docker_machine"] = sys.modules[__name__]
     hint = "Take a newer one, of the same release as docker_machine.py, or fix that file."
-    module = type(sys)("docker_machine_driver_" + name)
-    module.__file__ = path
     try:
-        exec(loader.get_code(name), vars(module))
+        exec(spec.loader.get_code(name), vars(module))
         sys.modules[module.__name__] = module
     except (Exception, SystemExit) as error:
-        raise MachineError('The driver "%s" in %s cannot be loaded: %s' % (name, path, " ".join(
-            (type(error).__name__ + ": " + str(error)).split()).rstrip(":")), hint) from error
+        words = plain_words("%s: %s" % (type(error).__name__, error)).rstrip(": ")
+        raise MachineError('The driver "%s" in %s cannot be loaded: %s' % (
+            name, spec.origin, words), hint) from error
     finally:
         sys.modules["docker_machine"] = before or sys.modules[__name__]
     for value in vars(module).values():
         if isinstance(value, type) and issubclass(value, Driver) and value.name == name:
             return value
-    raise MachineError('%s holds no Driver whose name is "%s".' % (path, name), hint)
+    raise MachineError('%s holds no Driver whose name is "%s".' % (spec.origin, name), hint)
 
 
 # === 12. Store and Machine ========================================================================
