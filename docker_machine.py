@@ -2374,8 +2374,6 @@ def _exchange(connection, path, seconds):
 PROVISION_SECONDS = 1800
 DEFAULT_INSTALL_URL = "https://get.docker.com"
 CENTOS_REPO = "https://download.docker.com/linux/centos/docker-ce.repo"
-
-
 SCRIPT, REPO = "script:" + DEFAULT_INSTALL_URL, "repo:" + CENTOS_REPO
 # How operating systems are recognised, and how they get an engine: the name; what it is recognised
 # by (an ID of os-release, "like " and a word of its ID_LIKE, or "init " and the init); the package
@@ -2393,8 +2391,7 @@ PROVISIONERS = (
     ("ol", ("ol",), "dnf", "", REPO),
     ("redhat", ("almalinux", "like rhel", "like centos"), "dnf", "", REPO),
     ("fedora", ("like fedora",), "dnf", "moby-engine", "package"),
-    ("SUSE", ("sles", "sles_sap", "opensuse-leap", "opensuse-tumbleweed", "like suse",
-              "like opensuse", "like sles"), "zypper", "docker", "package"),
+    ("SUSE", ("sles", "like suse", "like opensuse"), "zypper", "docker", "package"),
     ("arch", ("arch", "like arch"), "pacman", "docker", "package"),
     # Any other system with systemd: an engine that is there is set up, none is installed.
     ("systemd", ("init systemd",), "", "", "none"),
@@ -2935,7 +2932,7 @@ class Facts:
                     return row
         name = release.get("PRETTY_NAME") or release.get("ID") or "no /etc/os-release"
         raise MachineError("OS type not recognized: %s on %s" % (name, self.kernel),
-            "docker-machine needs a Linux distribution with systemd.")
+                           "docker-machine needs a Linux distribution with systemd.")
 
     def engine_words(self):
         """The command line of the host's engine: as it runs, else as systemd would start it.
@@ -3034,11 +3031,9 @@ def _probe_once(ssh):
 
 
 class Plan:
-    """What is to be done on a host: all that PROVISION_SH is told.
-
-    `engine` is "EngineOptions" of config.json, `url` the address that the engine is to have. An
-    option of the engine is a text as in --engine-opt: "name" or "name=value".
-    """
+    """What is to be done on a host: all that PROVISION_SH is told. `engine` is "EngineOptions" of
+    config.json, `url` the address that the engine is to have. An option of the engine is a text as
+    in --engine-opt: "name" or "name=value"."""
 
     def __init__(self, facts, engine, name="", driver_name="", url="", upgrade=False):
         self.facts, self.engine, self.name, self.driver_name = facts, engine, name, driver_name
@@ -3069,12 +3064,9 @@ class Plan:
         return options + list(self.given("ArbitraryFlags"))
 
     def daemon(self):
-        """Bring our options and the host's daemon.json together: (options left to pass, new file
-        or ""). Raises MachineError.
-
-        dockerd refuses to start if an option is in both. An equal setting in the file makes ours
-        superfluous, lists are merged into the file, anything else is refused.
-        """
+        """Bring our options and the host's daemon.json together, since dockerd refuses to start if
+        an option is in both: (options left to pass, new file or ""). An equal setting in the file
+        replaces ours, lists are merged into the file. Raises MachineError for anything else."""
         file = self.facts.daemon_json()
         settings = dict(file.get("proxies") or {}, **file)
         left, conflicts = [], {}
@@ -3243,11 +3235,8 @@ def _troubles(plan, new):
         (facts.snap and not facts.engine,
          "Docker on {facts.host} is a snap, whose engine cannot be set up.",
          "Remove it on the host: sudo snap remove docker"),
-        (source == "none",
-         "There is no Docker Engine on {facts.host}, and none is to be installed.",
-         "Install one on the host, or name a source: --engine-install-url URL"),
-        (source == "package" and not plan.package,
-         "There is no Docker Engine on {facts.host}, and its distribution has no package of one.",
+        (source == "none" or source == "package" and not plan.package,
+         "There is no Docker Engine on {facts.host}, and no source to install one from.",
          "Install one on the host, or name a source: --engine-install-url URL"),
         (source == "package" and wanted and plan.packager in ("zypper", "pacman"),
          "{plan.packager} cannot install Docker Engine {wanted} on {facts.host}, only the newest.",

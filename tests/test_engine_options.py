@@ -337,9 +337,9 @@ def test_a_host_that_cannot_work_is_refused_while_nothing_is_changed(facts, word
 
 
 @pytest.mark.parametrize("release, options, words", [
-    ("debian-12", {"InstallURL": "none"}, "none is to be installed"),
-    ("photon-5", {}, "There is no Docker Engine on the host"),
-    ("rhel-9", {"InstallURL": "package"}, "has no package of one"),
+    ("debian-12", {"InstallURL": "none"}, "no Docker Engine on the host, and no source"),
+    ("photon-5", {}, "no Docker Engine on the host, and no source"),
+    ("rhel-9", {"InstallURL": "package"}, "no Docker Engine on the host, and no source"),
     ("arch", {"Version": "27.1"}, "pacman cannot install Docker Engine 27.1"),
 ])
 def test_a_host_for_which_there_is_no_engine_is_refused(release, options, words):
