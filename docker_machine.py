@@ -2464,7 +2464,7 @@ main() {
     say elevate "$elevate"
     for folder in /usr/bin /usr/sbin /usr/local/bin /usr/local/sbin /opt/bin; do
         [ -x "$ROOT$folder/dockerd" ] || continue
-        say engine "$("$ROOT$folder/dockerd" --version 2>/dev/null)"
+        say engine "$("$ROOT$folder/dockerd" --version 2>/dev/null | sed 's/.*version //; s/,.*//')"
         break
     done
     [ ! -e "$ROOT/snap/bin/docker" ] || say snap yes
@@ -2776,7 +2776,8 @@ roll_back() { # the configuration as it was
 is_active() { systemctl is-active -q docker.service; }
 
 spare_containers() { # if only certificates changed, containers outlive the restart
-    [ -n "$SPARED" ] && [ -z "$reconfigured" ] && is_active || return 0
+    [ -z "$reconfigured" ] && is_active || return 0
+    case $ARGUMENTS$(cat "$json" 2>/dev/null) in *live-restore*) return ;; esac
     # Live-restore does not work in a swarm.
     swarm=$(timeout 10 docker info --format '{{.Swarm.LocalNodeState}}' 2>/dev/null)
     [ "$swarm" = inactive ] || return 0
@@ -2787,7 +2788,9 @@ spare_containers() { # if only certificates changed, containers outlive the rest
 
 live_restore() { # true or false: let the engine read that, and wait until it has
     cp -p "$json" "$json.new" 2>/dev/null
-    printf '%s\n' "$SPARED" | sed "s/\"live-restore\": true/\"live-restore\": $1/" >"$json.new" &&
+    rest=$(cat "$spared")
+    case $rest in *'"'*) rest=,${rest#*\{} ;; *) rest='}' ;; esac
+    printf '{"live-restore": %s%s\n' "$1" "$rest" >"$json.new" &&
         mv -f "$json.new" "$json" || return
     systemctl kill -s HUP --kill-who=main docker.service 2>/dev/null || return
     deadline=$(($(date +%s) + 10))
@@ -2904,9 +2907,9 @@ class Facts:
 
     kernel, user: what uname -s and id -un print. init: "systemd", or the name of process 1. os: the
     file os-release. elevate: how a script is run as root: "root" (it is root), "yes" (by sudo),
-    "tty" (by sudo on a terminal), "no" (sudo_words say why) or "missing" (no sudo). engine: what
-    dockerd --version prints. snap: "yes" if Docker is a snap. argv: the words of the running
-    engine, one a line. unit: docker.service and its drop-ins; variables: the EnvironmentFiles that
+    "tty" (by sudo on a terminal), "no" (sudo_words say why) or "missing" (no sudo). engine: the
+    version of dockerd. snap: "yes" if Docker is a snap. argv: the words of the running engine, one
+    a line. unit: docker.service and its drop-ins; variables: the EnvironmentFiles that
     it names; in both each file follows a line "# PATH". json: daemon.json; before: that file before
     docker-machine changed it. ca: the CA of an engine that docker-machine has set up. skew: how
     many seconds its clock is ahead. checked: whether check_host() has passed.
@@ -3107,13 +3110,6 @@ class Plan:
             there.append(value)
         return ""
 
-    def spared_json(self):
-        """daemon.json with live-restore on, for a restart that containers are to survive; "" if the
-        option is set already, or if a flag sets it, which the file must not contradict."""
-        file = self.facts.daemon_json()
-        if "live-restore" in [*file, *map(subject, self.options())]:
-            return ""
-        return json_text(dict(file, **{"live-restore": True}), 4)
 
     def variables(self, certificates, bundle=""):
         """PROVISION_SH's variables. `certificates` are the PEM texts CA, CERT and KEY; `bundle` is
@@ -3134,7 +3130,7 @@ class Plan:
             "INSTALL": install, "FALLBACK": "yes" if install == self.install else "",
             "PACKAGER": self.packager, "PACKAGE": self.package, "VERSION": self.given("Version"),
             "ARGUMENTS": arguments, "ENVIRONMENT": environment, "JSON": json_file,
-            "UPGRADE": "yes" if self.upgrade else "", "SPARED": self.spared_json(),
+            "UPGRADE": "yes" if self.upgrade else "",
         }
         return dict(variables, **{key: text.strip() for key, text in certificates.items()})
 
@@ -3215,8 +3211,6 @@ def _troubles(plan, new):
     facts = plan.facts
     source = "engine" if facts.engine else plan.source()
     wanted = plan.given("Version")
-    # dockerd --version: "Docker version 20.10.24+dfsg1, build 5d6db84"
-    version = facts.engine.partition("version ")[2].partition(",")[0]
     ours = basename(DROPIN_PATH)  # systemd applies drop-ins in the order of their names
     rivals = [path for path, text in facts.unit_files()
               if "\nExecStart=" in text and path.endswith(".conf") and basename(path) > ours]
@@ -3241,17 +3235,16 @@ def _troubles(plan, new):
         (source == "package" and wanted and plan.packager in ("zypper", "pacman"),
          "{plan.packager} cannot install Docker Engine {wanted} on {facts.host}, only the newest.",
          "Leave --engine-version out."),
-        (facts.engine and wanted and not re.match(re.escape(wanted) + "([.+~-]|$)", version),
-         "{facts.host} has Docker Engine {version} already, not {wanted}.",
+        (facts.engine and wanted and not re.match(re.escape(wanted) + "([.+~-]|$)", facts.engine),
+         "{facts.host} has Docker Engine {facts.engine} already, not {wanted}.",
          "Leave --engine-version out, or remove the engine from the host first." if new else ""),
         (rivals, "Another drop-in overrides the engine's command line: {rivals[0]}",
          "Rename it on the host so that it sorts before {ours}, or take its ExecStart out."),
         (skew > 300, "the clock of {facts.host} is {time} ({skew} s) {side} this computer's; "
          "certificates may be refused. Set it on the host: timedatectl set-ntp true", ""),
     )
-    values = dict(facts=facts, plan=plan, wanted=wanted, version=version, ours=ours, rivals=rivals,
-                  skew=skew, sudo=plain_words(facts.sudo_words),
-                  time=datetime.timedelta(seconds=skew),
+    values = dict(facts=facts, plan=plan, wanted=wanted, ours=ours, rivals=rivals, skew=skew,
+                  sudo=plain_words(facts.sudo_words), time=datetime.timedelta(seconds=skew),
                   side="ahead of" if facts.skew > 0 else "behind")
     return [(words.format(**values), hint.format(**values))
             for wrong, words, hint in rows if wrong]
@@ -3364,7 +3357,7 @@ def run_as_root(ssh, facts, script, seconds):
                 ssh.host, said["step"][-1], error.message)
             error.hint = "Go on: docker-machine provision " + ssh.name
         raise
-    if said["done"] and not said["fail"]:
+    if said["done"]:
         return said["done"] == ["yes"]
     words = said["fail"] or ["The script on the host ended with exit code %d." % result.code,
                              result.last_words()]
@@ -3491,8 +3484,8 @@ class NoneDriver(Driver):
         pass
 
     def _refusal(self, verb):
-        done = {"stop": "stopped", "pause": "paused"}.get(verb, verb + "ed")
-        return MachineError("hosts without a driver cannot be " + done, self.by_hand)
+        return MachineError("hosts without a driver cannot be " + {
+            "stop": "stopped", "pause": "paused"}.get(verb, verb + "ed"), self.by_hand)
 
     def get_state(self):
         return RUNNING
@@ -3556,7 +3549,7 @@ class GenericDriver(Driver):
             return RUNNING if self._answers_by_proxy() else STOPPED
 
     def _answers_by_proxy(self):
-        """A host behind a jump host of the user's ssh_config cannot be dialled from here."""
+        """A host behind a jump host of the user's ssh_config cannot be dialled directly."""
         try:
             return self.ssh().uses_proxy() and self.ssh().run("true", seconds=20).ok
         except MachineError:

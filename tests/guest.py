@@ -146,6 +146,12 @@ class Guest:
             self.systemctl("restart", "docker.service")
             self.systemctl("enable", "docker.service")
 
+    def docker(self, script):
+        """Have this as the program docker."""
+        path = self.folder / "bin" / "docker"
+        path.write_text("#!/bin/sh\n" + script)
+        path.chmod(0o755)
+
     def systemctl(self, *words):
         subprocess.check_call([str(self.folder / "bin/systemctl")] + list(words), env=self.env())
 

@@ -10,6 +10,7 @@ A test runs in one of the shells, since a minute is long; ALL_SHELLS=1 runs each
 
 import concurrent.futures
 import io
+import json
 import os
 import shutil
 import signal
@@ -212,7 +213,7 @@ def test_probe_sees_the_engine_and_its_configuration(make, uid, sudo, folder):
     guest.write("/etc/docker/daemon.json", JSON)
     facts = guest.probe()
     assert (facts.engine, facts.init, facts.kernel) == (
-        "Docker version 20.10.24+dfsg1, build 5d6db84", "systemd", "Linux")
+        "20.10.24+dfsg1", "systemd", "Linux")
     assert facts.json == JSON
 
 
@@ -401,6 +402,48 @@ def test_each_change_restarts_the_engine_once(make):
         options.update(change)
         run = guest.provision(**options)
         assert (run.done, len(run.called("systemctl restart docker.service"))) == ("yes", 1), change
+
+
+DOCKER = """\
+[ "$1" = info ] || exit 1
+case $3 in *Swarm*) echo inactive; exit;; esac
+cat "$FAKE_ROOT/etc/docker/daemon.json" >>"$STATE/seen"
+sed -n 's/.*"live-restore": \\([a-z]*\\).*/\\1/p' "$FAKE_ROOT/etc/docker/daemon.json"
+"""
+
+
+@pytest.mark.parametrize("kept", [None, "{}\n", "{ \n}", '{"debug": true}', '{\n  "labels": ["{x}", "a=1"],\n'
+                                  '  "log-opts": {}\n}\n'])
+def test_containers_outlive_a_restart_for_new_certificates(make, kept):
+    """The engine is told live-restore for as long as it restarts."""
+    guest = make(engine="docker.io")
+    if kept is not None:
+        guest.write("/etc/docker/daemon.json", kept, 0o640)
+    guest.provision()
+    before = guest.files()
+    guest.docker(DOCKER)
+    run = guest.provision(certificates=dict(CERTIFICATES, CERT="new"))
+    assert (run.done, run.stderr, len(run.called("systemctl restart docker.service"))) == ("yes", "", 1)
+    seen = (guest.state / "seen").read_text()
+    file = json.loads(before.get("/etc/docker/daemon.json", ("", b"{}"))[1].decode())
+    told = []  # type: list
+    while seen:
+        value, end = json.JSONDecoder().raw_decode(seen)
+        told, seen = told + [value], seen[end:].lstrip()
+    assert told == [dict(file, **{"live-restore": value}) for value in (True, False)]
+    changed = {name for name, data in guest.files().items() if before.get(name) != data}
+    assert changed == {"/etc/docker/server.pem"}
+
+
+@pytest.mark.parametrize("options, kept", [({"ArbitraryFlags": ["live-restore=false"]}, "{}"),
+                                           ({}, '{"live-restore": false}')])
+def test_live_restore_stays_as_it_was_chosen(make, options, kept):
+    guest = make(engine="docker.io")
+    guest.write("/etc/docker/daemon.json", kept)
+    guest.provision(**options)
+    guest.docker(DOCKER)
+    assert guest.provision(certificates=dict(CERTIFICATES, CERT="new"), **options).done == "yes"
+    assert not (guest.state / "seen").exists()
 
 
 def test_an_engine_that_stopped_is_started(make):
