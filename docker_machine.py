@@ -2424,14 +2424,13 @@ show() { # FILE NAME: its lines, if it is there, as a fact
         [ ! -e \"\$f\" ] || { echo; cat \"\$f\"; }" 2>/dev/null | lines "$2"
 }
 unit_files() { # what systemd reads for docker.service, now or after its next daemon-reload
-    for folder in /etc /run /usr/local/lib /usr/lib /lib; do
-        file=$ROOT$folder/systemd/system/docker.service
-        [ ! -e "$file" ] || { echo "# $folder/systemd/system/docker.service"; cat "$file"; break; }
-    done
-    for file in "$ROOT"/etc/systemd/system/docker.service.d/*.conf \
-        "$ROOT"/run/systemd/system/docker.service.d/*.conf \
-        "$ROOT"/usr/lib/systemd/system/docker.service.d/*.conf; do
-        [ ! -e "$file" ] || { echo; echo "# ${file#"$ROOT"}"; cat "$file"; }
+    { echo docker.service; printf '%s\n' "$ROOT"/*/systemd/system/docker.service.d/*.conf \
+        "$ROOT"/usr/*/systemd/system/docker.service.d/*.conf | sed 's,.*/,docker.service.d/,' |
+        sort -u; } | while read -r name; do # drop-ins by name, and of two of one name the first
+        for folder in /etc /run /usr/local/lib /usr/lib /lib; do
+            file=$folder/systemd/system/$name
+            [ ! -e "$ROOT$file" ] || { echo; echo "# $file"; cat "$ROOT$file"; break; }
+        done
     done
 }
 show_engine() { # how docker.service starts it: the words, or else what they are made of
@@ -2964,12 +2963,11 @@ class Facts:
                                "Look at it on the host: systemctl cat docker.service")
 
     def unit_files(self):
-        """(path, text) of docker.service, its drop-ins and the files of its variables, in the order
-        in which systemd applies them: drop-ins by name, and of two of one name the first."""
-        # "" sorts before all drop-ins; of two entries of one name the later one stays.
-        files = {basename(path).replace("docker.service", ""): (path, text)
-                 for path, text in reversed(files_in(self.unit))}
-        return [files[name] for name in sorted(files)] + files_in(self.variables)
+        """[(path, text)] of docker.service, its drop-ins and the files of its variables, in the
+        order in which systemd applies them, without comments, continued lines joined."""
+        import re
+        text = re.sub(r"(?m)\\\n|^#(?! /).*", " ", self.unit + "\n" + self.variables)
+        return re.findall(r"(?m)^# (.*)((?:\n(?!# /).*)*)", text)
 
     def daemon_json(self):
         """The settings in daemon.json. Raises MachineError for a file that is not valid."""
@@ -2982,13 +2980,6 @@ class Facts:
         except (ValueError, RecursionError) as error:
             raise MachineError("/etc/docker/daemon.json on the host is not valid: %s" % error,
                                "Fix that file, then try again.")
-
-
-def files_in(text):
-    """[(path, text)] of the files in a text of Facts, without comments, continued lines joined."""
-    import re
-    text = re.sub(r"(?m)\\\n|^#(?! /).*", " ", text)
-    return re.findall(r"(?m)^# (.*)((?:\n(?!# /).*)*)", text)
 
 
 def probe(ssh, seconds=0, before_try=lambda: None):
@@ -3017,12 +3008,11 @@ def _probe_once(ssh):
     import re
     mark = os.urandom(8).hex() + " "
     result = ssh.run("sh -s", "ROOT=''\nMARK='%s'\n%s" % (mark, PROBE_SH))
-    found = {}  # type: dict
-    for name, line in re.findall(mark + "(.+?):(.*)", result.stdout):
-        found.setdefault(name, []).append(line)
+    said = re.findall(mark + "(.+?):(.*)", result.stdout)
+    found = {key: "\n".join(line for name, line in said if name == key).strip("\n")
+             for key in {name for name, _ in said}}
     if "kernel" in found:
-        facts = Facts(host=ssh.host, **{
-            name: "\n".join(lines).strip("\n") for name, lines in found.items()})
+        facts = Facts(host=ssh.host, **found)
         facts.skew = int(facts.clock or time.time()) - int(time.time())
         return facts
     if re.search("assword (has expired|change required)|change your password", result.stderr):
@@ -5272,20 +5262,20 @@ def _driver_from(folder, name):
     module.__file__ = spec.origin
     before = sys.modules.get("docker_machine")
     sys.modules["docker_machine"] = sys.modules[__name__]
-    hint = "Take a newer one, of the same release as docker_machine.py, or fix that file."
     try:
         exec(spec.loader.get_code(name), vars(module))
         sys.modules[module.__name__] = module
+        for value in vars(module).values():
+            if isinstance(value, type) and issubclass(value, Driver) and value.name == name:
+                return value
+        raise LookupError("there is no Driver of that name in it")
     except (Exception, SystemExit) as error:
         words = plain_words("%s: %s" % (type(error).__name__, error)).rstrip(": ")
-        raise MachineError('The driver "%s" in %s cannot be loaded: %s' % (
-            name, spec.origin, words), hint) from error
+        raise MachineError(
+            'The driver "%s" in %s cannot be loaded: %s' % (name, spec.origin, words), "Take a "
+            "newer one, of the same release as docker_machine.py, or fix that file.") from error
     finally:
         sys.modules["docker_machine"] = before or sys.modules[__name__]
-    for value in vars(module).values():
-        if isinstance(value, type) and issubclass(value, Driver) and value.name == name:
-            return value
-    raise MachineError('%s holds no Driver whose name is "%s".' % (spec.origin, name), hint)
 
 
 # === 12. Store and Machine ========================================================================

@@ -289,6 +289,19 @@ def test_options_of_a_unit_of_the_users_are_kept(make, path):
     assert adopted(guest) == ["data-root=/srv/a b", "icc=false", "mtu=1400"]
 
 
+def test_drop_ins_count_in_the_order_of_their_names_and_the_first_of_a_name(make):
+    guest = make(engine="docker.io")
+    guest.write("/usr/lib/systemd/system/docker.service.d/30-b.conf", "[Service]\nEnvironment=A=--mtu=1 B=--mtu=2\n")
+    guest.write("/run/systemd/system/docker.service.d/30-b.conf", "[Service]\nEnvironment=A=--mtu=3\n")
+    guest.write(RIVAL % "20-a", "[Service]\nEnvironment=A=--mtu=4 B=--bip=10.9.0.1/24\nExecStart=\n"
+                "ExecStart=/usr/sbin/dockerd $A $B\n")
+    guest.write(RIVAL % "two words", "[Service]\nEnvironment=C=5\n")
+    facts = guest.probe()
+    assert [os.path.basename(path) for path, _ in facts.unit_files()] == [
+        "docker.service", "20-a.conf", "30-b.conf", "two words.conf", "docker"]
+    assert facts.engine_words() == ["/usr/sbin/dockerd", "--mtu=3", "--bip=10.9.0.1/24"]
+
+
 def test_what_runs_counts_rather_than_what_is_written(make):
     guest = make(engine="docker.io")
     guest.note(main_pid=4242)
