@@ -2525,8 +2525,7 @@ wait_for_cloud_init() {
 set_hostname() {
     [ -n "$NAME" ] && [ "$(uname -n)" != "$NAME" ] || return 0
     if [ "$STYLE" = boot2docker ]; then
-        mkdir -p "$ROOT/var/lib/boot2docker/etc"
-        printf '%s\n' "$NAME" >"$ROOT/var/lib/boot2docker/etc/hostname"
+        mkdir -p "$ROOT$FOLDER/etc" && printf '%s\n' "$NAME" >"$ROOT$FOLDER/etc/hostname"
         sethostname "$NAME" || warn "The host name could not be set."
         return
     fi
@@ -2571,12 +2570,11 @@ apt() { # a file that was changed by hand stays, without a question
 
 refresh() { [ -n "${updated-}" ] || { apt update && updated=yes; }; }
 
-dnf_or_yum() { command -v dnf || command -v yum; }
 
 add_packages() { # NAME...
     case $PACKAGER in
         apt) refresh && apt install --no-install-recommends "$@" ;;
-        dnf) quietly "$(dnf_or_yum)" -y install "$@" ;;
+        dnf) quietly "$dnf" -y install "$@" ;;
         zypper) quietly zypper --non-interactive install "$@" ;;
         pacman) quietly pacman -Sy --noconfirm --noprogressbar --needed "$@" ;;
         *) echo "This system's package manager is not known." >"$TROUBLE"; return 1 ;;
@@ -2670,8 +2668,8 @@ upgrade_engine() { # by the package that dockerd came from
     case $PACKAGER in
         apt | pacman) add_packages $engine $companions ;;
         zypper) quietly zypper --non-interactive update $engine ;;
-        *) quietly "$(dnf_or_yum)" -y upgrade --refresh $engine $companions ||
-            quietly "$(dnf_or_yum)" -y upgrade $engine $companions ;;
+        *) quietly "$dnf" -y upgrade --refresh $engine $companions ||
+            quietly "$dnf" -y upgrade $engine $companions ;;
     esac || failed=yes
     dockerd=$(dockerd_path)
     [ -n "$changed" ] || [ "$(package_versions)" != "$before" ] || rm -f "$PENDING"
@@ -2869,6 +2867,7 @@ main() {
     trap 'exit 141' HUP INT PIPE TERM # so that the line above is run
     mkdir -p "$ROOT/run"
     TROUBLE=$SCRATCH/trouble changed='' reconfigured='' last_step=''
+    dnf=$(command -v dnf || command -v yum)
     json=$(readlink -f "$ROOT/etc/docker/daemon.json") spared=$ROOT/etc/docker/daemon.json.spared
     wait_for_turn
     put_back_json
