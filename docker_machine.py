@@ -3569,8 +3569,8 @@ class LocalVM(Driver):
     """Base of drivers that run virtual machines on this computer: ports of 127.0.0.1 that stay
     theirs, a seed for cloud-init, the checks of memory and disk, the console's last words.
 
-    Their flags are --NAME-memory and --NAME-disk-size (MB, stored as Memory and DiskSize) and
-    --NAME-cpu-count (stored as CPU).
+    Their flags are --NAME-memory and --NAME-disk-size (MB, stored as Memory and DiskSize),
+    --NAME-cpu-count (stored as CPU) and maybe --NAME-share-folder FOLDER:WHERE (ShareFolder).
     """
 
     default_user = "docker"
@@ -3578,12 +3578,27 @@ class LocalVM(Driver):
     most_cpus = 64
     ports = (("SSHPort", "SSH"),)  # type: tuple  # stored fields, and what is behind the ports
 
+    def set_config_from_flags(self, options):
+        import uuid
+        super().set_config_from_flags(options)
+        if not self["CPU"]:
+            raise UsageError("--%s-cpu-count 0 is not a number of CPUs." % self.name)
+        folder, colon, where = self.get("ShareFolder").rpartition(":")
+        if colon:
+            folder = abspath(expanduser(folder))
+            self["ShareFolder"] = folder + ":" + where
+            if not isdir(folder):
+                raise UsageError("--%s-share-folder: there is no folder %s." % (self.name, folder))
+        self["IPAddress"], self["UUID"] = LOOPBACK, str(uuid.uuid4())
+        self["SSHUser"] = self["SSHUser"] or self.default_user
+
     def cpus(self):
         """How many the machine gets: -1 stands for as many as this computer has."""
         return min(os.cpu_count() or 1, self.most_cpus) if self["CPU"] == -1 else self["CPU"]
 
-    def check_memory(self):
-        """Raises MachineError if the machine is to have more than this computer has."""
+    def pre_create_check(self):
+        """Raises MachineError if the machine is to have more memory than this computer has."""
+        need("ssh-keygen")
         memory = total_memory()
         if memory and self["Memory"] > memory:
             raise MachineError("--%s-memory %d is more than the %d MB of this computer." % (
@@ -3623,20 +3638,16 @@ class LocalVM(Driver):
                                          "local-hostname": host_name(self.machine.name)})}
         if network:
             texts["network-config"] = json_text(dict(network, version=2))
-        write_atomic(self.path(name), seed_iso({name: text.encode() for name, text
-                                                in texts.items()}))
+        write_atomic(self.path(name), seed_iso({key: texts[key].encode() for key in texts}))
 
     def went_off(self, hint=""):
         """The error for a machine that is off although it is to boot."""
         try:
-            with open(self.path("console.log"), "rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                file.seek(max(size - 2000, 0))  # as much as plain_words() takes
-                said = plain_words(file.read(2000).decode(errors="replace"))[-500:]
+            end = read_bytes(self.path("console.log"))[-2000:]  # as much as plain_words() takes
         except OSError:
-            said = ""
+            end = b""
         return MachineError("The machine went off while it booted. Its console said last: %s" % (
-            said or "nothing"), hint)
+            plain_words(end.decode(errors="replace"))[-500:] or "nothing"), hint)
 
     def restart(self):
         self.stop()
@@ -3661,6 +3672,11 @@ VBOX_CARDS = ("82540EM", "82543GC", "82545EM", "Am79C970A", "Am79C973", "virtio"
 BOOT2DOCKER = "https://github.com/boot2docker/boot2docker/releases"
 VBOX_NETWORK = "HostInterfaceNetworking-"  # and the name of an interface
 VBOX_NOTE = "docker-machine/hostonly"  # VirtualBox's global extra data: the networks that we made
+VBOX_MEDIA = (  # of a machine's folder: port of the controller, kind to storageattach, closemedium
+    ("boot2docker.iso", 0, "dvddrive", "dvd"), ("seed.iso", 0, "dvddrive", "dvd"),
+    ("disk.vmdk", 1, "hdd", "disk"), ("disk.vdi", 1, "hdd", "disk"),
+    ("image.qcow2", 1, "hdd", "disk"),  # only while it is converted
+)
 VBOX_STATES = {  # of `list --long`
     "running": RUNNING, "live snapshotting": RUNNING, "paused": PAUSED, "saved": SAVED,
     "aborted-saved": SAVED, "powered off": STOPPED, "aborted": STOPPED, "starting": STARTING,
@@ -3669,13 +3685,8 @@ VBOX_STATES = {  # of `list --long`
 # Patterns of what a failed VBoxManage says: what passes by itself, what is not there.
 VBOX_BUSY = ("The object is not ready|is already locked |while it is locked|"
              "already has a lock request pending|was unlocked unexpectedly|by another task")
-VBOX_GONE = ("VBOX_E_OBJECT_NOT_FOUND|VBOX_E_FILE_ERROR|Could not find file for the medium|"
-             "Failed to find DHCP server|host network interface named .* could not be found")
-# VBoxManage 7 translates what it prints, and in the locale C it prints no letter beyond ASCII.
-VBOX_LOCALE = {"LC_ALL": "en_US.UTF-8" if MACOS else "C.UTF-8", "LANGUAGE": ""}
-VBOX_NO_VTX = "Processor supports HW virtualization: no"
-HYPER_V = ("Hyper-V owns the processor's virtualization. To switch it off, as administrator: "
-           "bcdedit /set hypervisorlaunchtype off; then reboot.")
+VBOX_GONE = ("VBOX_E_OBJECT_NOT_FOUND|VBOX_E_FILE_ERROR|Could not find file for the medium|Failed "
+             "to find DHCP server|network interface named .* could not be found|RemoveRedirect")
 VBOX_MODULES = {
     "win32": "Repair the installation of VirtualBox, and reboot.",
     "darwin": "Allow Oracle's kernel extension: System Settings > Privacy & Security.",
@@ -3683,46 +3694,51 @@ VBOX_MODULES = {
       "(Debian and Ubuntu: sudo apt-get install virtualbox-dkms)")
 VBOX_KVM = ("Another hypervisor uses the processor. If it is KVM: sudo modprobe -r %s (since Linux "
             "6.12 boot with kvm.enable_virt_at_load=0)")
-VBOX_CURES = (  # words of a failed startvm -> what helps
+VBOX_CURES = (  # pattern of what is said of a failure -> what helps
     ("VERR_VMX_IN_VMX_ROOT_MODE", VBOX_KVM % "kvm_intel"),
     ("VERR_SVM_IN_USE", VBOX_KVM % "kvm_amd"),
-    ("VERR_NEM_", HYPER_V), ("HYPER_V", HYPER_V),
+    ("VERR_NEM_|HYPER_V", "Hyper-V owns the processor's virtualization. To switch it off, as "
+     "administrator: bcdedit /set hypervisorlaunchtype off; then reboot."),
     ("VERR_VMX_", "Enable VT-x in the computer's firmware (BIOS)."),
     ("VERR_SVM_", "Enable AMD-V in the computer's firmware (BIOS)."),
-    ("VERR_VM_DRIVER_", VBOX_MODULES), ("terminated unexpectedly during startup", VBOX_MODULES),
-    ("VERR_INTNET_", VBOX_MODULES), ("Nonexistent host networking interface", VBOX_MODULES),
+    ("VERR_VM_DRIVER_|terminated unexpectedly during startup|VERR_INTNET_|Nonexistent host "
+     "networking interface", VBOX_MODULES),
+    ("^VBoxManage startvm", "See the end of machines/NAME/NAME/Logs/VBox.log in the store."),
 )
 
 
 def find_vboxmanage():
     """The path of VBoxManage, or None. Windows' installer does not put it on the PATH."""
     import shutil
-    places = map(os.environ.get, ("PATH", "VBOX_INSTALL_PATH", "VBOX_MSI_INSTALL_PATH"))
-    usual = join(os.environ.get("ProgramFiles", os.sep), "Oracle", "VirtualBox")
-    return shutil.which("VBoxManage", path=os.pathsep.join(filter(None, [*places, usual])))
+    return shutil.which("VBoxManage") or shutil.which(
+        "VBoxManage", path=os.environ.get("VBOX_MSI_INSTALL_PATH", ""))
 
 
-def vbox(*words, seconds=60, stdin=None, absent=None):
+def vbox(*words, seconds=60, stdin=None, absent_ok=False):
     """What VBoxManage prints; asked again while VirtualBox is busy. Raises MachineError with its
-    own words; `absent` is the answer where what is named is not there."""
+    own words; "" if what is named is not there and need not be (`absent_ok`)."""
     import re
     program = find_vboxmanage()
     if not program:
         raise MachineError("VBoxManage was not found on this computer.", "Install VirtualBox: "
                            "https://www.virtualbox.org/wiki/Downloads")
-    argv = [program] + [str(word) for word in words]
+    # VBoxManage 7 translates what it prints, and in the locale C it prints no letter beyond ASCII.
+    environ = {"LC_ALL": "en_US.UTF-8" if MACOS else "C.UTF-8", "LANGUAGE": ""}
     for pause in (0.1, 0.2, 0.5, 1, 2, 3, 0):
-        result = run(argv, stdin, seconds, environ=VBOX_LOCALE)
+        result = run([program, *map(str, words)], stdin, seconds, environ=environ)
         if result.ok:
             return result.stdout
-        if stdin is not None or not re.search(VBOX_BUSY, result.stderr):
+        if not re.search(VBOX_BUSY, result.stderr):
             break
         time.sleep(pause)
-    if absent is not None and re.search(VBOX_GONE, result.stderr):
-        return absent
+    if absent_ok and re.search(VBOX_GONE, result.stderr):
+        return ""
     said = re.findall(r"^VBoxManage.*?: error: (?!Context:)(.*)", result.stderr, re.M)
-    raise MachineError("VBoxManage %s failed: %s" % (
+    error = MachineError("VBoxManage %s failed: %s" % (
         words[0], " ".join(said) or result.last_words()))
+    cures = (cure for pattern, cure in VBOX_CURES if re.search(pattern, error.message))
+    error.hint = next(cures, "")
+    raise error
 
 
 def vbox_version():
@@ -3730,24 +3746,36 @@ def vbox_version():
     import re
     said = vbox("--version")
     found = re.search(r"^(\d+)\.(\d+)\.(\d+)", said, re.M)
-    if "vboxdrv" in said:
+    if not found or "vboxdrv" in said:
         raise MachineError("VirtualBox's kernel module is not loaded.", VBOX_MODULES)
-    if not found:
-        raise MachineError("VBoxManage --version printed no version: " + said.strip())
     return tuple(map(int, found.groups()))
 
 
 def vbox_list(*words, seconds=60):
     """The objects of a `VBoxManage list`, [(name, {key in lower case: value})]."""
     import re
-    found, row = [], {}  # type: list, dict
-    said = vbox("list", *words, seconds=seconds)
+    found, said = [("", {})], vbox("list", *words, seconds=seconds)  # type: list, str
     for key, value in re.findall(r"^(\S[^:\n]*): *(.*)", said, re.M):
         if key in ("Name", "NetworkName"):
-            row = {}
-            found.append((value, row))
-        row.setdefault(key.lower(), value)
+            found.append((value, {}))
+        found[-1][1].setdefault(key.lower(), value)
+    return found[1:]
+
+
+def vm_states(patience=60):
+    """{UUID, and path of the settings: state} of all VMs, in VirtualBox's words. Raises
+    MachineError after `patience` seconds."""
+    found = {}
+    for _, row in vbox_list("--long", "vms", seconds=patience):
+        if "uuid" in row:  # not the name of a shared folder further down
+            state = row.get("state", "inaccessible").partition("(since")[0].strip()
+            found[row["uuid"]] = found[real_case(row.get("config file", ""))] = state
     return found
+
+
+def real_case(path):
+    """A path by which a file is known, whatever symbolic links lead to it."""
+    return os.path.normcase(realpath(path))
 
 
 class HostOnly(Lock):
@@ -3821,23 +3849,20 @@ class HostOnly(Lock):
     def drop(self):
         """Remove the networks that we made and that no VM is on; the names of ours that stay."""
         note = vbox("getextradata", "global", VBOX_NOTE).partition("Value: ")[2]
-        return self._drop(**parse_json(note)) if note else []
-
-    def _drop(self, ours, before):
-        """drop() by what note_ours() noted."""
+        if not note:
+            return []
+        ours, before = map(parse_json(note).get, ("ours", "before"))
         if before is not None:  # a command was killed: what it made is new, and not set up
             ours += [name for name, row in self.rows()
                      if name not in before and row.get("status") != "Up"]
-            note_ours(ours)
-        used, kept = vbox("list", "--long", "vms"), []
-        for name in ours:
-            if "'%s'" % name in used:
-                kept.append(name)
-            elif self.nets:
-                vbox("hostonlynet", "remove", "--name", name, absent="")
+        used = vbox("list", "--long", "vms")
+        kept = [name for name in ours if "'%s'" % name in used]
+        for name in set(ours).difference(kept):
+            if self.nets:
+                vbox("hostonlynet", "remove", "--name", name, absent_ok=True)
             else:
-                vbox("dhcpserver", "remove", "--netname", VBOX_NETWORK + name, absent="")
-                vbox("hostonlyif", "remove", name, absent="", seconds=120)
+                vbox("dhcpserver", "remove", "--netname", VBOX_NETWORK + name, absent_ok=True)
+                vbox("hostonlyif", "remove", name, absent_ok=True, seconds=120)
         note_ours(kept)
         return kept
 
@@ -3862,9 +3887,8 @@ def serve_addresses(network, own):
     from ipaddress import ip_address
     whole, row = own.network, dict(vbox_list("dhcpservers")).get(network)
     if row and row["enabled"] == "Yes":
-        server, first, last = (ip_address(row[key]) for key in (
-            "dhcpd ip", "loweripaddress", "upperipaddress"))
-        if first in whole and last in whole and server != own.ip and not first <= own.ip <= last:
+        lowest = min(ip_address(row[key]) for key in ("dhcpd ip", "loweripaddress"))
+        if lowest in whole and own.ip < lowest:
             return
     first, last = whole[whole.num_addresses * 101 // 256], whole[-2]  # of a /24: .101 to .254
     if own.ip >= first - 1:
@@ -3881,21 +3905,19 @@ def networks_here(rows):
     # Also what is not bridged, such as a VPN, but for single hosts and default routes (a VPN may
     # have two, each for half of all addresses). The lines (proc(5)) hold name, target, five other
     # fields and mask, little-endian.
-    try:
-        routes = read_text(ROUTES)
-    except OSError:  # another system
-        routes = ""
     for name, target, mask in re.findall(
-            r"^(\S+)\t(\w{8})(?:\t\S+){5}\t(?!F{8})(\w{6}FF)", routes, re.M):
+            r"^(\S+)\t(\w{8})(?:\t\S+){5}\t(?!F{8})(\w{6}FF)",
+            read_text(ROUTES) if exists(ROUTES) else "", re.M):
         network = "%d.%d.%d.%d/%d.%d.%d.%d" % tuple(bytes.fromhex(mask + target)[::-1])
         found.setdefault(name, ipaddress.ip_network(network))
     return found
 
 
 def networks_allowed(nets):
-    """The networks, as words, that VirtualBox lets us make (its manual, Host-Only Networking)."""
+    """The networks, as words, that VirtualBox since 6.1.28 lets us make (its manual, Host-Only
+    Networking)."""
     import re
-    if nets or WINDOWS or vbox_version() < (6, 1, 28):
+    if nets or WINDOWS:
         return ["0.0.0.0/0"]
     if not os.access(NETWORKS_CONF, os.R_OK):
         return [VBOX_ALLOWED]
@@ -3928,17 +3950,19 @@ def why_not(own, taken, allowed):
 def release_iso(url):
     """The newest ISO of a page of releases on GitHub, by the address that GitHub keeps for it."""
     import re
-    page = re.match(r"(https?://[^/]+/[^/]+/[^/]+/releases)(/latest)?/*$", url)
-    return page.group(1) + "/latest/download/boot2docker.iso" if page else url
+    return re.sub(r"^(https?://[^/]+/[^/]+/[^/]+/releases)(/latest)?/*$",
+                  r"\1/latest/download/boot2docker.iso", url)
 
 
 def image_kind(path):
     """("iso", "qcow2" or "raw", bytes of the disk, an ISO's label). Raises MachineError for what is
     none of these, or is not whole."""
     import struct
+    if not isfile(path):
+        raise MachineError("There is no file %s." % path)
     size = os.path.getsize(path)
     with open(path, "rb") as file:
-        head = file.read(36864)
+        head = file.read(36864).ljust(80)
     if head.startswith(b"CD001", 32769):  # ECMA-119, the primary volume descriptor
         label, blocks = struct.unpack_from("<32s8xI", head, 32808)
         if size < blocks * 2048:
@@ -3946,8 +3970,8 @@ def image_kind(path):
                                "Fetch it again.")
         return "iso", size, label.decode(errors="replace").strip()
     if head.startswith(b"QFI\xfb"):  # QEMU's docs/interop/qcow2.rst
-        backing, _, size = struct.unpack_from(">3Q", head, 8)
-        if backing:
+        version, backing, size, features = struct.unpack_from(">4xIQ8xQ40xQ", head)
+        if backing or version > 2 and features & 4:  # its data lie in another file
             raise MachineError("%s is an image that refers to another file." % path,
                                "Make it one: qemu-img convert -O qcow2 IMAGE NEW")
         return "qcow2", size, ""
@@ -3962,14 +3986,13 @@ def format_me(public_key):
     holds the login's key."""
     import io
     import tarfile
-    buffer, order = io.BytesIO(), "boot2docker, please format-me"
+    buffer, order, key = io.BytesIO(), "boot2docker, please format-me", public_key + "\n"
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for name, text in ((order, order), (".ssh", ""), (".ssh/authorized_keys", public_key),
-                           (".ssh/authorized_keys2", public_key)):
-            entry, data = tarfile.TarInfo(name), (text + "\n").encode()
-            if text:
-                entry.size = len(data)
-            else:
+        for name, text in ((order, order + "\n"), (".ssh", ""), (".ssh/authorized_keys", key),
+                           (".ssh/authorized_keys2", key)):
+            entry, data = tarfile.TarInfo(name), text.encode()
+            entry.size = len(data)
+            if not text:
                 entry.type, entry.mode = tarfile.DIRTYPE, 0o700
             tar.addfile(entry, io.BytesIO(data))
     return buffer.getvalue()
@@ -4015,10 +4038,10 @@ class VirtualBoxDriver(LocalVM):
         Flag("virtualbox-no-vtx-check", False, "Do not look for hardware virtualization",
              "VIRTUALBOX_NO_VTX_CHECK", field="NoVTXCheck"),
         Flag("virtualbox-share-folder", "", "Folder to share instead of the home folders, "
-             "FOLDER:NAME", "VIRTUALBOX_SHARE_FOLDER", field="ShareFolder"),
+             "FOLDER:NAME", "VIRTUALBOX_SHARE_FOLDER", field="ShareFolder", form=".+:[^:/]+",
+             hint="It is FOLDER:NAME, for example /srv/data:data."),
     )
     fields = (("VBoxManager", {}), ("HostInterfaces", {}), ("DNSProxy", True))  # type: tuple
-    _image = None  # type: object
 
     def checks(self):
         if not find_vboxmanage():
@@ -4031,135 +4054,108 @@ class VirtualBoxDriver(LocalVM):
     # --- before the machine is made
 
     def set_config_from_flags(self, options):
+        import ipaddress
         super().set_config_from_flags(options)
-        if not self["CPU"]:
-            raise UsageError("--virtualbox-cpu-count 0 is not a number of CPUs.")
-        if options["virtualbox-dns-proxy"] and options["virtualbox-no-dns-proxy"]:
-            raise UsageError("--virtualbox-dns-proxy and --virtualbox-no-dns-proxy contradict.")
         self["DNSProxy"] = not options["virtualbox-no-dns-proxy"]
         if self["Boot2DockerURL"] and "://" not in self["Boot2DockerURL"]:
             self["Boot2DockerURL"] = file_of_url(self["Boot2DockerURL"])
-        self._check_cidr()
-        self._check_share()
-        self["SSHUser"] = self.default_user
-        self["SSHKeyPath"] = self.path("id_rsa")  # where Docker Machine's users look for it
-
-    def _check_cidr(self):
-        import ipaddress
         try:
             own = ipaddress.IPv4Interface(self["HostOnlyCIDR"])
-            if not 8 <= own.network.prefixlen <= 28 or own.ip in (own.network[0], own.network[-1]):
+            if own.network.prefixlen > 28 or own.ip in (own.network[0], own.network[-1]):
                 raise ValueError
         except ValueError:
             raise UsageError(
                 '--virtualbox-hostonly-cidr "%s" is not an address with the length of its network.'
                 % self["HostOnlyCIDR"], "For example: --virtualbox-hostonly-cidr " + VBOX_CIDR)
-
-    def _check_share(self):
-        folder, _, name = self["ShareFolder"].rpartition(":")
-        if self["ShareFolder"] and not (name and isdir(expanduser(folder))):
-            raise UsageError('--virtualbox-share-folder "%s" is not FOLDER:NAME of a folder here.'
-                             % self["ShareFolder"])
-        if self["ShareFolder"]:
-            self["ShareFolder"] = "%s:%s" % (abspath(expanduser(folder)), name)
+        self["IPAddress"] = ""
+        self["SSHKeyPath"] = self.path("id_rsa")  # where Docker Machine's users look for it
 
     def pre_create_check(self):
-        """Check VirtualBox and get the image: that is no part of the machine, and one that cannot
-        be had must leave nothing behind."""
-        need("ssh-keygen")
-        version = vbox_version()
+        """Check VirtualBox and get the image: that is not part of the machine, and a missing one
+        must leave nothing behind."""
+        super().pre_create_check()
+        version, name, imported = vbox_version(), self["MachineName"], self["Boot2DockerImportVM"]
         if version < (6, 1):
             raise MachineError("VirtualBox %d.%d.%d is too old; 6.1 is the least." % version,
                                "Get a newer one: https://www.virtualbox.org/wiki/Downloads")
-        if not self["NoVTXCheck"] and VBOX_NO_VTX in vbox("list", "hostinfo"):
+        if not self["NoVTXCheck"] and "supports HW virtualization: no" in vbox("list", "hostinfo"):
             out.warn("VirtualBox finds no hardware virtualization on this computer. See that it is "
                      "enabled in the firmware (BIOS), and, on Windows, that Hyper-V is off.")
-        if '"%s" {' % self["MachineName"] in vbox("list", "vms"):
-            raise MachineError("VirtualBox has a VM of the name %s already." % self["MachineName"],
+        if '"%s" {' % name in vbox("list", "vms"):
+            raise MachineError("VirtualBox has a VM of the name %s already." % name,
                                "Choose another name, or see: VBoxManage list vms")
-        self.check_memory()
         HostOnly().plan(self["HostOnlyCIDR"])
-        if self["Boot2DockerImportVM"]:
+        if imported:
             self._disk_to_import()
-        need_space(self.folder, 1000 if self.image()[1] == "iso" else 3000)
+        _, kind, size, label = self.image()
+        if kind != "iso" and imported:
+            raise MachineError("--virtualbox-import-boot2docker-vm needs an ISO to boot from.")
+        if kind != "iso":
+            self.check_disk(size)
+        if label.startswith("Boot2Docker-v"):
+            out.warn("boot2docker ended in 2020, with Docker Engine 19.03; this is %s. Leave "
+                     "--virtualbox-boot2docker-url out for a maintained system." % label)
+        need_space(self.folder, 1000 if kind == "iso" else 3000)
 
     def _disk_to_import(self):
         """The disk of the VM that is imported. Raises MachineError."""
+        import re
         name = self["Boot2DockerImportVM"]
-        info = vm_info(name)
-        if not info:
-            raise MachineError("VirtualBox has no VM of the name %s." % name,
+        said = vbox("showvminfo", name, "--machinereadable", absent_ok=True)
+        disks = re.findall(r'(?im)^"[^-]+-\d+-\d+"="(.+\.(?:vmdk|vdi|vhd))"$', said)
+        if not disks:
+            raise MachineError("VirtualBox has no VM of the name %s with a disk." % name,
                                "See: VBoxManage list vms")
-        for key, value in sorted(info.items()):
-            if key.count("-") == 2 and value.lower().endswith((".vmdk", ".vdi", ".vhd")):
-                return value
-        raise MachineError("The VM %s has no disk." % name)
+        return disks[0]
 
-    def image(self):
-        """(path, kind, bytes of the disk) of what the machine boots from: an ISO that speaks
-        boot2docker's protocol (it formats the data disk and takes our key from it), or a cloud
-        image with cloud-init."""
-        if self._image is None:
-            path = self._image_file(self["Boot2DockerURL"] or (
-                BOOT2DOCKER if self["Boot2DockerImportVM"] else ""))
-            kind, size, label = image_kind(path)
-            if kind != "iso" and self["Boot2DockerImportVM"]:
-                raise MachineError("--virtualbox-import-boot2docker-vm needs an ISO to boot from.")
-            if kind != "iso":
-                self.check_disk(size)
-            if label.startswith("Boot2Docker-v"):
-                out.warn("boot2docker ended in 2020, with Docker Engine 19.03; this is %s. Leave "
-                         "--virtualbox-boot2docker-url out for a maintained system." % label)
-            self._image = path, kind, size
-        return self._image
-
-    def _image_file(self, url):
-        default = VBOX_IMAGE % {"aarch64": "arm64"}.get(host_arch(), "amd64")
+    def image(self, renew=False):
+        """(path, kind, bytes of the disk, label) of what the machine boots from, which comes from
+        the network once, or again if `renew`: an ISO that speaks boot2docker's protocol (it
+        formats the data disk and takes our key from it), or a cloud image with cloud-init."""
+        old = self["Boot2DockerImportVM"] or renew
+        url = release_iso(self["Boot2DockerURL"] or (
+            BOOT2DOCKER if old else VBOX_IMAGE % {"aarch64": "arm64"}.get(host_arch(), "amd64")))
         try:
-            return self._fetch(url or default)
+            if "://" in url and not url.startswith("file://"):
+                path = cached_image(self, url, "", image_kind, renew)
+            else:
+                path = file_of_url(url)
+            return (path,) + image_kind(path)
         except MachineError as error:
-            cached = join(self.cache(), "boot2docker.iso")  # of Docker Machine
-            if url or not exists(cached):
-                error.hint += ("\n" if error.hint else "") + (
-                    "An image of your own: --virtualbox-boot2docker-url file:///PATH")
-                raise
-            out.warn("%s The boot2docker.iso in the cache is used instead." % error.message)
-            return cached
-
-    def _fetch(self, url, renew=False):
-        """An image as a file here; what comes from the network stays in the cache."""
-        url = release_iso(url)
-        if "://" in url and not url.startswith("file://"):
-            return cached_image(self, url, "", image_kind, renew)
-        path = file_of_url(url)
-        if not isfile(path):
-            raise MachineError("There is no file %s." % path)
-        return path
+            error.hint = (error.hint + "\nAn image of your own: --virtualbox-boot2docker-url "
+                          "file:///PATH").strip()
+            raise
 
     # --- the machine
 
     def create(self):
         self.remove()  # what an interrupted creation left
-        import uuid
-        path, kind, size = self.image()
-        self["UUID"] = self.get("UUID") or str(uuid.uuid4())
-        self.machine.save()
+        path, kind, size, _ = self.image()
         self.log("Creating VirtualBox VM...")
         vbox("createvm", "--basefolder", self.folder, "--name", self["MachineName"], "--uuid",
              self["UUID"], "--register", *(["--platform-architecture", "arm"]
                                            if host_arch() == "aarch64" else []))
-        vbox("modifyvm", self.id(), *self._hardware(kind))
-        vbox("storagectl", self.id(), "--name", "SATA", "--add", "sata", "--hostiocache", "on",
+        self.vm("modifyvm", *self._hardware(kind))
+        self.vm("storagectl", "--name", "SATA", "--add", "sata", "--hostiocache", "on",
              "--portcount", "2")
         if kind == "iso":
-            self._attach_iso(path)
+            self._make_data_disk(path)
         else:
-            self._attach_disk(path, kind, size)
-        self._share()
+            self._make_system_disk(path, kind)
+        for name, port, drive, _ in VBOX_MEDIA:
+            if exists(self.path(name)):
+                self.vm("storageattach", "--storagectl", "SATA", "--port", port,
+                     "--device", "0", "--type", drive, "--medium", self.path(name))
+        if kind != "iso" and self["DiskSize"] << 20 > size:
+            vbox("modifymedium", "disk", self.path("disk.vdi"), "--resize", self["DiskSize"],
+                 seconds=300)
+        for name, folder in self.shares():
+            self.vm("sharedfolder add", "--name", name, "--hostpath", folder, "--automount")
+            self.vm("setextradata", "VBoxInternal2/SharedFoldersEnableSymlinksCreate/" + name, "1")
         self.start()
 
     def _hardware(self, kind):
-        words = ["--memory", str(self["Memory"]), "--cpus", str(self.cpus()), "--ostype"]
+        words = ["--memory", self["Memory"], "--cpus", self.cpus(), "--ostype"]
         words += ["Linux_arm64"] if host_arch() == "aarch64" else [
             "Linux26_64", "--firmware", "bios", "--pae", "on", "--hpet", "on", "--hwvirtex", "on",
             "--nestedpaging", "on", "--largepages", "on", "--vtxvpid", "on"]
@@ -4179,56 +4175,46 @@ class VirtualBoxDriver(LocalVM):
         """The address of a network card, in VirtualBox's own range: 080027D14C66."""
         return "080027%06X" % (int(self["UUID"][-6:], 16) ^ card)
 
-    def _attach_iso(self, path):
+    def _make_data_disk(self, iso):
         import shutil
-        shutil.copyfile(path, self.path("boot2docker.iso"))
+        shutil.copyfile(iso, self.path("boot2docker.iso"))
         public_key = new_ssh_key(self.get_ssh_key_path(), self["MachineName"])
         self.log("Creating disk image...")
         disk = self.path("disk.vmdk")
-        if self["Boot2DockerImportVM"]:
-            vbox("clonemedium", "disk", self._disk_to_import(), disk, "--format", "VMDK",
-                 seconds=1800)
-            key = expanduser("~/.ssh/id_boot2docker")  # which that disk knows
-            for suffix in ("", ".pub"):
-                if exists(key + suffix):
-                    copy_file(key + suffix, self.get_ssh_key_path() + suffix)
-        else:
-            vbox("convertfromraw", "stdin", disk, str(self["DiskSize"] << 20), "--format", "VMDK",
+        if not self["Boot2DockerImportVM"]:
+            vbox("convertfromraw", "stdin", disk, self["DiskSize"] << 20, "--format", "VMDK",
                  stdin=format_me(public_key), seconds=300)
-        self._attach(0, "dvddrive", self.path("boot2docker.iso"))
-        self._attach(1, "hdd", disk)
+            return
+        vbox("clonemedium", "disk", self._disk_to_import(), disk, "--format", "VMDK", seconds=1800)
+        for suffix in ("", ".pub"):
+            key = expanduser("~/.ssh/id_boot2docker" + suffix)  # which that disk knows
+            if exists(key):
+                copy_file(key, self.get_ssh_key_path() + suffix)
 
-    def _attach_disk(self, path, kind, size):
-        self.log("Creating the disk from %s..." % basename(path))
+    def _make_system_disk(self, image, kind):
+        self.log("Creating the disk from %s..." % basename(image))
         disk, copy = self.path("disk.vdi"), self.path("image.qcow2")
         if kind == "raw":
-            vbox("convertfromraw", path, disk, "--format", "VDI", seconds=1800)
+            vbox("convertfromraw", image, disk, "--format", "VDI", seconds=1800)
         else:  # from a copy: VirtualBox opens it for writing, and keeps it in its list
             import shutil
-            shutil.copyfile(path, copy)
+            shutil.copyfile(image, copy)
             vbox("clonemedium", "disk", copy, disk, "--format", "VDI", seconds=1800)
             vbox("closemedium", "disk", copy, "--delete")
-        self._attach(1, "hdd", disk)
-        if self["DiskSize"] << 20 > size:
-            vbox("modifymedium", "disk", disk, "--resize", str(self["DiskSize"]), seconds=300)
         self.make_ssh_keys()
         self._write_seed()
-        self._attach(0, "dvddrive", self.path("seed.iso"))
 
     def _write_seed(self):
         """Both cards take their addresses by DHCP, and are known by their MACs."""
         import textwrap
-        cards = {name: {"match": {"macaddress": ":".join(textwrap.wrap(self.mac(card).lower(), 2))},
-                        "dhcp4": True, "dhcp-identifier": "mac", "optional": card > 1}
-                 for card, name in ((1, "nat"), (2, "hostonly"))}
-        shares = [[name, "/" + name, "vboxsf", "uid=1000,gid=1000,nofail", "0", "0"]
-                  for name, _ in self.shares()]
-        more = {"mounts": shares} if shares else {}
-        self.write_seed("seed.iso", {"ethernets": cards}, **more)
-
-    def _attach(self, port, kind, path):
-        vbox("storageattach", self.id(), "--storagectl", "SATA", "--port", str(port), "--device",
-             "0", "--type", kind, "--medium", path)
+        cards = {}
+        for card in (1, 2):
+            address = ":".join(textwrap.wrap(self.mac(card).lower(), 2))
+            cards["card%d" % card] = {"match": {"macaddress": address}, "dhcp4": True,
+                                      "dhcp-identifier": "mac", "optional": card > 1}
+        self.write_seed("seed.iso", {"ethernets": cards}, mounts=[
+            [name, "/" + name, "vboxsf", "uid=1000,gid=1000,nofail", "0", "0"]
+            for name, _ in self.shares()])
 
     def shares(self):
         """[(name, folder of this computer)] as Docker Machine shares them."""
@@ -4239,67 +4225,37 @@ class VirtualBoxDriver(LocalVM):
             sys.platform, ("hosthome", "/home"))
         return [] if self["NoShare"] or not isdir(usual[1]) else [usual]
 
-    def _share(self):
-        for name, folder in self.shares():
-            vbox("sharedfolder", "add", self.id(), "--name", name, "--hostpath", folder,
-                 "--automount")
-            vbox("setextradata", self.id(),
-                 "VBoxInternal2/SharedFoldersEnableSymlinksCreate/" + name, "1")
-
     # --- on and off
 
     def start(self):
         state = self.get_state()
         if state == PAUSED:
-            vbox("controlvm", self.id(), "resume")
+            self.vm("controlvm", "resume")
         if state in (PAUSED, RUNNING):
             return
-        if state == SAVED and port_trouble(self["SSHPort"]):
-            raise MachineError("Port %d, which is SSH's of this saved machine, is taken by another "
-                               "program." % self["SSHPort"], "End that, or throw the saved state "
-                               "away: docker-machine kill " + self["MachineName"])
         if state == STOPPED:
+            self.settle_ports()
+            # This waits for the end of a session.
+            self.vm("modifyvm", "--natpf1", "delete", "ssh", absent_ok=True)
             # The removal of another machine must not take the network away in between.
             with HostOnly() as networks:
-                vbox("modifyvm", self.id(), *networks.use(self))  # waits for the end of a session
-            self.settle_ports()
-            self._forward_port()
+                self.vm("modifyvm", *networks.use(self), "--natpf1",
+                     "ssh,tcp,%s,%d,,22" % (LOOPBACK, self["SSHPort"]))
         self["IPAddress"] = ""
         self.log("Starting the VM...")
-        try:
-            vbox("startvm", self.id(), "--type", self.get("UIType", "headless"), seconds=180)
-        except MachineError as error:
-            error.hint = next((cure for words, cure in VBOX_CURES if words in error.message),
-                              "See the end of the VM's log: " + self._log_file())
-            raise
+        self.vm("startvm", "--type", self.get("UIType", "headless"), seconds=180)
         self.log("Waiting for an IP...")
         self["IPAddress"] = wait_for(self._find_address, self.boot_seconds, "The machine got no "
                                      "address on its host-only network within %d s."
                                      % self.boot_seconds)
 
-    def _log_file(self):
-        return join(self.folder, self["MachineName"], "Logs", "VBox.log")
-
-    def _forward_port(self):
-        """Let VirtualBox forward our port to SSH."""
-        rule = "ssh,tcp,%s,%d,,22" % (LOOPBACK, self["SSHPort"])
-        info = vm_info(self.id())
-        rules = [value for key, value in info.items() if key.startswith("Forwarding(")]
-        if rule not in rules:
-            if any(value.startswith("ssh,") for value in rules):
-                vbox("modifyvm", self.id(), "--natpf1", "delete", "ssh")
-            vbox("modifyvm", self.id(), "--natpf1", rule)
-
     def _find_address(self):
         """The address on the host-only network, as the guest reports it to VirtualBox, or says by
         ssh; "" until there is one."""
         self.check_boot()
-        address = self._within(vbox("guestproperty", "enumerate", self.id(), absent=""))
-        if address:
-            return address
         try:
-            return self._within(self.ssh().run(
-                "ip -4 -o addr show || /sbin/ifconfig", seconds=20).stdout)
+            return self._within(self.vm("guestproperty enumerate")) or self._within(
+                self.ssh().run("ip -4 -o addr show || /sbin/ifconfig", seconds=20).stdout)
         except MachineError:
             return ""
 
@@ -4308,34 +4264,27 @@ class VirtualBoxDriver(LocalVM):
         import ipaddress
         import re
         own = ipaddress.ip_interface(self["HostOnlyCIDR"])
-        for word in re.findall(r"(?<![\d.])\d+\.\d+\.\d+\.\d+(?![\d.])", text):
-            try:
-                address = ipaddress.ip_address(word)
-            except ValueError:
-                continue
-            edge = (own.ip, own.network[0], own.network[-1])
-            if address in own.network and address not in edge:
+        edges = own.ip, own.network[-1]
+        for word in filter(ip_address, re.findall(r"(?<![\d.])\d+(?:\.\d+){3}(?![\d.])", text)):
+            address = ipaddress.ip_address(word)
+            if address in own.network and address not in edges:
                 return word
         return ""
 
     def check_boot(self):
         if self.get_state() in (STOPPED, ERROR):
-            raise self.went_off("See: %s, and %s" % (self.path("console.log"), self._log_file()))
+            raise self.went_off("See in %s: console.log, and %s/Logs/VBox.log" % (
+                self.folder, self["MachineName"]))
 
     def stop(self):
-        state = self.get_state()
-        if state == SAVED:
-            raise MachineError("The machine's state is saved, not running.",
-                               "Start it, or throw that state away: docker-machine kill "
-                               + self["MachineName"])
-        if state == PAUSED:
-            vbox("controlvm", self.id(), "resume")
+        if self.get_state() == PAUSED:
+            self.vm("controlvm", "resume")
         self.shut_down(lambda: self._control("acpipowerbutton"))
 
     def _control(self, verb):
         """For what may have gone off in between."""
         try:
-            vbox("controlvm", self.id(), verb)
+            self.vm("controlvm", verb)
         except MachineError:
             if self.get_state() != STOPPED:
                 raise
@@ -4343,47 +4292,47 @@ class VirtualBoxDriver(LocalVM):
     def kill(self):
         state = self.get_state()
         if state == SAVED:
-            vbox("discardstate", self.id())
+            self.vm("discardstate")
         elif state != STOPPED:
             self._control("poweroff")
 
     def pause(self):
-        vbox("controlvm", self.id(), "pause")
+        self.vm("controlvm", "pause")
 
     def upgrade(self):
         """Replace boot2docker's ISO by the newest one of its source, which takes a restart; what
         else a machine runs is upgraded by its packages."""
+        import filecmp
+        import shutil
         iso = self.path("boot2docker.iso")
         if not exists(iso):
             return False
-        newest = self._fetch(self["Boot2DockerURL"] or BOOT2DOCKER, renew=True)
-        if image_kind(newest)[0] != "iso":
-            raise MachineError("%s is no ISO." % newest)
-        if file_digest(newest, "sha256") == file_digest(iso, "sha256"):
+        newest, kind = self.image(renew=True)[:2]
+        if kind != "iso":
+            raise MachineError("%s is not an ISO." % newest)
+        if filecmp.cmp(newest, iso, shallow=False):
             self.log("Its ISO is the newest one.")
             return True
         self.log("Upgrading the ISO...")
         self.stop()
-        import shutil
         shutil.copyfile(newest, iso + ".new")
         os.replace(iso + ".new", iso)
         self.start()
         return True
 
     def remove(self):
+        import shutil
         if not find_vboxmanage() and not isdir(self.path(self["MachineName"])):
             return  # it was never made
-        import shutil
-        state = self._word(vm_states())
-        if state == "inaccessible":  # VirtualBox would fail after it, since it finds no files
-            vbox("unregistervm", self.id(), absent="")
+        state = vm_states().get(self._key())
+        if state == "inaccessible":  # --delete would fail, since it finds no files
+            self.vm("unregistervm", absent_ok=True)
         elif state:
             wait_for(self._is_off, 60, "The VM does not go off.")
-            vbox("unregistervm", self.id(), "--delete", absent="", seconds=300)
-        for kind, name in (("dvd", "boot2docker.iso"), ("dvd", "seed.iso"), ("disk", "disk.vmdk"),
-                           ("disk", "disk.vdi"), ("disk", "image.qcow2")):
+            self.vm("unregistervm", "--delete", absent_ok=True, seconds=300)
+        for name, _, _, kind in VBOX_MEDIA:
             if exists(self.path(name)):
-                vbox("closemedium", kind, self.path(name), absent="")
+                vbox("closemedium", kind, self.path(name), absent_ok=True)
                 os.unlink(self.path(name))
         # What a killed createvm leaves would be in its way.
         shutil.rmtree(self.path(self["MachineName"]), ignore_errors=True)
@@ -4402,17 +4351,16 @@ class VirtualBoxDriver(LocalVM):
 
     # --- what and where it is
 
-    def id(self):
-        """The VM's UUID; its name, if Docker Machine made it."""
-        return self.get("UUID") or self["MachineName"]
+    def vm(self, verb, *words, **more):
+        """What vbox() gives for a verb of one or two words and the VM, which has no UUID if Docker
+        Machine made it."""
+        return vbox(*verb.split(), self.get("UUID") or self["MachineName"], *words, **more)
 
-    def _word(self, states):
-        """VirtualBox's word for the VM's state; "" if it has none of ours: a VM of the same name
-        may lie elsewhere."""
-        state, settings = states.get(self.id(), ("", ""))
-        folder, lies = (os.path.normcase(realpath(path))
-                        for path in (self.folder, settings))
-        return state if self.get("UUID") or lies.startswith(folder + os.sep) else ""
+    def _key(self):
+        """The VM's key in vm_states(). One of Docker Machine's is known by where it lies: a VM of
+        the same name elsewhere is not ours."""
+        name = self["MachineName"]
+        return self.get("UUID") or real_case(join(self.folder, name, name + ".vbox"))
 
     def get_state(self):
         return self._state(vm_states())
@@ -4423,11 +4371,10 @@ class VirtualBoxDriver(LocalVM):
         return [_outcome(driver._state, there) for driver in drivers]
 
     def _state(self, states):
-        word = self._word(states)
-        if not word:
+        if self._key() not in states:
             raise MachineError("VirtualBox has no VM %s." % self["MachineName"],
                                "Forget it: docker-machine rm " + quote(self["MachineName"]))
-        return VBOX_STATES.get(word, ERROR)
+        return VBOX_STATES.get(states[self._key()], ERROR)
 
     def get_ip(self):
         if not self.get("IPAddress"):
@@ -4438,26 +4385,6 @@ class VirtualBoxDriver(LocalVM):
 
     def get_ssh_hostname(self):
         return LOOPBACK
-
-
-def vm_info(name):
-    """`VBoxManage showvminfo --machinereadable`, {key: value}; {} for a VM that is not there. For
-    one that is off: it asks through the session of one that runs, and where that ended meanwhile,
-    the service of VirtualBox 7.2 crashed or hung once in some fifty times."""
-    import re
-    said = vbox("showvminfo", name, "--machinereadable", absent="")
-    return dict(re.findall(r'^"?(.*?)"?="?(.*?)"?$', said, re.M))
-
-
-def vm_states(patience=60):
-    """{UUID or name: (state, settings file)} of all VMs. Raises MachineError after `patience`
-    seconds."""
-    found = {}
-    for name, row in vbox_list("--long", "vms", seconds=patience):
-        if "uuid" in row:  # not the name of a shared folder further down
-            state = row.get("state", "inaccessible").partition("(since")[0].strip()
-            found[row["uuid"]] = found[name] = state, row.get("config file", "")
-    return found
 
 
 # --- clouds

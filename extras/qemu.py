@@ -38,7 +38,6 @@ from docker_machine import (
     is_word,
     json_text,
     missing_program,
-    need,
     need_space,
     out,
     parse_json,
@@ -121,7 +120,7 @@ class QemuDriver(LocalVM):
         Flag("qemu-extra-args", [], "More arguments for QEMU, split as a shell would",
              "QEMU_EXTRA_ARGS", field="ExtraArgs"),
     )
-    fields = (("EnginePort", 0), ("Base", ""), ("UUID", ""))
+    fields = (("EnginePort", 0), ("Base", ""))
     _image = None  # type: object
 
     def checks(self):
@@ -140,30 +139,31 @@ class QemuDriver(LocalVM):
     # --- before the machine is made
 
     def set_config_from_flags(self, options):
-        super().set_config_from_flags(options)
-        self["IPAddress"] = LOOPBACK
-        self["SSHKeyPath"] = os.path.join(self.folder, "id_ed25519")
-        if not self["CPU"]:
-            raise UsageError("--qemu-cpu-count 0 is not a number of CPUs.")
-        kind, colon, device = self["Network"].partition(":")
+        share = options["qemu-share-folder"]
+        if share and ":/" not in share:
+            share += ":" + os.path.abspath(os.path.expanduser(share))
+        super().set_config_from_flags(dict(options, **{"qemu-share-folder": share}))
+        if set(share.rpartition(":")[2]) & set(" \t\n"):
+            raise UsageError("--qemu-share-folder: the path in the machine holds blanks.",
+                             "Name another one: --qemu-share-folder FOLDER:/PATH")
+        self["SSHKeyPath"] = self.path("id_ed25519")
+        kind, _, device = self["Network"].partition(":")
         if self["Network"] and not (kind in ("bridge", "tap") and is_name(device)):
             raise UsageError('--qemu-network "%s" is not bridge:NAME or tap:NAME.'
                              % self["Network"])
-        if self["SSHUser"] and not is_name(self["SSHUser"]):
+        if not is_name(self["SSHUser"]):
             raise UsageError('--qemu-ssh-user "%s" is not a user name.' % self["SSHUser"])
         places = [(forward[1], forward[3]) for forward in map(parse_forward, self["Forward"])]
         if len(places) != len(set(places)):
             raise UsageError("--qemu-forward names a port twice.")
         self.extra_arguments()
-        self._set_share_folder()
         self["Image"] = self["Image"] or self.default_image()
         if not is_url(self["Image"]):
             parse_recipe(self["Image"])
-            if self["SSHUser"] not in ("", "docker", "root"):
+            if self["SSHUser"] not in ("docker", "root"):
                 raise UsageError('--qemu-ssh-user "%s" is none of: docker, root.' % self["SSHUser"])
         else:
-            file_name(self["Image"])
-        self["SSHUser"] = self["SSHUser"] or self.default_user
+            check_file_name(self["Image"])
 
     def default_image(self):
         import shutil
@@ -172,27 +172,12 @@ class QemuDriver(LocalVM):
             return DEFAULT_IMAGE
         return CLOUD_IMAGE % ARCHITECTURES.get(self.arch(), "amd64")
 
-    def _set_share_folder(self):
-        if not self["ShareFolder"]:
-            return
-        folder, colon, target = self["ShareFolder"].rpartition(":")
-        if not colon or not target.startswith("/"):
-            folder, target = self["ShareFolder"], ""
-        folder = os.path.abspath(os.path.expanduser(folder))
-        if not os.path.isdir(folder):
-            raise UsageError("--qemu-share-folder: there is no folder %s." % folder)
-        if set(target or folder) & set(" \t\n"):
-            raise UsageError("--qemu-share-folder: the path in the machine holds blanks.",
-                             "Name another one: --qemu-share-folder %s:/PATH" % quote(folder))
-        self["ShareFolder"] = folder + ":" + (target or folder)
-
     def pre_create_check(self):
-        """Check this computer, and get the image: an image is no part of the machine, and one that
-        cannot be had must leave nothing behind."""
-        need("ssh-keygen")
+        """Check this computer, and get the image: that is not part of the machine, and a missing
+        one must leave nothing behind."""
+        super().pre_create_check()
         self.qemu_img()
         choose_accelerator(self)
-        self.check_memory()
         self._check_forwards()
         self.image()
 
@@ -209,7 +194,6 @@ class QemuDriver(LocalVM):
             self.kill()  # what an interrupted creation left
         image = self.image()
         self["Base"] = os.path.relpath(image.file, os.path.join(self.cache(), "qemu"))
-        self["UUID"] = self["UUID"] or os.urandom(16).hex()
         self.log("Creating SSH keys...")
         self.make_ssh_keys()
         self.settle_ports()
@@ -304,7 +288,11 @@ class QemuDriver(LocalVM):
         except MachineError:
             pass
         if not wait_for(lambda: not self._pid(), 5, ""):
-            kill_process(pid)
+            import signal
+            try:
+                os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+            except OSError:
+                pass
             wait_for(lambda: not self._pid(), 10, "QEMU (process %d) does not end." % pid)
 
     def pause(self):
@@ -493,14 +481,6 @@ class ShortPath:
             os.rmdir(os.path.dirname(self.link))
 
 
-def kill_process(pid):
-    import signal
-    try:
-        os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
-    except OSError:
-        pass
-
-
 # --- Checks
 
 def is_name(text):
@@ -511,14 +491,13 @@ def is_url(text):
     return "://" in text
 
 
-def file_name(url):
-    """The last part of a URL, without a query. Raises UsageError if it cannot name a file."""
+def check_file_name(url):
+    """Raises UsageError for a URL whose last part, without a query, is not the name of an image."""
     name = url.partition("?")[0].rpartition("/")[2]
     if not is_name(name):
         raise UsageError('--qemu-image "%s" names no file.' % url)
     if name.endswith((".xz", ".gz", ".zst", ".zip", ".tar")):
         raise UsageError("%s is compressed." % name, "Unpack it, and give it as file:///PATH")
-    return name
 
 
 def parse_forward(text):
@@ -532,8 +511,6 @@ def parse_forward(text):
         raise UsageError('--qemu-forward "%s" is not [ADDRESS:]PORT:PORT[/udp].' % text,
                          "For example: --qemu-forward 8080:80")
     return address, numbers[0], numbers[1], kind or "tcp"
-
-
 
 
 # --- QEMU's command line
@@ -591,10 +568,7 @@ class Arguments:
 
     def processor(self):
         cpu = self.driver.get("CPUType") or ("host" if self.accel in ("kvm", "hvf") else "max")
-        if self.driver.arch() == "aarch64":
-            machine = "virt,gic-version=max"
-        else:
-            machine = "pc"
+        machine = "virt,gic-version=max" if self.driver.arch() == "aarch64" else "pc"
         accel = "tcg,thread=multi" if self.accel == "tcg" else self.accel
         return ["-M", machine, "-accel", accel, "-cpu", cpu]
 
@@ -643,7 +617,7 @@ class Arguments:
     def mac(self):
         """An address of QEMU's own range that other machines do not have."""
         import hashlib
-        digest = hashlib.sha256(os.fsencode(self.driver["UUID"] or self.driver.folder)).hexdigest()
+        digest = hashlib.sha256(self.driver["UUID"].encode()).hexdigest()
         return "52:54:00:" + ":".join(digest[place:place + 2] for place in (0, 2, 4))
 
     def share(self):
@@ -698,12 +672,9 @@ class CloudImage:
         return kind
 
     def write_seed(self):
-        driver = self.driver
-        more = {}
-        if driver.get("ShareFolder"):
-            target = driver["ShareFolder"].rpartition(":")[2]
-            more["mounts"] = [["share", target, "9p", SHARE_OPTIONS + ",nofail", "0", "0"]]
-        driver.write_seed("seed.img", **more)
+        target = self.driver.get("ShareFolder").rpartition(":")[2]
+        self.driver.write_seed("seed.img", mounts=[
+            ["share", target, "9p", SHARE_OPTIONS + ",nofail", "0", "0"]] if target else [])
 
 
 class BuiltImage:

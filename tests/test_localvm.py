@@ -124,7 +124,7 @@ def test_a_number_of_cpus_is_what_the_machine_gets(here):
 @pytest.mark.skipif(not core.total_memory(), reason="this system does not tell how much memory it has")
 def test_more_memory_than_this_computer_has_is_refused(here, call, soon):
     there = core.total_memory()
-    assert (here.machine(memory=there).driver.check_memory(), there > 16) == (None, True)
+    assert (here.machine(memory=there).driver.pre_create_check(), there > 16) == (None, True)
     ended = call(*(soon + ["--sleeper-memory=%d" % (there + 1), "web"]))
     assert ended.code == 3 and "--sleeper-memory %d is more than the %d MB" % (there + 1, there) in ended.err
     (less,) = re.findall(r"Give less: --sleeper-memory (\d+)$", ended.err.strip(), re.M)

@@ -9,7 +9,6 @@ import os
 import sys
 
 from docker_machine import (
-    LOOPBACK,
     RUNNING,
     STOPPED,
     Flag,
@@ -65,15 +64,10 @@ class SleeperDriver(LocalVM):
         Flag("sleeper-image", "", "File that the disk begins with", "SLEEPER_IMAGE", field="Image",
              required=True),
     )
-    fields = (("EnginePort", 0), ("UUID", ""))
-
-    def set_config_from_flags(self, options):
-        super().set_config_from_flags(options)
-        self["IPAddress"] = LOOPBACK
-        self["UUID"] = os.urandom(16).hex()
+    fields = (("EnginePort", 0),)
 
     def pre_create_check(self):
-        self.check_memory()
+        super().pre_create_check()
         if not os.path.isfile(self["Image"]):
             raise MachineError("There is no image %s." % self["Image"], "Name one that is there.")
         self.check_disk(os.path.getsize(self["Image"]))
