@@ -3633,12 +3633,12 @@ class LocalVM(Driver):
     def write_seed(self, name, network=None, **more):
         """Write the CD of cloud-init's NoCloud source, with `more` keys of the user data, and
         `network` as its network configuration of version 2."""
-        texts = {"user-data": cloud_config(self, **more),
-                 "meta-data": json_text({"instance-id": self["UUID"],
-                                         "local-hostname": host_name(self.machine.name)})}
+        facts = {"instance-id": self["UUID"], "local-hostname": host_name(self.machine.name)}
+        files = {"user-data": cloud_config(self, **more).encode(),
+                 "meta-data": json_text(facts).encode()}
         if network:
-            texts["network-config"] = json_text(dict(network, version=2))
-        write_atomic(self.path(name), seed_iso({key: texts[key].encode() for key in texts}))
+            files["network-config"] = json_text(dict(network, version=2)).encode()
+        write_atomic(self.path(name), seed_iso(files))
 
     def went_off(self, hint=""):
         """The error for a machine that is off although it is to boot."""
@@ -3665,7 +3665,7 @@ def total_memory():
 # --- virtualbox
 
 VBOX_CIDR = "192.168.56.1/24"
-VBOX_ALLOWED = "192.168.56.0/21"  # where VirtualBox has no networks.conf
+VBOX_ALLOWED = "* 192.168.56.0/21"  # in place of networks.conf (its manual, Host-Only Networking)
 NETWORKS_CONF, ROUTES = "/etc/vbox/networks.conf", "/proc/net/route"
 VBOX_IMAGE = "https://cloud.debian.org/images/cloud/bookworm/latest/debian-12-generic-%s.qcow2"
 VBOX_CARDS = ("82540EM", "82543GC", "82545EM", "Am79C970A", "Am79C973", "virtio")
@@ -3734,11 +3734,9 @@ def vbox(*words, seconds=60, stdin=None, absent_ok=False):
     if absent_ok and re.search(VBOX_GONE, result.stderr):
         return ""
     said = re.findall(r"^VBoxManage.*?: error: (?!Context:)(.*)", result.stderr, re.M)
-    error = MachineError("VBoxManage %s failed: %s" % (
-        words[0], " ".join(said) or result.last_words()))
-    cures = (cure for pattern, cure in VBOX_CURES if re.search(pattern, error.message))
-    error.hint = next(cures, "")
-    raise error
+    failure = "VBoxManage %s failed: %s" % (words[0], " ".join(said) or result.last_words())
+    raise MachineError(failure, next((
+        cure for pattern, cure in VBOX_CURES if re.search(pattern, failure)), ""))
 
 
 def vbox_version():
@@ -3769,13 +3767,9 @@ def vm_states(patience=60):
     for _, row in vbox_list("--long", "vms", seconds=patience):
         if "uuid" in row:  # not the name of a shared folder further down
             state = row.get("state", "inaccessible").partition("(since")[0].strip()
-            found[row["uuid"]] = found[real_case(row.get("config file", ""))] = state
+            settings = os.path.normcase(realpath(row.get("config file", "")))
+            found[row["uuid"]] = found[settings] = state
     return found
-
-
-def real_case(path):
-    """A path by which a file is known, whatever symbolic links lead to it."""
-    return os.path.normcase(realpath(path))
 
 
 class HostOnly(Lock):
@@ -3807,20 +3801,45 @@ class HostOnly(Lock):
             for name, row in rows:
                 if own_address(row) == own:
                     return own, name
-        taken, allowed = networks_here(rows), networks_allowed(self.nets)
-        for own in owns:
-            if not why_not(own, taken, allowed):
-                return own, ""
-        raise why_not(owns[0], taken, allowed)
+        taken = networks_here(rows)
+        troubles = [self._why_not(own, taken) for own in owns]
+        if all(troubles):
+            raise troubles[0]
+        return owns[troubles.index(None)], ""
+
+    def _why_not(self, own, taken):
+        """The MachineError that says why a new network cannot have that address; or None."""
+        import ipaddress
+        import re
+        for name, network in taken.items():
+            if network.prefixlen and network.overlaps(own.network):
+                return MachineError(
+                    "The host-only network %s clashes with %s (%s) of this computer." % (
+                        own, name, network),
+                    "Choose another one, such as --virtualbox-hostonly-cidr 192.168.62.1/24")
+        if self.nets or WINDOWS:
+            return None
+        conf = read_text(NETWORKS_CONF) if os.access(NETWORKS_CONF, os.R_OK) else VBOX_ALLOWED
+        allowed = " ".join(re.findall(r"^\s*\*\s(.*)", conf, re.M)).split()
+        for word in allowed:
+            try:
+                if own.ip in ipaddress.ip_network(word, strict=False):
+                    return None
+            except ValueError:  # not a network
+                pass
+        return MachineError(
+            "VirtualBox does not allow the host-only network %s, only: %s." % (
+                own.network, ", ".join(allowed) or "none"),
+            "Choose another --virtualbox-hostonly-cidr, or allow it: sudo mkdir -p /etc/vbox; echo "
+            "'%s %s' | sudo tee -a %s" % (VBOX_ALLOWED, own.network, NETWORKS_CONF))
 
     def use(self, driver):
         """See that the driver's network is there; the words that put a VM's second card on it."""
-        import ipaddress
         ours = self.drop()  # also what a creation left that failed or was killed
         wanted = driver["HostOnlyCIDR"]
         # Docker Machine's default network is refused today; its machines get another one.
         own, name = self.plan(wanted, not driver.get("UUID"))
-        if own != ipaddress.ip_interface(wanted):
+        if str(own) != wanted:
             driver.log("%s cannot be used on this computer; using %s." % (wanted, own))
             driver["HostOnlyCIDR"] = str(own)
         name = name or self._make(own, ours)
@@ -3911,40 +3930,6 @@ def networks_here(rows):
         network = "%d.%d.%d.%d/%d.%d.%d.%d" % tuple(bytes.fromhex(mask + target)[::-1])
         found.setdefault(name, ipaddress.ip_network(network))
     return found
-
-
-def networks_allowed(nets):
-    """The networks, as words, that VirtualBox since 6.1.28 lets us make (its manual, Host-Only
-    Networking)."""
-    import re
-    if nets or WINDOWS:
-        return ["0.0.0.0/0"]
-    if not os.access(NETWORKS_CONF, os.R_OK):
-        return [VBOX_ALLOWED]
-    return " ".join(re.findall(r"^\s*\*\s(.*)", read_text(NETWORKS_CONF), re.M)).split()
-
-
-def why_not(own, taken, allowed):
-    """The MachineError that says why no host-only network can have that address; or None."""
-    import ipaddress
-    for name, network in taken.items():
-        if network.prefixlen and network.overlaps(own.network):
-            return MachineError(
-                "The host-only network %s clashes with %s (%s) of this computer." % (
-                    own, name, network),
-                "Choose another one, such as --virtualbox-hostonly-cidr 192.168.62.1/24")
-    for word in allowed:
-        try:
-            if own.ip in ipaddress.ip_network(word, strict=False):
-                return None
-        except ValueError:  # not a network
-            pass
-    usual = "" if exists(NETWORKS_CONF) else " " + VBOX_ALLOWED
-    return MachineError(
-        "VirtualBox does not allow the host-only network %s, only: %s." % (
-            own.network, ", ".join(allowed) or "none"),
-        "Choose another --virtualbox-hostonly-cidr, or allow it: sudo mkdir -p /etc/vbox; echo "
-        "'* %s%s' | sudo tee -a %s" % (own.network, usual, NETWORKS_CONF))
 
 
 def release_iso(url):
@@ -4044,12 +4029,11 @@ class VirtualBoxDriver(LocalVM):
     fields = (("VBoxManager", {}), ("HostInterfaces", {}), ("DNSProxy", True))  # type: tuple
 
     def checks(self):
-        if not find_vboxmanage():
-            return [Finding("note", "virtualbox", "VBoxManage is not on this computer.")]
         try:
             return [Finding("ok", "virtualbox", "%d.%d.%d" % vbox_version())]
         except MachineError as error:
-            return [Finding("bad", "virtualbox", error.message, error.hint)]
+            level = "bad" if find_vboxmanage() else "note"
+            return [Finding(level, "virtualbox", error.message, error.hint)]
 
     # --- before the machine is made
 
@@ -4067,7 +4051,7 @@ class VirtualBoxDriver(LocalVM):
             raise UsageError(
                 '--virtualbox-hostonly-cidr "%s" is not an address with the length of its network.'
                 % self["HostOnlyCIDR"], "For example: --virtualbox-hostonly-cidr " + VBOX_CIDR)
-        self["IPAddress"] = ""
+        self["HostOnlyCIDR"], self["IPAddress"] = str(own), ""
         self["SSHKeyPath"] = self.path("id_rsa")  # where Docker Machine's users look for it
 
     def pre_create_check(self):
@@ -4104,7 +4088,7 @@ class VirtualBoxDriver(LocalVM):
         said = vbox("showvminfo", name, "--machinereadable", absent_ok=True)
         disks = re.findall(r'(?im)^"[^-]+-\d+-\d+"="(.+\.(?:vmdk|vdi|vhd))"$', said)
         if not disks:
-            raise MachineError("VirtualBox has no VM of the name %s with a disk." % name,
+            raise MachineError("VirtualBox has no VM of the name %s, or it has no disk." % name,
                                "See: VBoxManage list vms")
         return disks[0]
 
@@ -4273,8 +4257,8 @@ class VirtualBoxDriver(LocalVM):
 
     def check_boot(self):
         if self.get_state() in (STOPPED, ERROR):
-            raise self.went_off("See in %s: console.log, and %s/Logs/VBox.log" % (
-                self.folder, self["MachineName"]))
+            raise self.went_off("See console.log and %s/Logs/VBox.log in %s." % (
+                self["MachineName"], self.folder))
 
     def stop(self):
         if self.get_state() == PAUSED:
@@ -4360,7 +4344,8 @@ class VirtualBoxDriver(LocalVM):
         """The VM's key in vm_states(). One of Docker Machine's is known by where it lies: a VM of
         the same name elsewhere is not ours."""
         name = self["MachineName"]
-        return self.get("UUID") or real_case(join(self.folder, name, name + ".vbox"))
+        return self.get("UUID") or os.path.normcase(
+            join(realpath(self.folder), name, name + ".vbox"))
 
     def get_state(self):
         return self._state(vm_states())
@@ -4371,10 +4356,11 @@ class VirtualBoxDriver(LocalVM):
         return [_outcome(driver._state, there) for driver in drivers]
 
     def _state(self, states):
-        if self._key() not in states:
+        word = states.get(self._key())
+        if not word:
             raise MachineError("VirtualBox has no VM %s." % self["MachineName"],
                                "Forget it: docker-machine rm " + quote(self["MachineName"]))
-        return VBOX_STATES.get(states[self._key()], ERROR)
+        return VBOX_STATES.get(word, ERROR)
 
     def get_ip(self):
         if not self.get("IPAddress"):

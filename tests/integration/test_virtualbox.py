@@ -218,7 +218,7 @@ def test_a_creation_that_was_killed_is_finished_by_provision(
     [
         (("--virtualbox-hostonly-cidr", "192.168.99.1/24"), "does not allow the host-only network 192.168.99.0/24"),
         (("--virtualbox-boot2docker-url", "/no/such.iso"), "There is no file /no/such.iso."),
-        (("--virtualbox-import-boot2docker-vm", "nobody"), "VirtualBox has no VM of the name nobody."),
+        (("--virtualbox-import-boot2docker-vm", "nobody"), "VirtualBox has no VM of the name nobody,"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_made(
