@@ -6306,14 +6306,15 @@ COMMON_FLAGS = (HELP_FLAG, GLOBAL_FLAGS[0])  # what every command takes, --debug
 def typed_program(path):
     """The words by which the user can call this program again: its bare name if that is what the
     PATH holds, python3 in front of a file that only Python can run."""
+    if not isfile(path):
+        return [path]
     name = basename(path)
     places = [join(folder, name) for folder in os.environ.get("PATH", "").split(os.pathsep)]
     found = next(filter(exists, places), "")
-    if os.path.isabs(path) and found and os.path.samefile(found, path):
+    if found and os.path.samefile(found, path):
         return [name]
-    if isfile(path) and (os.sep not in path or not os.access(path, os.X_OK)):
-        return ["python3", path]
-    return [path]
+    runs = os.sep in path and os.access(path, os.X_OK)
+    return [path] if runs else ["python3", path]
 
 
 class Context:
@@ -6493,11 +6494,12 @@ def create_machine(machine):
             refuse_existing(machine.store, machine.name)
             machine.create()
     except BaseException as error:
-        advice = "The machine is kept. " + resume_hint(machine.name)
-        if isinstance(error, MachineError) and machine.unfinished():
-            error.hint = (error.hint + "\n" + advice).lstrip()
-        elif machine.unfinished():
-            out.error(advice)
+        if machine.unfinished():
+            advice = "The machine is kept. " + resume_hint(machine.name)
+            if isinstance(error, MachineError):
+                error.hint = (error.hint + "\n" + advice).lstrip()
+            else:
+                out.error(advice)
         raise
 
 
@@ -6578,25 +6580,24 @@ def command_active(context, options, words):
     rows = [row for row in read_rows(context.store)
             if row.aim() and there in (row.cells["URL"], row.swarm_url)]
     ask_rows(rows, options["timeout"])
-    for row in rows:
-        if row.cells["ActiveHost"] or row.cells["ActiveSwarm"]:
-            return answer(options, {"Name": row.name}, row.name)
-    if any(row.cells["State"] == TIMEOUT for row in rows):
+    first = {row.cells["State"]: row.name for row in reversed(rows)}
+    if RUNNING in first:
+        return answer(options, {"Name": first[RUNNING]}, first[RUNNING])
+    if TIMEOUT in first:
         raise MachineError("Error getting active host: timeout", "Give it longer: --timeout 30")
     raise MachineError("No active host found", 'Choose one: eval "$(docker-machine env NAME)"')
 
 
 def command_config(context, options, words):
     out.progress_to_stderr = True
-    with context.machine(words[:1]) as machine:
-        with stage("Error running connection boilerplate: "):
-            url = checked_url(machine, options["swarm"])
-        flags = zip(("tlscacert", "tlscert", "tlskey"), machine.client_files())
-    return show_lines(["--tlsverify"] + [
-        "--%s=%s" % (flag, json_text(path)) for flag, path in flags] + ["-H=" + url])
+    with context.machine(words[:1]) as machine, stage("Error running connection boilerplate: "):
+        url = checked_url(machine, options["swarm"])
+    flags = zip(("tlscacert", "tlscert", "tlskey"), machine.client_files())
+    return show_lines(["--tlsverify", *["--%s=%s" % (flag, json_text(path))
+                                        for flag, path in flags], "-H=" + url])
 
 
-def checked_url(machine, swarm=False):
+def checked_url(machine, swarm):
     """The URL of a machine whose engine (or Swarm manager) has just answered over TLS. Raises
     MachineError."""
     if not swarm:
@@ -6644,8 +6645,9 @@ def variables(context, options, words):
         with stage("Error getting host IP: "):
             address = machine.driver.get_ip()
         there = os.environ.get(no_proxy_variable(), "")
-        parts = [part.strip() for part in there.split(",") if part.strip()]
-        values[no_proxy_variable()] = there if address in parts else ",".join(parts + [address])
+        if address not in [part.strip() for part in there.split(",")]:
+            there = (there + "," + address).lstrip(",")
+        values[no_proxy_variable()] = there
     return values
 
 
@@ -6666,11 +6668,13 @@ def without_secrets(machine):
     """The stored settings, with stars for what the driver declares secret."""
     settings = dict(machine.config.get("Driver") or {})
     try:
-        secret = [flag.field for flag in machine.driver.flags if flag.secret]
+        flags = machine.driver.flags
     except MachineError:  # a driver that is not here declares nothing
-        secret = []
-    settings.update((field, "********") for field in secret if settings.get(field))
-    return dict(machine.config, Driver=settings) if secret else machine.config
+        flags = ()
+    for flag in flags:
+        if flag.secret and settings.get(flag.field):
+            settings[flag.field] = "********"
+    return dict(machine.config, Driver=settings)
 
 
 def command_ip(context, options, words):
@@ -6746,10 +6750,9 @@ def show_formatted(rows, template):
     if in_table:
         rows, template = [LS_HEADERS] + rows, template[len("table"):].strip()
     parsed = Template(template + "\n")
-    text = "".join(parsed.render(Struct(row, State=GoState(row["State"]))) for row in rows)
-    if in_table:
-        text = "\n".join(table([line.split("\t") for line in text.splitlines()]))
-    return show_lines([text[:-1] if text.endswith("\n") else text] if text else [])
+    lines = "".join(parsed.render(Struct(row, State=GoState(row["State"])))
+                    for row in rows).splitlines()
+    return show_lines(table([line.split("\t") for line in lines]) if in_table else lines)
 
 
 def parse_filters(texts):
@@ -6852,10 +6855,10 @@ class Row:
         if cells["State"] != RUNNING:
             cells["URL"] = self.swarm_url = ""
         there = os.environ.get("DOCKER_HOST") or None
-        for field, url, mark in (("ActiveHost", cells["URL"], "*"),
-                                 ("ActiveSwarm", self.swarm_url, "* (swarm)")):
-            cells[field] = url == there
-            cells["Active"] = mark if cells[field] else cells["Active"]
+        if cells["URL"] == there:
+            cells.update(Active="*", ActiveHost=True)
+        if self.swarm_url == there:
+            cells.update(Active="* (swarm)", ActiveSwarm=True)
 
 
 def read_rows(store):
@@ -7039,10 +7042,11 @@ def matching(store, word):
 def remove_machine(store, name, force):
     """Remove a machine at its driver's and here. Raises MachineError and keeps the entry if the
     driver fails; with `force` that is only told."""
-    if force and not store.exists(name):
-        return out.warn(store.no_such(name).message)
     if not store.exists(name):
-        raise store.no_such(name)
+        missing = store.no_such(name)
+        if force:
+            return out.warn(missing.message)
+        raise missing
     with store.lock(name) as lock:
         if not store.exists(name):  # another one was faster
             raise store.no_such(name)
@@ -7415,7 +7419,6 @@ def command_completion(context, words):
 
 def completions(before, start):
     """What can stand after the words `before`; shells show only what begins with `start`."""
-    before = [word for word in before if word not in ("-", "--")]
     options, words = parse_flags(GLOBAL_FLAGS, before, interleaved=False)
     name = words[0] if words else "help"
     if name not in COMMANDS:
@@ -7559,7 +7562,7 @@ COMMANDS = {command.name: command for command in (
 def main(argv=None):
     """Run a command line; the exit code. Without one, that of this very program, which ends then
     if it failed: who calls this as an entry point may not look at what it gives."""
-    code = run_main(sys.argv if argv is None else argv)
+    code = run_main(argv or sys.argv)
     if argv is None and code:
         sys.exit(code)
     return code
@@ -7568,7 +7571,6 @@ def main(argv=None):
 def run_main(argv):
     # Python 3.6 in the C locale does not take the words for UTF-8.
     argv = [os.fsencode(word).decode("utf-8", "surrogateescape") for word in argv]
-    sys.modules.setdefault("docker_machine", sys.modules[__name__])  # what extras import
     try:
         return dispatch(argv) or 0
     except KeyboardInterrupt as error:
