@@ -5889,34 +5889,21 @@ def plain_shell_name(path):
     return basename(path.replace("\\", "/")).lower().lstrip("-").partition(".exe")[0]
 
 
-WRAPPERS = ("timeout", "sudo", "doas", "make", "gmake", "time", "script", "xargs", "watch", "su")
-
-
 def parent_shell():
-    """The shell that started this program, be it by way of sudo and the like; "" if it was
-    something else."""
-    process = 0 if WINDOWS else os.getppid()
-    while process:
-        process, words = parent_and_words(process)
-        name = plain_shell_name(words[0].split(" ")[0])  # xonsh makes one word of its command line
-        if name.startswith("python"):
-            name = plain_shell_name(words[1])
-        if name not in WRAPPERS:
-            return name if name in SHELLS or name in POSIX_SHELLS else ""
-    return ""
-
-
-def parent_and_words(process):
-    """The parent and the command line of a process, from /proc or by ps(1)."""
+    """The shell that started this program, by /proc or ps(1); "" if something else did."""
+    process = os.getppid()
     try:
-        if exists("/proc/self/stat"):
-            parent = read_text("/proc/%d/stat" % process).rpartition(")")[2].split()[1]
-            return int(parent), read_text("/proc/%d/cmdline" % process).split("\0")
-        said = run(["ps", "-o", "ppid=,args=", "-p", str(process)], seconds=5)
-        parent, *words = said.stdout.split() + [""]
-        return int(parent), words
-    except (MachineError, OSError, ValueError):
-        return 0, [""]
+        if exists("/proc/self/cmdline"):
+            words = read_text("/proc/%d/cmdline" % process).split("\0")
+        else:
+            said = run(["ps", "-o", "args=", "-p", str(process)], seconds=5)
+            words = said.stdout.split() + [""]
+    except (MachineError, OSError):
+        return ""
+    name = plain_shell_name(words[0].split(" ")[0])  # xonsh makes one word of its command line
+    if name.startswith("python"):
+        name = plain_shell_name(words[1])
+    return name if name in SHELLS or name in POSIX_SHELLS else ""
 
 
 def table(rows):
@@ -6534,22 +6521,19 @@ FORMAT_FLAG = Flag("format", "", 'Answer as "json", or in the given Go template 
 
 def answer(options, data, text):
     """Print the answer to a query: `text`, or `data` by --format."""
-    if options["format"]:
-        text = formatted(options["format"], data)
+    layout = options["format"]
+    if layout:
+        text = go_json(data, None) if layout == "json" else Template(layout).render(data)
     out.answer(text)
     return 0
 
 
-def formatted(layout, data):
-    return go_json(data, None) if layout == "json" else Template(layout).render(data)
-
-
-def answer_each(rows, layout):
-    """Print several objects by --format: a list in JSON, or a text of the template for each."""
-    if layout == "json":
-        out.answer(go_json(rows, None))
-    else:
-        show_lines(Template(layout).render(row) for row in rows)
+def answer_each(options, rows, field):
+    """Print several answers: a list in JSON, or the `field` of each, or what --format wants."""
+    if options["format"] == "json":
+        return answer(options, rows, "")
+    for row in rows:
+        answer(options, row, row.get(field))
 
 
 def show_lines(lines):
@@ -6619,10 +6603,9 @@ def command_env(context, options, words):
         raise UsageError("Error: Expected no machine name when the -u flag is present")
     names = DOCKER_VARIABLES + ((no_proxy_variable(),) if options["no-proxy"] else ())
     values = dict.fromkeys(names) if options["unset"] else variables(context, options, words)
-    if options["format"]:
-        return answer(options, values, "")
     shell = find_shell(options["shell"], os.environ)
-    return show_lines(shell.lines(values) + shell.hint(context.typed, options["unset"]))
+    lines = shell.lines(values) + shell.hint(context.typed, options["unset"])
+    return answer(options, values, "\n".join(lines))
 
 
 DOCKER_VARIABLES = ("DOCKER_TLS_VERIFY", "DOCKER_HOST", "DOCKER_CERT_PATH", "DOCKER_MACHINE_NAME")
@@ -6685,8 +6668,7 @@ def command_ip(context, options, words):
             return {"Name": name, "IPAddress": machine.driver.get_ip()}
 
     results = each(address, names)
-    answer_each([result for result in results if isinstance(result, dict)],
-                options["format"] or "{{.IPAddress}}")
+    answer_each(options, [result for result in results if isinstance(result, dict)], "IPAddress")
     return report_each(names, results)
 
 
@@ -6736,7 +6718,7 @@ def command_ls(context, options, words):
         return show_lines(sorted(row.name for row in rows if row.machine))
     cells = [row.cells for row in rows]
     if layout == "json":
-        return show_lines([go_json(cells, None)])
+        return answer(options, cells, "")
     if layout:
         return show_formatted(cells, layout)
     return show_lines(table([[shown(str(row[field]).replace("\n", " ")) for field in LS_COLUMNS]
@@ -7183,8 +7165,8 @@ def command_doctor(context, options, words):
 
     findings = [finding for found in each(rows, checks) for finding in found]
     if options["format"]:
-        answer_each([{key.title(): out.mask(text) for key, text in vars(finding).items()}
-                     for finding in findings], options["format"])
+        answer_each(options, [{key.title(): out.mask(text) for key, text in vars(finding).items()}
+                              for finding in findings], "")
     else:
         for finding in findings:
             line = "%-5s %s: %s" % (finding.level, finding.subject, finding.words)
