@@ -5403,7 +5403,7 @@ class Machine:
         """Bring the host to the stored options, from the driver's work on if that is not done yet;
         do nothing there if it is so already."""
         step, provisions = self.unfinished(), self.driver.provisions
-        if step != "create":  # which comes after this
+        if step != "create":  # a creation begins with this
             self.bootstrap_certificates()
         with stage("Error creating machine: " if step == "create" else ""):
             if step == "create":
