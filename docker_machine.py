@@ -4382,16 +4382,12 @@ CREATION = "docker-machine-"  # how the tag of a creation begins; 16 hexadecimal
 
 class Instance:
     """What a provider tells of one machine: its id there, its state (one of STATES), its addresses
-    as (whether it is public, address), the best first, and the tag of its creation."""
+    as (whether it is public, address), the best first, and its tags, of which `tag` is ours."""
 
-    def __init__(self, id, state, addresses=(), tag=""):
-        self.id, self.state, self.addresses, self.tag = id, state, addresses, tag
-
-    def address(self, private=False):
-        """Where it is reached: its public address, else a `private` one; "" if it has none."""
-        public = [address for is_public, address in self.addresses if is_public]
-        others = [address for is_public, address in self.addresses if private and not is_public]
-        return (public + others + [""])[0]
+    def __init__(self, id, state, addresses=(), tags=()):
+        self.id, self.state, self.addresses = id, state, addresses
+        ours = [tag for tag in tags if tag.startswith(CREATION) and len(tag) == len(CREATION) + 16]
+        self.tag = "".join(ours[:1])
 
 
 class CloudDriver(Driver):
@@ -4399,80 +4395,99 @@ class CloudDriver(Driver):
     or removed however far they came, with keys by user data.
 
     A subclass names what it has to do with, in the attributes below, and asks its API in order(),
-    describe(), find(), instances(), act(), delete() and delete_tagged(). What its API refuses is a
-    RestError. Ids are stored by the base class before anything else happens.
+    describe(), instances(), act() and delete(), by ask() if that is one for Rest. What the API
+    refuses is a RestError. Ids are stored by the base class before anything else happens.
     """
 
     provider = ""  # its name in messages
+    api = ""  # the URL of its API
     thing = "machine"  # what it calls a machine
     creating = "Creating the machine..."
     status_page = ""
-    id_field, tag_field, key_id_field = "InstanceID", "CreateTag", ""
-    key_file_field, user_data_field = "SSHKey", "UserDataFile"
+    id_field, key_id_field = "InstanceID", ""
+    key_file_field, key_name_field, user_data_field = "SSHKey", "", "UserDataFile"
+    key_list = ""  # the command or page that lists the account's keys
     most_user_data = 65536  # bytes
-    login, new_login, login_field = "the login", "", ""  # what it is, how to get one, its field
+    login, new_login, login_field = "login", "", ""  # what it is, how to get one, its field
     scope_hint = ""  # what to do about a permission that is lacking, with a %s for its name
     cures = ()  # type: tuple  # (words of a refusal, what to do)
     boot_seconds = patience = 300
     poll_seconds = 5
 
+    def __init__(self, machine):
+        from functools import lru_cache
+        super().__init__(machine)
+        for name in ("rest", "look_up", "account_key"):  # whose answers are kept
+            setattr(self, name, lru_cache(None)(getattr(self, name)))
+
+    @classmethod
+    def defaults(cls):
+        names = filter(None, ("CreateTag", cls.id_field, cls.key_id_field))
+        return dict(dict.fromkeys(names, ""), **super().defaults())
+
     # --- what a subclass does
 
     def order(self, keys):
         """Ask for a machine with our tag, the user data and these keys of the account; its
-        Instance. Raises RestError, which is `refused` where nothing was made."""
-        raise NotImplementedError
+        Instance. Raises RestError."""
 
     def describe(self):
         """The Instance of the stored id; None if it is gone."""
-        raise NotImplementedError
 
-    def find(self, tag):
-        """The Instance that carries a tag, or None."""
-        raise NotImplementedError
+    def instances(self, tag=""):
+        """All Instances of account(), or at least those that carry a tag."""
 
-    def instances(self):
-        """All Instances that account() has."""
-        raise NotImplementedError
+    def act(self, verb):
+        """Begin to "start", "stop", "kill" or "restart" the machine. Raises RestError."""
+
+    def delete(self):
+        """Delete the machine of the stored id, which may be gone."""
+
+    # --- what it may do
+
+    def look_up(self, kind):
+        """What the provider has under the name that a flag gave: of an "image", say. Raises
+        MachineError. Asked once."""
 
     def account(self):
         """What two machines have in common that instances() tells of at once."""
-        raise NotImplementedError
+        return self.get(self.login_field)
 
-    def act(self, verb):
-        """Begin "start", "stop", "kill" or "restart"; all but "stop" are done when it returns."""
-        raise NotImplementedError
+    def headers(self):
+        """The headers of requests, as Rest takes them."""
+        return {"Authorization": "Bearer " + self[self.login_field]}
 
-    def delete(self):
-        """Delete the machine of the stored id; it may be gone."""
-        raise NotImplementedError
+    def following(self, answer):
+        """Where the next page of a list is, as Rest.pages() takes it."""
+
+    def progress(self, verb, instance):
+        """Tell of a "create", "start", "kill" or "restart" that takes long; whether it is over, as
+        far as the provider tells. Raises MachineError if it failed."""
+        return True
+
+    def finish(self):
+        """Do what can only be done with a machine that is there and has an address."""
 
     def delete_tagged(self):
         """Delete what else carries the tag, and the tag itself."""
 
-    def check_creation(self):
-        """Tell of a creation that takes long. Raises MachineError if it failed."""
-
-    def finish(self):
-        """Do what can only be done with a machine that is there, before it is awaited."""
-
-    def named_key(self):
-        """Which key of the account the user has named, or ""."""
-        return ""
-
-    def account_key(self):
-        """(id, public line) of that key."""
-        raise NotImplementedError
-
-    def find_key(self, public="", name=""):
-        """(id, name) of the account's key with that public line or name, or None."""
+    def keys(self):
+        """All keys of the account, as (id, name, public line)."""
+        return ()
 
     def add_key(self, name, public):
-        """Upload a key: its (id, name), which is another one if the account has the key already."""
-        raise NotImplementedError
+        """Upload a key; its id. Raises RestError, also if the account has it already."""
 
     def delete_key(self, key_id):
         """Delete a key of the account, which may be gone."""
+
+    def account_key(self):
+        """The one of keys() that the user has named. Raises MachineError. Asked once."""
+        named, keys = self.named_key(), self.keys()
+        for key in keys:
+            if key[1] == named:
+                return key
+        raise self.unknown("key", named, self.key_list, [name for _, name, _ in keys])
 
     def has_cloud_init(self):
         """Whether the image reads cloud-init's user data."""
@@ -4486,29 +4501,55 @@ class CloudDriver(Driver):
         """What else belongs into our part of the user data."""
         return {}
 
-    # --- before the machine is made
+    # --- the API
 
-    def pre_create_check(self):
-        need("ssh-keygen")
-        self._check_key()
-        text = self.user_file()
-        if text and not (text.startswith(CLOUD_INIT_MARKS) or is_mime(text)):
-            out.warn("%s begins with none of the marks by which cloud-init knows user data, such "
-                     "as #cloud-config or #!; it will not read it." % self[self.user_data_field])
+    def rest(self):
+        """The Rest that asks the API, at another URL if NAME_API_URL says so. Made once."""
+        variable = self.name.upper() + "_API_URL"
+        with stage(variable + ": "):
+            return Rest(self.provider, os.environ.get(variable) or self.api, self.headers(),
+                        min(self.patience, 30), self.patience)
 
-    def _check_key(self):
-        """Refuse a key file that cannot be used, or is not the named key. Raises MachineError."""
-        path, named = self.get(self.key_file_field), self.named_key()
-        if not path:
+    def ask(self, method, path, body=None, query=None, rows="", scope="", none=None, **more):
+        """What Rest.call() gives, or Rest.pages() for the key `rows`; empty values of the query are
+        left out. `scope` is what the login must be allowed, `none` the status that stands for
+        None. Raises RestError."""
+        query = {name: value for name, value in (query or {}).items() if value}
+        try:
+            if rows:
+                return self.rest().pages(path, rows, query, self.following)
+            return self.rest().call(method, path, body, query, **more)
+        except RestError as error:
+            if error.status == none:
+                return None
+            self.explain(error, "%s %s" % (method, path), scope)
+            raise
+
+    def look_up_all(self, *kinds):
+        """look_up() of several kinds at the same time."""
+        answers = each(self.look_up, kinds)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers
+
+    def explain(self, error, request="", scope=""):
+        """Say what a RestError means for the user: the login, a permission, a quota (which some
+        providers answer with 403 too)."""
+        for words, cure in self.cures:
+            if words in error.words:
+                error.hint = error.hint or cure
+        if error.hint:
             return
-        check_key_file(path)
-        ours = public_half(path)
-        if not ours and not named:
-            raise MachineError("The key %s has a passphrase." % path,
-                               "Put its public half beside it, as %s.pub." % path)
-        if ours and named and ours.split()[:2] != self.public_key().split()[:2]:
-            raise MachineError("%s is not the private half of the account's key %s." % (
-                path, named), "Its fingerprint: ssh-keygen -l -E md5 -f " + quote(path))
+        if error.status == 401:
+            error.message = "%s refuses the %s: %s" % (self.provider, self.login, error.words)
+            error.hint = self.new_login
+            if self[self.id_field] and self.login_field:
+                error.hint += '\nThen put it into "%s" of %s' % (
+                    self.login_field, self.path("config.json"))
+        elif error.status == 403:
+            error.message = "The %s may not %s: %s" % (self.login, request, error.words)
+            error.hint = self.scope_hint.replace("%s", scope)
 
     def unknown(self, kind, name, command, known=(), places=(), region=""):
         """The error for what the provider does not have, or has in other `places` than `region`
@@ -4523,26 +4564,15 @@ class CloudDriver(Driver):
             hint += "Near it: %s. " % ", ".join(near)
         return MachineError(words + ".", hint + "List all: " + command)
 
-    def explain(self, error, request="", scope=""):
-        """Say what a RestError means for the user: the login, a permission, a quota (which some
-        providers answer with 403 too)."""
-        if error.hint:
-            return
-        cure = next((cure for words, cure in self.cures if words in error.words), "")
-        if cure:
-            error.hint = cure
-        elif error.status == 401:
-            error.message = "%s refuses %s: %s" % (self.provider, self.login, error.words)
-            error.hint = self.new_login
-            if self[self.id_field] and self.login_field:
-                error.hint += '\nThen put it into "%s" of %s' % (
-                    self.login_field, self.path("config.json"))
-        elif error.status == 403:
-            error.message = "%s may not %s: %s" % (
-                self.login[0].upper() + self.login[1:], request, error.words)
-            error.hint = self.scope_hint.replace("%s", scope)
-
     # --- the machine
+
+    def pre_create_check(self):
+        need("ssh-keygen")
+        self._check_key()
+        text = self.user_file()
+        if text and not is_for_cloud_init(text) and '"ignition"' not in text:
+            out.warn("%s begins with none of the marks by which cloud-init knows user data, such "
+                     "as #cloud-config or #!; it will not read it." % self[self.user_data_field])
 
     def create(self):
         """Make the machine, or go on with the one that an interrupted creation made: it carries a
@@ -4555,7 +4585,7 @@ class CloudDriver(Driver):
         self[self.id_field] = instance.id
         self.machine.save()
         self.log("Waiting for the %s to become active..." % self.thing)
-        self._await(self.check_creation)
+        self._await("create", RUNNING)
         self.log("Created %s ID %s, IP address %s" % (
             self.thing, self[self.id_field], self["IPAddress"]))
         self.finish()
@@ -4564,56 +4594,82 @@ class CloudDriver(Driver):
     def find_again(self):
         """Our Instance, by its id, or by its tag, which may take a moment to be in the list."""
         instance = self.describe() if self[self.id_field] else None
-        tag = self[self.tag_field]
+        tag = self["CreateTag"]
         if instance or not tag:
             return instance
-        return wait_for(lambda: self.find(tag), 3, "", pause=1)
+        found = wait_for(lambda: [one for one in self.instances(tag) if one.tag == tag], 3, "",
+                         pause=1)
+        return found[0] if found else None
 
     def _ordered(self):
         try:
-            return self.order(self._account_keys())
+            keys = self._account_keys()
+            return self._made_once(lambda: self.order(keys), self.find_again)
         except RestError as error:
             if not error.refused:
                 raise
             self._if_allowed(self._forget_key)
             raise PreCreateError(error.message, error.hint)
 
-    def _await(self, check=bool):
-        """Wait until it is up and has an address, which may be another one than before; check() is
-        called now and then while it starts. Raises MachineError."""
-        looks, name = [], "The %s %s" % (self.thing, self[self.id_field])
-        see = self.status_page and "See " + self.status_page
+    def _made_once(self, make, find, there=()):
+        """What make() gives. If its answer is lost, or has one of the statuses that tell that it is
+        `there` already, find() looks for it. A RestError is `refused` if nothing was made."""
+        doubts = []  # type: list
 
-        def up():
+        def attempt():
+            try:
+                return (doubts and find()) or make()
+            except RestError as error:
+                error.refused = error.refused and not doubts
+                found = find() if error.status in there else None
+                if not (found or error.unsure):
+                    raise
+                doubts.append(error)
+                return found
+
+        made = wait_for(attempt, self.patience, "", 30, 1)
+        if not made:
+            raise doubts[-1]
+        return made
+
+    def _await(self, verb, goal):
+        """Wait until what was begun has led to the state `goal`; a running machine needs an address
+        too, which may be another one than before. Raises MachineError."""
+        looks, name = [], "The %s %s" % (self.thing, self[self.id_field])
+
+        def there():
             instance = self.describe() or Instance("", "")  # not yet, or gone
             looks.append(instance.state)
-            if not instance.state and len(looks) > 7:
-                raise MachineError(name + " vanished while it was awaited.", see)
-            if looks[-4:] == [ERROR] * 4:
-                raise MachineError("%s failed at %s." % (name, self.provider), see)
-            if instance.state == STARTING and len(looks) % 4 == 0:
-                check()
-            if self["IPAddress"] not in [address for _, address in instance.addresses]:
-                # A public address may come later than the private one.
-                self["IPAddress"] = instance.address(private=looks.count(RUNNING) > 4)
-            return instance.state == RUNNING and self["IPAddress"]
+            if looks[-8:] in ([""] * 8, [ERROR] * 8):
+                raise MachineError(name + (" failed at %s." % self.provider if instance.state else
+                                           " vanished while it was awaited."),
+                                   self.status_page and "See " + self.status_page)
+            arrived = instance.state == goal
+            if verb == "restart" or not arrived and len(looks) % 4 == 0:
+                arrived = self.progress(verb, instance) and arrived
+            if goal != RUNNING:
+                return arrived
+            best = dict(reversed(instance.addresses))  # the first public one and the first private
+            if self["IPAddress"] not in best.values():  # the public one may come later
+                late = looks.count(RUNNING) > 4
+                self["IPAddress"] = best.get(True) or late and best.get(False) or ""
+            return arrived and self["IPAddress"]
 
-        wait_for(up, 900, name + " did not become active within 900 s.", self.poll_seconds, 0.5)
+        wait_for(there, 900, "%s did not become %s within 900 s." % (
+            name, "active" if goal == RUNNING else "stopped"), self.poll_seconds, 0.5)
 
     def remove(self):
-        id_field, tag_field = self.id_field, self.tag_field
-        if not (self[id_field] and self[tag_field]):
+        field = self.id_field
+        if not (self[field] and self["CreateTag"]):
             instance = self.find_again()
             if instance:  # Docker Machine may have rewritten the entry
-                self[id_field], self[tag_field] = instance.id, self[tag_field] or instance.tag
-        if self[id_field]:
+                self[field], self["CreateTag"] = instance.id, self["CreateTag"] or instance.tag
+        if self[field]:
             self.delete()
-        if self[tag_field]:
+        if self["CreateTag"]:
             self._if_allowed(self.delete_tagged)
         self._if_allowed(self._forget_key)
-        nothing = self.defaults()
-        for field in (id_field, tag_field, "IPAddress"):
-            self[field] = nothing[field]
+        self[field], self["CreateTag"], self["IPAddress"] = self.defaults()[field], "", ""
 
     def _if_allowed(self, action):
         """Do what the login may not allow; that is told, and no failure: rm tries again."""
@@ -4624,7 +4680,7 @@ class CloudDriver(Driver):
                 raise
             out.warn("%s. %s" % (error.message, error.hint))
 
-    # --- user data and keys
+    # --- user data
 
     def user_file(self):
         """The text of the user's own user data. Raises MachineError."""
@@ -4636,11 +4692,6 @@ class CloudDriver(Driver):
             size = len(mime_part(text).as_string())
         except (OSError, UnicodeError) as error:
             raise MachineError("%s cannot be read as text: %s" % (path, error))
-        for number, line in enumerate(text.splitlines(), 1):
-            indent = line[:len(line) - len(line.lstrip())]
-            if text.startswith("#cloud-config") and "\t" in indent and line.strip():
-                raise MachineError("Line %d of %s is indented with a tab, which YAML forbids." % (
-                    number, path), "Indent it with blanks.")
         if size > self.most_user_data - 4536:  # ours, with what joins them
             raise MachineError("%s is too large: %s takes %d KiB of user data, ours included." % (
                 path, self.provider, self.most_user_data >> 10))
@@ -4650,8 +4701,7 @@ class CloudDriver(Driver):
         """Whether the guest reads our part of the user data: not if the user's is for another
         program than cloud-init, such as Ignition."""
         text = self.user_file()
-        return self.has_cloud_init() and (
-            not text or text.startswith(CLOUD_INIT_MARKS) or is_mime(text))
+        return self.has_cloud_init() and (not text or is_for_cloud_init(text))
 
     def user_data(self):
         """Our part after the user's, and it wins where both say something that cannot be joined."""
@@ -4666,59 +4716,82 @@ class CloudDriver(Driver):
         return email.mime.multipart.MIMEMultipart(
             _subparts=[mime_part(text), mime_part(ours)]).as_string()
 
+    # --- keys
+
+    def named_key(self):
+        """Which key of the account the user has named, or ""."""
+        return self.get(self.key_name_field)
+
+    def public_key(self):
+        return self.account_key()[2].strip() if self.named_key() else super().public_key()
+
+    def get_ssh_key_path(self):
+        """"" leaves it to ssh, as for a named key without a file."""
+        return self["SSHKeyPath"] if self.named_key() else super().get_ssh_key_path()
+
+    def _check_key(self):
+        """Refuse a key file that cannot be used, or is not the named key. Raises MachineError."""
+        path, named = self.get(self.key_file_field), self.named_key()
+        theirs = self.public_key() if named else ""
+        if not path:
+            return
+        check_key_file(path)
+        ours = public_half(path)
+        if not (ours or named):
+            raise MachineError("The key %s has a passphrase." % path,
+                               "Put its public half beside it, as %s.pub." % path)
+        if ours and named and ours.split()[:2] != theirs.split()[:2]:
+            raise MachineError("%s is not the private half of the account's key %s." % (
+                path, named), "Its fingerprint: ssh-keygen -l -E md5 -f " + quote(path))
+
     def _make_keys(self):
-        self[self.tag_field] = self[self.tag_field] or CREATION + os.urandom(8).hex()
-        source, key = self.get(self.key_file_field), self.path("id_rsa")
+        self["CreateTag"] = self["CreateTag"] or CREATION + os.urandom(8).hex()
+        source, named, key = self.get(self.key_file_field), self.named_key(), self.path("id_rsa")
         if source:
             copy_file(source, key)
-            if not self.named_key():
+            if not named:
                 write_atomic(key + ".pub", public_half(source) + "\n", 0o644)
-        elif self.named_key():
+        elif named:
             self.log("The account's SSH key is taken to be in the agent or ssh's usual place.")
         else:
             self.log("Creating SSH keys...")
             new_ssh_key(key, self.machine.name)
-        if source or not self.named_key():
-            self["SSHKeyPath"] = key
+        self["SSHKeyPath"] = key if source or not named else ""
         if self.reads_user_data():
             self.make_host_key()
         self.machine.save()
 
-    def public_key(self):
-        return self.account_key()[1].strip() if self.named_key() else super().public_key()
-
-    def get_ssh_key_path(self):
-        """"" leaves it to ssh, as for a named key without a file."""
-        return self["SSHKeyPath"] or ("" if self.named_key() else super().get_ssh_key_path())
-
     def _account_keys(self):
         """The ids of the account's keys that the order names: the user's, or ours, uploaded for the
-        time of the creation. Its stored id is _unknown_id() until the answer."""
-        field = self.key_id_field
+        time of the creation. The stored id is -1, or "-1", until the answer."""
+        field, name = self.key_id_field, self["CreateTag"]
         if self.named_key():
             return [self.account_key()[0]]
         if not field or not self.needs_key():
             return []
         self.log("Uploading the SSH key for the time of the creation...")
-        self[field] = self._unknown_id()
+        public, nothing = self.public_key(), self.defaults()[field]
+        self[field] = type(nothing)(-1)
         self.machine.save()
-        key_id, name = self.add_key(self[self.tag_field], self.public_key())
-        self[field] = key_id if name == self[self.tag_field] else self.defaults()[field]
+        key = self._made_once(lambda: (self.add_key(name, public), name),
+                              lambda: self._find_key(name, public), (400, 409, 422))
+        self[field] = key[0] if key[1] == name else nothing  # the user's own one stays
         self.machine.save()
-        return [key_id]
+        return [key[0]]
 
-    def _unknown_id(self):
-        """-1, or "-1" where ids of keys are texts."""
-        return type(self.defaults()[self.key_id_field])(-1)
+    def _find_key(self, name, public="none"):
+        """The one of keys() with that name or public line, or None."""
+        return next((key for key in self.keys() if key[1] == name
+                     or key[2].split()[:2] == public.split()[:2]), None)
 
     def _forget_key(self):
         """Delete the key that was uploaded for this machine, by us or by Docker Machine."""
         field = self.key_id_field
         if self.named_key() or not field or not self[field]:
             return
-        key = self[field], ""  # type: typing.Any
-        if self[field] == self._unknown_id():
-            key = self.find_key(name=self[self.tag_field])
+        key = [self[field]]
+        if str(self[field]) == "-1":
+            key = self._find_key(self["CreateTag"])
         if key:
             self.delete_key(key[0])
         self[field] = self.defaults()[field]
@@ -4726,20 +4799,28 @@ class CloudDriver(Driver):
     # --- on and off
 
     def start(self):
-        self.act("start")
-        self._await()
+        self._turn("start", RUNNING)
 
     def stop(self):
         self.shut_down(lambda: self.act("stop"))
 
     def kill(self):
-        self.act("kill")
+        self._turn("kill", STOPPED)
 
     def restart(self):
         before = self.boot_id()
-        self.act("restart")
+        self._turn("restart", RUNNING)
         if before:
             self.await_reboot(before)
+
+    def _turn(self, verb, goal):
+        """Do it to the end. A refusal is none where the state that it leads to is there."""
+        try:
+            self.act(verb)
+        except RestError:
+            if verb == "restart" or self.get_state() != goal:
+                raise
+        self._await(verb, goal)
 
     # --- what it is
 
@@ -4759,26 +4840,21 @@ class CloudDriver(Driver):
     @classmethod
     def states(cls, drivers, seconds):
         """By one question for each account that has more than one of the machines."""
-        accounts = {}  # type: dict
+        accounts, states = {}, {}  # type: dict, dict
         for driver in drivers:
             driver.patience = seconds
-            if driver[cls.id_field]:
-                accounts.setdefault(driver.account(), []).append(driver)
+            accounts.setdefault(driver.account(), []).append(driver)
 
         def ask(group):
             if len(group) == 1:
-                return {group[0][cls.id_field]: group[0].describe()}
-            return {instance.id: instance for instance in group[0].instances()}
+                return [group[0].get_state()]
+            found = {instance.id: instance for instance in group[0].instances()}
+            return [_outcome(driver._state, found.get(driver[cls.id_field])) for driver in group]
 
-        answers = dict(zip(accounts, each(ask, accounts.values(), seconds=seconds)))
-
-        def state(driver):
-            answer = answers.get(driver.account(), {})
-            if isinstance(answer, Exception):
-                return answer
-            return _outcome(driver._state, answer.get(driver[cls.id_field]))
-
-        return [state(driver) for driver in drivers]
+        for group, answer in zip(accounts.values(), each(ask, accounts.values(), seconds=seconds)):
+            failed = isinstance(answer, Exception)
+            states.update(zip(group, [answer] * len(group) if failed else answer))
+        return [states[driver] for driver in drivers]
 
     def ports(self):
         """The TCP ports that a firewall is to let in: ssh, the engine's, a Swarm manager's."""
@@ -4793,34 +4869,41 @@ def is_mime(user_data):
     return "mime-version:" in user_data[:4096].lower()
 
 
+def is_for_cloud_init(user_data):
+    return user_data.startswith(CLOUD_INIT_MARKS) or is_mime(user_data)
+
+
 def mime_part(user_data):
     """Some user data as a part of a larger one; cloud-init tells its kind by how it begins."""
     import email
     import email.mime.text
-    return email.message_from_string(user_data) if is_mime(user_data) \
-        else email.mime.text.MIMEText(user_data)
+    if is_mime(user_data):
+        return email.message_from_string(user_data)
+    return email.mime.text.MIMEText(user_data)
 
 
 # --- digitalocean
 
-DIGITALOCEAN = "https://api.digitalocean.com"
 DIGITALOCEAN_TOKENS = "https://cloud.digitalocean.com/account/api/tokens"
 UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 DROPLET_STATES = {"new": STARTING, "active": RUNNING, "off": STOPPED, "archive": STOPPED}
+DROPLET_ACTIONS = {"create": "create", "start": "power_on", "stop": "shutdown",
+                   "kill": "power_off", "restart": "reboot"}
 DIGITALOCEAN_NAMES = {  # of what a flag names: the field, the path, and the command that lists all
     "image": ("Image", "/v2/images/", "compute image list-distribution --public"),
     "project": ("ProjectID", "/v2/projects/", "projects list"),
     "ssh_key": ("SSHKeyFingerprint", "/v2/account/keys/", "compute ssh-key list"),
 }
 
+
 class DigitalOceanDriver(CloudDriver):
     """A droplet of DigitalOcean, by its API v2."""
 
-    name = "digitalocean"
-    provider, thing, creating = "DigitalOcean", "droplet", "Creating Digital Ocean droplet..."
+    name, provider, api = "digitalocean", "DigitalOcean", "https://api.digitalocean.com"
+    thing, creating = "droplet", "Creating Digital Ocean droplet..."
     status_page = "https://status.digitalocean.com"
-    id_field, key_id_field = "DropletID", "SSHKeyID"
-    login, login_field = "the access token", "AccessToken"
+    id_field, key_id_field, key_name_field = "DropletID", "SSHKeyID", "SSHKeyFingerprint"
+    login, login_field = "access token", "AccessToken"
     new_login = "Make a new one: " + DIGITALOCEAN_TOKENS
     scope_hint = "See that it has the scope %s: " + DIGITALOCEAN_TOKENS
     cures = (("droplet limit", "Remove a droplet, or ask DigitalOcean for a higher limit."),
@@ -4866,12 +4949,7 @@ class DigitalOceanDriver(CloudDriver):
              field="Tags", form=r"[ ,]*([\w:-]{1,255} *(,[ ,]*|$))*",
              hint="Tags are of letters, digits, colons, dashes and underscores."),
     )
-    fields = (("DropletID", 0), ("DropletName", ""), ("SSHKeyID", 0), ("CreateTag", ""))
-
-    def __init__(self, machine):
-        super().__init__(machine)
-        self._rest = None  # type: typing.Any
-        self._found = {}  # type: dict  # what _named() was told
+    fields = (("DropletID", 0), ("DropletName", ""), ("SSHKeyID", 0))
 
     # --- before the machine is made
 
@@ -4882,35 +4960,14 @@ class DigitalOceanDriver(CloudDriver):
         self["DropletName"] = host_name(self["MachineName"])
 
     def pre_create_check(self):
-        """Two questions to the API, and one more for a key or a project that is named, all at the
-        same time."""
+        """Two questions to the API, and one more for a key or a project that is named."""
         super().pre_create_check()
-        named = [kind for kind in ("ssh_key", "project") if self[DIGITALOCEAN_NAMES[kind][0]]]
-        found = each(lambda kind: self._named(kind) if kind else self._check_size(),
-                     ["", "image"] + named[:1])
-        for answer in found:
-            if isinstance(answer, Exception):
-                raise answer
-        self._check_image(*found[:2])
-
-    def _check_size(self):
-        """The size, which must be there in the region. Raises MachineError."""
-        region = self["Region"]
-        sizes = [size for size in self._list("sizes:read, and regions:read", "/v2/sizes", "sizes")
-                 if size["available"] and size["regions"]]
-        regions = sorted({name for size in sizes for name in size["regions"]})
-        if region and region not in regions:
-            raise self.unknown("region", region, "doctl compute region list", regions)
-        near = [size["slug"] for size in sizes if not region or region in size["regions"]]
-        size = next((size for size in sizes if size["slug"] == self["Size"]), None)
-        if self["Size"] not in near:
-            where = size["regions"] if size else ()
-            raise self.unknown("size", self["Size"], "doctl compute size list", near, where, region)
-        return size
-
-    def _check_image(self, size, image):
-        common = set(image.get("regions") or size["regions"]) & set(size["regions"])
-        if self["Region"] not in common and (self["Region"] or not common):
+        kinds = ["size", "image"]
+        if self["ProjectID"] and not self.named_key():
+            kinds.append("project")
+        size, image = self.look_up_all(*kinds)[:2]
+        regions = [self["Region"]] if self["Region"] else size["regions"]
+        if image.get("regions") and not set(regions) & set(image["regions"]):
             raise self.unknown("image", self["Image"], "doctl compute image list", (),
                                image["regions"], self["Region"])
         if (image.get("min_disk_size") or 0) > size["disk"]:
@@ -4918,33 +4975,34 @@ class DigitalOceanDriver(CloudDriver):
                 self["Image"], image["min_disk_size"], size["slug"], size["disk"]),
                 "Take a larger --digitalocean-size.")
 
-    def _named(self, kind):
-        """What the API has under the name that a flag gave; asked for once. Raises MachineError."""
+    def look_up(self, kind):
+        if kind == "size":
+            return self._size()
         field, path, command = DIGITALOCEAN_NAMES[kind]
-        if kind not in self._found:
-            found = self._call(kind + ":read", "GET", path + self[field], key=kind, none=404)
-            if found is None:
-                known = []
-                if kind == "image":
-                    images = self._list("image:read", "/v2/images", "images", type="distribution")
-                    known = sorted(filter(None, (image.get("slug") for image in images)))[::-1]
-                raise self.unknown(kind.replace("ssh_", "SSH "), self[field], "doctl " + command,
-                                   known)
-            self._found[kind] = found
-        return self._found[kind]
+        found = self.ask("GET", path + self[field], scope=kind + ":read", key=kind, none=404)
+        if found is None:
+            known = []
+            if kind == "image":
+                images = self._rows("images", "image:read", type="distribution")
+                known = sorted(filter(None, (image.get("slug") for image in images)))[::-1]
+            raise self.unknown(kind.replace("ssh_", "SSH "), self[field], "doctl " + command, known)
+        return found
+
+    def _size(self):
+        """The size, which must be there in the region. Raises MachineError."""
+        region, name = self["Region"], self["Size"]
+        sizes = {size["slug"]: size for size in self._rows("sizes", "sizes:read, and regions:read")
+                 if size["available"] and size["regions"]}
+        regions = sorted({place for size in sizes.values() for place in size["regions"]})
+        if region and region not in regions:
+            raise self.unknown("region", region, "doctl compute region list", regions)
+        near = [slug for slug in sizes if not region or region in sizes[slug]["regions"]]
+        if name not in near:
+            places = sizes[name]["regions"] if name in sizes else ()
+            raise self.unknown("size", name, "doctl compute size list", near, places, region)
+        return sizes[name]
 
     # --- the machine
-
-    def finish(self):
-        """Put the droplet into the project. Raises MachineError."""
-        if not self["ProjectID"]:
-            return
-        for resource in self._call(
-                "project:assign_resource", "POST", "/v2/projects/%s/resources" % self["ProjectID"],
-                {"resources": ["do:droplet:%d" % self["DropletID"]]}, key="resources", repeat=True):
-            if resource["status"] not in ("ok", "assigned", "already_assigned"):
-                raise MachineError("The droplet could not be assigned to the project %s: %s." % (
-                    self["ProjectID"], resource["status"].replace("_", " ")))
 
     def order(self, keys):
         image, tags = self["Image"], self["Tags"].split(",") + [self["CreateTag"]]
@@ -4953,92 +5011,60 @@ class DigitalOceanDriver(CloudDriver):
                 "backups": self["Backups"], "monitoring": self["Monitoring"],
                 "vpc_uuid": self["VPCUUID"], "user_data": self.user_data(), "ssh_keys": keys,
                 "tags": [tag.strip() for tag in tags if tag.strip()]}
-        made = self._call(
-            "droplet:create, image:read and tag:create (for a VPC vpc:read, for a key "
-            "ssh_key:read)", "POST", "/v2/droplets",
-            {key: value for key, value in body.items() if value}, key="droplet",
-            made=self.find_again)
-        return made if isinstance(made, Instance) else self._instance(made)
-
-    def find(self, tag):
-        rows = self._list("droplet:read", "/v2/droplets", "droplets", tag_name=tag)
-        return next((self._instance(row) for row in rows if tag in row["tags"]), None)
+        return self._instance(self.ask(
+            "POST", "/v2/droplets", {key: value for key, value in body.items() if value},
+            key="droplet", scope="droplet:create, image:read and tag:create (for a VPC vpc:read, "
+                                 "for a key ssh_key:read)"))
 
     def describe(self):
-        row = self._call("droplet:read", "GET", self._path(), key="droplet", none=404)
+        row = self.ask("GET", self._path(), key="droplet", scope="droplet:read", none=404)
         return row and self._instance(row)
 
-    def instances(self):
-        return map(self._instance, self._list("droplet:read", "/v2/droplets", "droplets"))
-
-    def account(self):
-        return self["AccessToken"]
+    def instances(self, tag=""):
+        return [self._instance(row) for row in self._rows("droplets", "droplet:read", tag_name=tag)]
 
     @staticmethod
     def _instance(row):
-        networks = [network for version in ("v4", "v6")
-                    for network in row["networks"].get(version) or ()]
-        tags = [tag for tag in row["tags"] if tag.startswith(CREATION) and len(tag) == 31]
-        return Instance(row["id"], DROPLET_STATES.get(row["status"], ERROR), [
-            (network["type"] == "public", network["ip_address"]) for network in networks],
-            "".join(tags[:1]))
+        networks = (row["networks"].get("v4") or []) + (row["networks"].get("v6") or [])
+        addresses = [(network["type"] == "public", network["ip_address"]) for network in networks]
+        return Instance(row["id"], DROPLET_STATES.get(row["status"], ERROR), addresses, row["tags"])
 
-    def check_creation(self):
-        for action in self._list("droplet:read", self._path() + "/actions", "actions"):
-            if action["type"] == "create":
-                self.log("The droplet's creation is %s..." % action["status"])
-                if action["status"] == "errored":
-                    self.remove()
-                    raise MachineError("DigitalOcean could not create the droplet; it was removed.",
-                                       "Try again, or another --digitalocean-region; see also "
-                                       + self.status_page)
+    def act(self, verb):
+        # To a shutdown, 422 says that it is asked already, or the droplet is off.
+        more = {"none": 422} if verb == "stop" else {"wait": is_pending}
+        self.ask("POST", self._path() + "/actions", {"type": DROPLET_ACTIONS[verb]}, key="action",
+                 scope="droplet:update", repeat=True, **more)
 
-    # --- user data and keys
+    def progress(self, verb, instance):
+        actions = self.ask("GET", self._path() + "/actions", rows="actions", scope="droplet:read",
+                           query={"per_page": 200}, none=404) or ()
+        newest = {action["type"]: action["status"]
+                  for action in sorted(actions, key=lambda action: action["id"])}
+        kind = DROPLET_ACTIONS[verb]
+        status = newest.get(kind, "unknown")
+        if verb == "create":
+            self.log("The droplet's creation is %s..." % status)
+        if status == "errored" and verb == "create":
+            self.remove()
+            raise MachineError("DigitalOcean could not create the droplet; it was removed.",
+                               "Try again, or another --digitalocean-region; see also "
+                               + self.status_page)
+        if status == "errored":
+            raise MachineError("DigitalOcean failed to do %s with the droplet %d." % (
+                kind, self["DropletID"]), "Try again; see also " + self.status_page)
+        return status != "in-progress"
 
-    def has_cloud_init(self):
-        return self._named("image").get("distribution") not in (
-            "Unknown", "Unknown OS", "CoreOS", "FreeBSD", "RancherOS")
-
-    def needs_key(self):
-        return super().needs_key() or self._named("image").get("type") == "custom"
-
-    def user_data_keys(self):
-        # A droplet without a key of the account gets a root password that has expired, with which
-        # PAM refuses every login; the vendor's part may do that early or late.
-        fresh = ["sh", "-c", "chage -d -1 -E -1 -I -1 -M -1 root || true"]
-        return {"chpasswd": {"expire": False}, "bootcmd": [fresh], "runcmd": [fresh]}
-
-    def named_key(self):
-        return self["SSHKeyFingerprint"]
-
-    def account_key(self):
-        key = self._named("ssh_key")
-        return key["id"], key["public_key"]
-
-    def find_key(self, public="", name=""):
-        for key in self._list("ssh_key:read", "/v2/account/keys", "ssh_keys"):
-            if name and key["name"] == name or public and (
-                    key["public_key"].split()[:2] == public.split()[:2]):
-                return key["id"], key["name"]
-        return None
-
-    def add_key(self, name, public):
-        try:
-            found = self._call("ssh_key:create", "POST", "/v2/account/keys",
-                               {"name": name, "public_key": public}, key="ssh_key",
-                               made=lambda: self.find_key(name=name))
-            return found if isinstance(found, tuple) else (found["id"], found["name"])
-        except RestError as error:
-            # 422 is also the answer for one that is there: the user's own, which stays.
-            found = self.find_key(public) if error.status == 422 else None
-            if found is None:
-                raise
-            return found
-
-    def delete_key(self, key_id):
-        self._delete("ssh_key:delete", "/v2/account/keys/%d" % key_id)
-
-    # --- on and off
+    def finish(self):
+        """Put the droplet into the project. Raises MachineError."""
+        if not self["ProjectID"]:
+            return
+        for resource in self.ask(
+                "POST", "/v2/projects/%s/resources" % self["ProjectID"],
+                {"resources": ["do:droplet:%d" % self["DropletID"]]}, key="resources",
+                scope="project:assign_resource", repeat=True):
+            if resource["status"] not in ("ok", "assigned", "already_assigned"):
+                raise MachineError("The droplet could not be assigned to the project %s: %s." % (
+                    self["ProjectID"], resource["status"].replace("_", " ")))
 
     def delete(self):
         self._delete("droplet:delete", self._path())
@@ -5047,66 +5073,52 @@ class DigitalOceanDriver(CloudDriver):
         self._delete("droplet:delete, and tag:read", "/v2/droplets", tag_name=self["CreateTag"])
         self._delete("tag:delete", "/v2/tags/" + self["CreateTag"])
 
-    def _delete(self, scope, path, **query):
-        """Delete what may be gone already, and may be busy for a while."""
-        self._call(scope, "DELETE", path, query=query, none=404, wait=is_pending)
+    # --- user data and keys
 
-    def act(self, verb):
-        """Begin something; all but "stop" are awaited. An action may fail where the state that it
-        leads to is there all the same."""
-        if verb == "stop":  # 422: it is asked already, or off
-            return self._begin("shutdown", none=422)
-        kind = {"start": "power_on", "kill": "power_off", "restart": "reboot"}[verb]
-        try:
-            self._await_action(kind, self._begin(kind, wait=is_pending)["id"])
-        except MachineError:
-            if {"start": RUNNING, "kill": STOPPED}.get(verb) != self.get_state():
-                raise
+    def has_cloud_init(self):
+        return self.look_up("image").get("distribution") not in (
+            "Unknown", "Unknown OS", "CoreOS", "FreeBSD", "RancherOS")
 
-    def _begin(self, kind, **more):
-        return self._call("droplet:update", "POST", self._path() + "/actions", {"type": kind},
-                          key="action", repeat=True, **more)
+    def needs_key(self):
+        return super().needs_key() or self.look_up("image").get("type") == "custom"
 
-    def _await_action(self, kind, number):
-        def ended():
-            status = self._call("droplet:read", "GET", path, key="action")["status"]
-            return "" if status == "in-progress" else status
+    def user_data_keys(self):
+        # A droplet without a key of the account gets a root password that has expired, with which
+        # PAM refuses every login; the vendor's part may do that early or late.
+        fresh = ["sh", "-c", "chage -d -1 -E -1 -I -1 -M -1 root || true"]
+        return {"chpasswd": {"expire": False}, "bootcmd": [fresh], "runcmd": [fresh]}
 
-        path = self._path() + "/actions/%d" % number
-        if wait_for(ended, 300, "DigitalOcean did not finish %s within 300 s." % kind,
-                    self.poll_seconds, 0.5) == "errored":
-            raise MachineError("DigitalOcean failed to do %s with the droplet %d." % (
-                kind, self["DropletID"]), "Try again; see also " + self.status_page)
+    def account_key(self):
+        key = self.look_up("ssh_key")
+        return key["id"], key["name"], key["public_key"]
+
+    def keys(self):
+        keys = self._rows("account/keys", "ssh_key:read", "ssh_keys")
+        return [(key["id"], key["name"], key["public_key"]) for key in keys]
+
+    def add_key(self, name, public):
+        return self.ask("POST", "/v2/account/keys", {"name": name, "public_key": public},
+                        key="ssh_key", scope="ssh_key:create")["id"]
+
+    def delete_key(self, key_id):
+        self._delete("ssh_key:delete", "/v2/account/keys/%d" % key_id)
 
     # --- the API
 
     def _path(self):
         return "/v2/droplets/%d" % self["DropletID"]
 
-    def _call(self, scope, method, path, body=None, query=None, pages="", none=-1, **more):
-        """Ask the API; `scope` is what the token must be allowed, `pages` the key of a list, `none`
-        the status that stands for None. Raises RestError."""
-        if self._rest is None:
-            token = self["AccessToken"]
-            if len(token) > 5:
-                out.secrets.add(token)
-            with stage("DIGITALOCEAN_API_URL: "):
-                self._rest = Rest(
-                    "DigitalOcean", os.environ.get("DIGITALOCEAN_API_URL") or DIGITALOCEAN,
-                    {"Authorization": "Bearer " + token}, min(self.patience, 30), self.patience)
-        try:
-            if pages:
-                return self._rest.pages(path, pages, query, lambda answer: (
-                    (answer.get("links") or {}).get("pages") or {}).get("next"))
-            return self._rest.call(method, path, body, query, **more)
-        except RestError as error:
-            if error.status == none:
-                return None
-            self.explain(error, "%s %s" % (method, path), scope)
-            raise
+    def following(self, answer):
+        return ((answer.get("links") or {}).get("pages") or {}).get("next")
 
-    def _list(self, scope, path, key, **query):
-        return self._call(scope, "GET", path, query=dict(query, per_page=200), pages=key)
+    def _rows(self, kind, scope, key="", **query):
+        """All rows of a list, which has them under `key`."""
+        return self.ask("GET", "/v2/" + kind, query=dict(query, per_page=200), rows=key or kind,
+                        scope=scope)
+
+    def _delete(self, scope, path, **query):
+        """Delete what may be gone already, and may be busy for a while."""
+        self.ask("DELETE", path, query=query, scope=scope, none=404, wait=is_pending)
 
 
 def is_pending(error):

@@ -208,6 +208,9 @@ def check_a_new_machine_has_all_fields_at_their_defaults(subject):
     expected = dict(BASE, MachineName="web", StorePath=subject.store.path)
     expected.update({flag.field: flag.default for flag in subject.driver.flags if flag.field})
     expected.update(subject.driver.fields)
+    if issubclass(subject.driver, core.CloudDriver):
+        for field in filter(None, ("CreateTag", subject.driver.id_field, subject.driver.key_id_field)):
+            expected.setdefault(field, "")
     assert config == expected
 
 

@@ -177,7 +177,7 @@ def test_the_example_keeps_the_promises_of_all_drivers(driver_class, request, ch
 
 def test_the_example_is_short():
     code = [line for line in EXAMPLE[0].splitlines() if line.strip() and not line.strip().startswith("#")]
-    assert len(code) < 120
+    assert len(code) < 75
 
 
 def test_a_machine_by_the_commands(here, call, soon):
@@ -401,6 +401,30 @@ def test_where_the_look_for_it_fails_the_entry_stays(here, call, soon):
     assert call("rm", "-y", "web").code == 0 and here.clean() and len(here.account.orders) == 1
 
 
+def test_an_order_that_is_refused_after_one_whose_answer_was_lost_keeps_the_entry(here, call, soon):
+    """The first one may have been carried out, and lists may not show its server yet."""
+    here.cloud.fail(500, "POST", "/servers$")
+    here.cloud.fail(422, "POST", "/servers$", words="That cannot be ordered")
+    ended = call(*(soon + ["web"]))
+    assert (ended.code, here.store.names()) == (1, ["web"]) and "That cannot be ordered" in ended.err
+
+
+def test_a_provider_that_never_says_what_became_of_an_order_is_asked_for_a_while(here, pauses):
+    here.cloud.fail(500, "POST", "/servers$", 1000)
+    machine = here.add()
+    with pytest.raises(core.RestError, match="500 to POST") as failure:
+        machine.driver.create()
+    assert not failure.value.refused and 200 < sum(pauses) < 500 and here.clean()
+    assert here.cloud.lines().count("POST /v1/servers") < 30
+
+
+@pytest.mark.parametrize("tags, tag", [
+    ((), ""), (["mine", "docker-machine-web"], ""), (["docker-machine-0123456789abcdef0"], ""),
+    (["mine", "docker-machine-0123456789abcdef"], "docker-machine-0123456789abcdef")])
+def test_the_tag_of_a_creation_is_known_among_others(tags, tag):
+    assert core.Instance(7, core.RUNNING, (), tags).tag == tag
+
+
 def test_a_list_that_knows_no_tags_gives_nobody_elses_server_away(here):
     machine = here.create()
     here.cloud.add_server("precious", tag="precious")
@@ -468,6 +492,13 @@ def test_a_key_of_the_account_is_named_and_never_deleted(here, with_file):
     assert list(here.account.keys.values()) == [key] and here.account.servers == {}
 
 
+def test_the_accounts_keys_are_asked_for_once(here):
+    path = here.key()
+    here.cloud.add_key("desk", " ".join(public_half(path)))
+    here.create(key="desk", ssh_key=path)
+    assert here.cloud.lines().count("GET /v1/keys") == 1
+
+
 def test_a_key_that_the_account_does_not_have_is_refused_with_those_near_it(here, call, soon):
     here.cloud.add_key("desk", "ssh-ed25519 AAAA")
     ended = call(*(soon + ["--examplecloud-key=dask", "web"]))
@@ -529,15 +560,9 @@ def test_an_image_that_does_not_know_cloud_init_gets_a_key_of_the_account(here, 
 
 def test_an_id_of_a_key_that_is_a_number_stays_one(here, monkeypatch):
     """As those of DigitalOcean and Hetzner."""
-    fields = [(key, 0 if key == "KeyID" else default) for key, default in here.driver_class.fields]
-    monkeypatch.setattr(here.driver_class, "fields", tuple(fields))
-    find, delete = here.driver_class.find_key, here.driver_class.delete_key
-
-    def find_by_number(self, public="", name=""):
-        key = find(self, public, name)
-        return key and (int(key[0][2:]), key[1])
-
-    monkeypatch.setattr(here.driver_class, "find_key", find_by_number)
+    monkeypatch.setattr(here.driver_class, "fields", (("KeyID", 0),))
+    add, delete = here.driver_class.add_key, here.driver_class.delete_key
+    monkeypatch.setattr(here.driver_class, "add_key", lambda self, *words: int(add(self, *words)[2:]))
     monkeypatch.setattr(here.driver_class, "delete_key", lambda self, number: delete(self, "k-%d" % number))
     stored, there = [], core.Instance(here.cloud.add_server()["id"], core.RUNNING)
 
@@ -566,6 +591,12 @@ def test_user_data_of_the_users_is_joined_with_ours(here, text):
     assert "append" in ours(here.order()["user_data"])["merge_how"]  # so that the lists of the user's part stay
 
 
+@pytest.mark.parametrize("text, warned", [(IGNITION, False), ("key = value\n", True), ("#!/bin/sh\n", False)])
+def test_user_data_that_nobody_will_read_is_warned_of(here, capsys, text, warned):
+    here.machine(user_data=here.file(text)).driver.pre_create_check()
+    assert ("none of the marks by which cloud-init knows user data" in capsys.readouterr().err) == warned
+
+
 def test_user_data_in_parts_keeps_them(here):
     text = ("Content-Type: multipart/mixed; boundary=XX\nMIME-Version: 1.0\n\n--XX\nContent-Type: text/cloud-config\n\n"
             "#cloud-config\na: 1\n\n--XX\nContent-Type: text/x-shellscript\n\n#!/bin/sh\ntrue\n\n--XX--\n")
@@ -577,8 +608,7 @@ def test_user_data_in_parts_keeps_them(here):
 
 
 @pytest.mark.parametrize("data, words", [
-    (b"#!/bin/sh\n#" + b"x" * 12000, "too large: Example Cloud takes 16 KiB"), (b"\xff\xfe\x00", "cannot be read"),
-    (b"#cloud-config\na:\n\tb: 1\n", "indented with a tab")])
+    (b"#!/bin/sh\n#" + b"x" * 12000, "too large: Example Cloud takes 16 KiB"), (b"\xff\xfe\x00", "cannot be read")])
 def test_user_data_that_cannot_be_sent_is_refused_first(here, call, soon, data, words):
     ended = call(*(soon + ["--examplecloud-user-data=%s" % here.file(data), "web"]))
     assert ended.code == 3 and words in ended.err and str(here.folder) in ended.err
@@ -898,6 +928,59 @@ def test_the_lost_answer_of_an_action_is_no_failure(here, monkeypatch, verb):
     here.cloud.lose("POST", "/power$", 2)
     getattr(driver, verb)()
     assert here.server()["status"] == ("off" if verb == "kill" else "on")
+
+
+def test_a_kill_and_a_start_end_where_the_state_is_there(here):
+    driver = here.create().driver
+    for verb, late, state in (("kill", "on", core.STOPPED), ("start", "off", core.RUNNING)):
+        looks = [late] * 3 + ["on" if verb == "start" else "off"] * 9
+        here.cloud.look("GET", "/servers/s-", lambda request, looks=looks: here.server().update(status=looks.pop(0)))
+        getattr(driver, verb)()
+        assert len(looks) == 8
+        here.cloud.looks.clear()
+        assert driver.get_state() == state
+
+
+@pytest.mark.parametrize("verb", ["start", "kill", "restart"])
+def test_an_action_that_is_refused_is_a_failure_unless_it_is_so_already(here, monkeypatch, verb):
+    driver = here.create().driver
+    monkeypatch.setattr(here.driver_class, "boot_id", lambda self: "")
+    for status in ("on", "off"):
+        here.server()["status"] = status
+        here.cloud.fail(409, "POST", "/power$", words="It cannot be done now")
+        if (verb, status) in (("start", "on"), ("kill", "off")):
+            getattr(driver, verb)()
+        else:
+            with pytest.raises(core.MachineError, match="It cannot be done now"):
+                getattr(driver, verb)()
+
+
+@pytest.mark.parametrize("verb", ["start", "kill", "restart"])
+def test_a_driver_can_tell_that_an_action_has_failed(here, monkeypatch, verb):
+    driver = here.create().driver
+    monkeypatch.setattr(here.driver_class, "boot_id", lambda self: "")
+    status, asked = "on" if verb == "kill" else "off", []
+    here.cloud.look("GET", "/servers/s-", lambda request: here.server().update(status=status))
+
+    def progress(self, which, instance):
+        asked.append((which, instance.state))
+        if len(asked) < 3:
+            return False
+        raise core.MachineError("There is no room for it.")
+
+    monkeypatch.setattr(here.driver_class, "progress", progress)
+    with pytest.raises(core.MachineError, match="no room"):
+        getattr(driver, verb)()
+    assert asked == [(verb, core.RUNNING if verb == "kill" else core.STOPPED)] * 3
+
+
+def test_a_restart_is_over_when_the_provider_says_so(here, monkeypatch):
+    driver = here.create().driver
+    monkeypatch.setattr(here.driver_class, "boot_id", lambda self: "")
+    answers = [False, False, True]
+    monkeypatch.setattr(here.driver_class, "progress", lambda self, verb, instance: answers.pop(0))
+    driver.restart()
+    assert answers == []
 
 
 def test_what_is_on_or_off_already_needs_no_action(here, call):

@@ -674,12 +674,6 @@ def test_what_stands_before_the_mark_of_user_data_does_no_harm(here, text):
     assert parts_of(order["user_data"])[0].startswith(("#cloud-config\n", "#!/bin/sh\n"))
 
 
-def test_a_cloud_config_that_is_indented_with_tabs_is_refused(here, call):
-    ended = call("create", "-d", "digitalocean", "--digitalocean-userdata=%s" % here.file(
-        "#cloud-config\nwrite_files:\n- path: /a\n\tcontent: b\n"), "web")
-    assert ended.code == 3 and "Line 4 of" in ended.err and "tab" in ended.err and here.ocean.orders == {}
-
-
 def test_user_data_without_any_mark_is_sent_with_a_warning(here, capsys):
     here.create(userdata=here.file("key = value\n"))
     assert "begins with none of the marks by which cloud-init knows user data" in capsys.readouterr().err
