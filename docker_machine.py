@@ -4407,6 +4407,7 @@ class CloudDriver(Driver):
     id_field, key_id_field = "InstanceID", ""
     key_file_field, key_name_field, user_data_field = "SSHKey", "", "UserDataFile"
     key_list = ""  # the command or page that lists the account's keys
+    kinds = ()  # type: tuple  # what look_up() is asked for at once before anything is made
     most_user_data = 65536  # bytes
     login, new_login, login_field = "login", "", ""  # what it is, how to get one, its field
     scope_hint = ""  # what to do about a permission that is lacking, with a %s for its name
@@ -4525,14 +4526,6 @@ class CloudDriver(Driver):
             self.explain(error, "%s %s" % (method, path), scope)
             raise
 
-    def look_up_all(self, *kinds):
-        """look_up() of several kinds at the same time."""
-        answers = each(self.look_up, kinds)
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
-        return answers
-
     def explain(self, error, request="", scope=""):
         """Say what a RestError means for the user: the login, a permission, a quota (which some
         providers answer with 403 too)."""
@@ -4573,6 +4566,9 @@ class CloudDriver(Driver):
         if text and not is_for_cloud_init(text) and '"ignition"' not in text:
             out.warn("%s begins with none of the marks by which cloud-init knows user data, such "
                      "as #cloud-config or #!; it will not read it." % self[self.user_data_field])
+        for answer in each(self.look_up, self.kinds):
+            if isinstance(answer, Exception):
+                raise answer
 
     def create(self):
         """Make the machine, or go on with the one that an interrupted creation made: it carries a
@@ -4825,36 +4821,38 @@ class CloudDriver(Driver):
     # --- what it is
 
     def get_state(self):
-        return self._state(self.describe() if self[self.id_field] else None)
+        return self._state(self._look([self]))
 
-    def _state(self, instance):
+    @staticmethod
+    def _look(drivers):
+        """{id: Instance} of drivers of one account: of all there, if they are several."""
+        one, number = drivers[0], drivers[0][drivers[0].id_field]
+        if len(drivers) > 1:
+            return {instance.id: instance for instance in one.instances()}
+        return {number: one.describe()} if number else {}
+
+    def _state(self, found):
+        """The state by what _look() gave, or raised."""
+        if isinstance(found, Exception):
+            raise found
         number, name = self[self.id_field], quote(self.machine.name)
-        if instance:
-            return instance.state
-        if not number:
-            raise MachineError("The %s was not made yet." % self.thing,
-                               "Finish it: docker-machine provision " + name)
-        raise MachineError("%s has no %s %s." % (self.provider, self.thing, number),
-                           "Forget it: docker-machine rm " + name)
+        if found.get(number):
+            return found[number].state
+        if number:
+            raise MachineError("%s has no %s %s." % (self.provider, self.thing, number),
+                               "Forget it: docker-machine rm " + name)
+        raise MachineError("The %s was not made yet." % self.thing,
+                           "Finish it: docker-machine provision " + name)
 
     @classmethod
     def states(cls, drivers, seconds):
         """By one question for each account that has more than one of the machines."""
-        accounts, states = {}, {}  # type: dict, dict
+        accounts = {}  # type: dict
         for driver in drivers:
             driver.patience = seconds
             accounts.setdefault(driver.account(), []).append(driver)
-
-        def ask(group):
-            if len(group) == 1:
-                return [group[0].get_state()]
-            found = {instance.id: instance for instance in group[0].instances()}
-            return [_outcome(driver._state, found.get(driver[cls.id_field])) for driver in group]
-
-        for group, answer in zip(accounts.values(), each(ask, accounts.values(), seconds=seconds)):
-            failed = isinstance(answer, Exception)
-            states.update(zip(group, [answer] * len(group) if failed else answer))
-        return [states[driver] for driver in drivers]
+        found = dict(zip(accounts, each(cls._look, accounts.values(), seconds=seconds)))
+        return [_outcome(driver._state, found[driver.account()]) for driver in drivers]
 
     def ports(self):
         """The TCP ports that a firewall is to let in: ssh, the engine's, a Swarm manager's."""
@@ -4903,6 +4901,7 @@ class DigitalOceanDriver(CloudDriver):
     thing, creating = "droplet", "Creating Digital Ocean droplet..."
     status_page = "https://status.digitalocean.com"
     id_field, key_id_field, key_name_field = "DropletID", "SSHKeyID", "SSHKeyFingerprint"
+    kinds = ("size", "image", "project")
     login, login_field = "access token", "AccessToken"
     new_login = "Make a new one: " + DIGITALOCEAN_TOKENS
     scope_hint = "See that it has the scope %s: " + DIGITALOCEAN_TOKENS
@@ -4960,12 +4959,8 @@ class DigitalOceanDriver(CloudDriver):
         self["DropletName"] = host_name(self["MachineName"])
 
     def pre_create_check(self):
-        """Two questions to the API, and one more for a key or a project that is named."""
         super().pre_create_check()
-        kinds = ["size", "image"]
-        if self["ProjectID"] and not self.named_key():
-            kinds.append("project")
-        size, image = self.look_up_all(*kinds)[:2]
+        size, image = self.look_up("size"), self.look_up("image")
         regions = [self["Region"]] if self["Region"] else size["regions"]
         if image.get("regions") and not set(regions) & set(image["regions"]):
             raise self.unknown("image", self["Image"], "doctl compute image list", (),
@@ -4978,6 +4973,8 @@ class DigitalOceanDriver(CloudDriver):
     def look_up(self, kind):
         if kind == "size":
             return self._size()
+        if kind == "project" and (not self["ProjectID"] or self.named_key()):
+            return None  # with a key it is the sixth question that matters
         field, path, command = DIGITALOCEAN_NAMES[kind]
         found = self.ask("GET", path + self[field], scope=kind + ":read", key=kind, none=404)
         if found is None:
@@ -4992,11 +4989,11 @@ class DigitalOceanDriver(CloudDriver):
         """The size, which must be there in the region. Raises MachineError."""
         region, name = self["Region"], self["Size"]
         sizes = {size["slug"]: size for size in self._rows("sizes", "sizes:read, and regions:read")
-                 if size["available"] and size["regions"]}
+                 if size["available"]}
         regions = sorted({place for size in sizes.values() for place in size["regions"]})
-        if region and region not in regions:
+        if region not in [""] + regions:
             raise self.unknown("region", region, "doctl compute region list", regions)
-        near = [slug for slug in sizes if not region or region in sizes[slug]["regions"]]
+        near = [slug for slug in sizes if region in [""] + sizes[slug]["regions"]]
         if name not in near:
             places = sizes[name]["regions"] if name in sizes else ()
             raise self.unknown("size", name, "doctl compute size list", near, places, region)
@@ -5263,7 +5260,7 @@ def hide_secrets(flags, values, key="name"):
     """Let the values of secret flags, which stand under this `key` of each flag, never be printed;
     short ones would hide too much."""
     secret = [values.get(getattr(flag, key)) or "" for flag in flags if flag.secret]
-    out.secrets.update(value for value in secret if len(value) > 5)
+    out.secrets.update(value.strip() for value in secret if len(value) > 5)
 
 
 def stored_pair(cert, key):
