@@ -4377,7 +4377,6 @@ class VirtualBoxDriver(LocalVM):
 
 CLOUD_INIT_MARKS = (  # how user data of cloud-init begins: cloudinit/handlers/__init__.py
     "#cloud-config", "#cloud-boothook", "#include", "#part-handler", "#!", "## template:")
-CREATION = "docker-machine-"  # how the tag of a creation begins; 16 hexadecimal digits follow
 
 
 class Instance:
@@ -4385,9 +4384,10 @@ class Instance:
     as (whether it is public, address), the best first, and its tags, of which `tag` is ours."""
 
     def __init__(self, id, state, addresses=(), tags=()):
+        import re
         self.id, self.state, self.addresses = id, state, addresses
-        ours = [tag for tag in tags if tag.startswith(CREATION) and len(tag) == len(CREATION) + 16]
-        self.tag = "".join(ours[:1])
+        ours = re.search(r"(?<!\S)docker-machine-[0-9a-f]{16}(?!\S)", " ".join(tags))
+        self.tag = ours.group() if ours else ""
 
 
 class CloudDriver(Driver):
@@ -4484,11 +4484,11 @@ class CloudDriver(Driver):
 
     def account_key(self):
         """The one of keys() that the user has named. Raises MachineError. Asked once."""
-        named, keys = self.named_key(), self.keys()
-        for key in keys:
-            if key[1] == named:
-                return key
-        raise self.unknown("key", named, self.key_list, [name for _, name, _ in keys])
+        key = self._find_key(self.named_key())
+        if key is None:
+            raise self.unknown("key", self.named_key(), self.key_list,
+                               [name for _, name, _ in self.keys()])
+        return key
 
     def has_cloud_init(self):
         """Whether the image reads cloud-init's user data."""
@@ -4547,13 +4547,14 @@ class CloudDriver(Driver):
     def unknown(self, kind, name, command, known=(), places=(), region=""):
         """The error for what the provider does not have, or has in other `places` than `region`
         alone; `command` lists all."""
-        import difflib
-        words, hint = '%s has no %s "%s"' % (self.provider, kind, name), ""
+        from difflib import get_close_matches
+        words = '%s has no %s "%s"' % (self.provider, kind, name)
+        hint = ""
         if places:
             words += ' in the region "%s"' % region
             hint = "It is in: %s. " % ", ".join(places)
         if known:
-            near = difflib.get_close_matches(name, known, 3, 0.5) or known[:3]
+            near = get_close_matches(name, known, 3, 0.5) or known[:3]
             hint += "Near it: %s. " % ", ".join(near)
         return MachineError(words + ".", hint + "List all: " + command)
 
@@ -4563,7 +4564,7 @@ class CloudDriver(Driver):
         need("ssh-keygen")
         self._check_key()
         text = self.user_file()
-        if text and not is_for_cloud_init(text) and '"ignition"' not in text:
+        if not is_for_cloud_init(text) and '"ignition"' not in text:
             out.warn("%s begins with none of the marks by which cloud-init knows user data, such "
                      "as #cloud-config or #!; it will not read it." % self[self.user_data_field])
         for answer in each(self.look_up, self.kinds):
@@ -4631,7 +4632,8 @@ class CloudDriver(Driver):
     def _await(self, verb, goal):
         """Wait until what was begun has led to the state `goal`; a running machine needs an address
         too, which may be another one than before. Raises MachineError."""
-        looks, name = [], "The %s %s" % (self.thing, self[self.id_field])
+        looks = []  # type: list
+        name = "The %s %s" % (self.thing, self[self.id_field])
 
         def there():
             instance = self.describe() or Instance("", "")  # not yet, or gone
@@ -4659,13 +4661,15 @@ class CloudDriver(Driver):
         if not (self[field] and self["CreateTag"]):
             instance = self.find_again()
             if instance:  # Docker Machine may have rewritten the entry
-                self[field], self["CreateTag"] = instance.id, self["CreateTag"] or instance.tag
+                self[field] = instance.id
+                self["CreateTag"] = self["CreateTag"] or instance.tag
         if self[field]:
             self.delete()
         if self["CreateTag"]:
             self._if_allowed(self.delete_tagged)
         self._if_allowed(self._forget_key)
-        self[field], self["CreateTag"], self["IPAddress"] = self.defaults()[field], "", ""
+        self[field] = self.defaults()[field]
+        self["CreateTag"] = self["IPAddress"] = ""
 
     def _if_allowed(self, action):
         """Do what the login may not allow; that is told, and no failure: rm tries again."""
@@ -4696,8 +4700,7 @@ class CloudDriver(Driver):
     def reads_user_data(self):
         """Whether the guest reads our part of the user data: not if the user's is for another
         program than cloud-init, such as Ignition."""
-        text = self.user_file()
-        return self.has_cloud_init() and (not text or is_for_cloud_init(text))
+        return self.has_cloud_init() and is_for_cloud_init(self.user_file())
 
     def user_data(self):
         """Our part after the user's, and it wins where both say something that cannot be joined."""
@@ -4708,9 +4711,8 @@ class CloudDriver(Driver):
                             **self.user_data_keys())
         if not text:
             return ours
-        import email.mime.multipart
-        return email.mime.multipart.MIMEMultipart(
-            _subparts=[mime_part(text), mime_part(ours)]).as_string()
+        from email.mime.multipart import MIMEMultipart
+        return MIMEMultipart(_subparts=[mime_part(text), mime_part(ours)]).as_string()
 
     # --- keys
 
@@ -4727,7 +4729,8 @@ class CloudDriver(Driver):
 
     def _check_key(self):
         """Refuse a key file that cannot be used, or is not the named key. Raises MachineError."""
-        path, named = self.get(self.key_file_field), self.named_key()
+        path = self.get(self.key_file_field)
+        named = self.named_key()
         theirs = self.public_key() if named else ""
         if not path:
             return
@@ -4741,8 +4744,10 @@ class CloudDriver(Driver):
                 path, named), "Its fingerprint: ssh-keygen -l -E md5 -f " + quote(path))
 
     def _make_keys(self):
-        self["CreateTag"] = self["CreateTag"] or CREATION + os.urandom(8).hex()
-        source, named, key = self.get(self.key_file_field), self.named_key(), self.path("id_rsa")
+        self["CreateTag"] = self["CreateTag"] or "docker-machine-" + os.urandom(8).hex()
+        source = self.get(self.key_file_field)
+        named = self.named_key()
+        key = self.path("id_rsa")
         if source:
             copy_file(source, key)
             if not named:
@@ -4777,8 +4782,10 @@ class CloudDriver(Driver):
 
     def _find_key(self, name, public="none"):
         """The one of keys() with that name or public line, or None."""
-        return next((key for key in self.keys() if key[1] == name
-                     or key[2].split()[:2] == public.split()[:2]), None)
+        for key in self.keys():
+            if key[1] == name or key[2].split()[:2] == public.split()[:2]:
+                return key
+        return None
 
     def _forget_key(self):
         """Delete the key that was uploaded for this machine, by us or by Docker Machine."""
@@ -4821,21 +4828,21 @@ class CloudDriver(Driver):
     # --- what it is
 
     def get_state(self):
-        return self._state(self._look([self]))
+        return self._state(self._look())
 
-    @staticmethod
-    def _look(drivers):
-        """{id: Instance} of drivers of one account: of all there, if they are several."""
-        one, number = drivers[0], drivers[0][drivers[0].id_field]
-        if len(drivers) > 1:
-            return {instance.id: instance for instance in one.instances()}
-        return {number: one.describe()} if number else {}
+    def _look(self, at_all=False):
+        """{id: Instance}, of this machine or of all of its account."""
+        if at_all:
+            return {instance.id: instance for instance in self.instances()}
+        number = self[self.id_field]
+        return {number: self.describe()} if number else {}
 
     def _state(self, found):
         """The state by what _look() gave, or raised."""
         if isinstance(found, Exception):
             raise found
-        number, name = self[self.id_field], quote(self.machine.name)
+        number = self[self.id_field]
+        name = quote(self.machine.name)
         if found.get(number):
             return found[number].state
         if number:
@@ -4851,14 +4858,17 @@ class CloudDriver(Driver):
         for driver in drivers:
             driver.patience = seconds
             accounts.setdefault(driver.account(), []).append(driver)
-        found = dict(zip(accounts, each(cls._look, accounts.values(), seconds=seconds)))
-        return [_outcome(driver._state, found[driver.account()]) for driver in drivers]
+        found = each(lambda group: group[0]._look(len(group) > 1), accounts.values(),
+                     seconds=seconds)
+        by_account = dict(zip(accounts, found))
+        return [_outcome(driver._state, by_account[driver.account()]) for driver in drivers]
 
     def ports(self):
         """The TCP ports that a firewall is to let in: ssh, the engine's, a Swarm manager's."""
         ports = [self.get_ssh_port(), self.listen_port()]
-        if self.machine.swarm.get("Master"):
-            ports.append(split_url(self.machine.swarm.get("Host") or "", 3376)[1])
+        swarm = self.machine.swarm
+        if swarm.get("Master"):
+            ports.append(split_url(swarm.get("Host") or "", 3376)[1])
         return ports
 
 
@@ -4868,16 +4878,15 @@ def is_mime(user_data):
 
 
 def is_for_cloud_init(user_data):
-    return user_data.startswith(CLOUD_INIT_MARKS) or is_mime(user_data)
+    """Whether cloud-init reads it; nothing is as good."""
+    return not user_data or user_data.startswith(CLOUD_INIT_MARKS) or is_mime(user_data)
 
 
 def mime_part(user_data):
     """Some user data as a part of a larger one; cloud-init tells its kind by how it begins."""
-    import email
-    import email.mime.text
-    if is_mime(user_data):
-        return email.message_from_string(user_data)
-    return email.mime.text.MIMEText(user_data)
+    from email import message_from_string
+    from email.mime.text import MIMEText
+    return message_from_string(user_data) if is_mime(user_data) else MIMEText(user_data)
 
 
 # --- digitalocean
@@ -4974,22 +4983,23 @@ class DigitalOceanDriver(CloudDriver):
         if kind == "size":
             return self._size()
         if kind == "project" and (not self["ProjectID"] or self.named_key()):
-            return None  # with a key it is the sixth question that matters
+            return None  # a creation takes six requests at most, with a key
         field, path, command = DIGITALOCEAN_NAMES[kind]
         found = self.ask("GET", path + self[field], scope=kind + ":read", key=kind, none=404)
         if found is None:
             known = []
             if kind == "image":
-                images = self._rows("images", "image:read", type="distribution")
-                known = sorted(filter(None, (image.get("slug") for image in images)))[::-1]
+                images = self._rows("/v2/images", "images", "image:read", type="distribution")
+                known = sorted([image.get("slug") or "" for image in images])[::-1]
             raise self.unknown(kind.replace("ssh_", "SSH "), self[field], "doctl " + command, known)
         return found
 
     def _size(self):
         """The size, which must be there in the region. Raises MachineError."""
-        region, name = self["Region"], self["Size"]
-        sizes = {size["slug"]: size for size in self._rows("sizes", "sizes:read, and regions:read")
-                 if size["available"]}
+        region = self["Region"]
+        name = self["Size"]
+        rows = self._rows("/v2/sizes", "sizes", "sizes:read, and regions:read")
+        sizes = {size["slug"]: size for size in rows if size["available"]}
         regions = sorted({place for size in sizes.values() for place in size["regions"]})
         if region not in [""] + regions:
             raise self.unknown("region", region, "doctl compute region list", regions)
@@ -5002,12 +5012,12 @@ class DigitalOceanDriver(CloudDriver):
     # --- the machine
 
     def order(self, keys):
-        image, tags = self["Image"], self["Tags"].split(",") + [self["CreateTag"]]
+        image = self["Image"]
         body = {"name": self["DropletName"], "region": self["Region"], "size": self["Size"],
                 "image": int(image) if image.isdigit() else image, "ipv6": self["IPv6"],
                 "backups": self["Backups"], "monitoring": self["Monitoring"],
                 "vpc_uuid": self["VPCUUID"], "user_data": self.user_data(), "ssh_keys": keys,
-                "tags": [tag.strip() for tag in tags if tag.strip()]}
+                "tags": self["Tags"].replace(",", " ").split() + [self["CreateTag"]]}
         return self._instance(self.ask(
             "POST", "/v2/droplets", {key: value for key, value in body.items() if value},
             key="droplet", scope="droplet:create, image:read and tag:create (for a VPC vpc:read, "
@@ -5018,12 +5028,13 @@ class DigitalOceanDriver(CloudDriver):
         return row and self._instance(row)
 
     def instances(self, tag=""):
-        return [self._instance(row) for row in self._rows("droplets", "droplet:read", tag_name=tag)]
+        rows = self._rows("/v2/droplets", "droplets", "droplet:read", tag_name=tag)
+        return [self._instance(row) for row in rows]
 
     @staticmethod
     def _instance(row):
-        networks = (row["networks"].get("v4") or []) + (row["networks"].get("v6") or [])
-        addresses = [(network["type"] == "public", network["ip_address"]) for network in networks]
+        addresses = [(network["type"] == "public", network["ip_address"])
+                     for version in ("v4", "v6") for network in row["networks"].get(version) or ()]
         return Instance(row["id"], DROPLET_STATES.get(row["status"], ERROR), addresses, row["tags"])
 
     def act(self, verb):
@@ -5090,7 +5101,7 @@ class DigitalOceanDriver(CloudDriver):
         return key["id"], key["name"], key["public_key"]
 
     def keys(self):
-        keys = self._rows("account/keys", "ssh_key:read", "ssh_keys")
+        keys = self._rows("/v2/account/keys", "ssh_keys", "ssh_key:read")
         return [(key["id"], key["name"], key["public_key"]) for key in keys]
 
     def add_key(self, name, public):
@@ -5108,10 +5119,8 @@ class DigitalOceanDriver(CloudDriver):
     def following(self, answer):
         return ((answer.get("links") or {}).get("pages") or {}).get("next")
 
-    def _rows(self, kind, scope, key="", **query):
-        """All rows of a list, which has them under `key`."""
-        return self.ask("GET", "/v2/" + kind, query=dict(query, per_page=200), rows=key or kind,
-                        scope=scope)
+    def _rows(self, path, key, scope, **query):
+        return self.ask("GET", path, query=dict(query, per_page=200), rows=key, scope=scope)
 
     def _delete(self, scope, path, **query):
         """Delete what may be gone already, and may be busy for a while."""
