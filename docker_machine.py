@@ -4380,8 +4380,8 @@ CLOUD_INIT_MARKS = (  # how user data of cloud-init begins: cloudinit/handlers/_
 
 
 class Instance:
-    """What a provider tells of one machine: its id there, its state (one of STATES), its addresses
-    as (whether it is public, address), the best first, and its tags, of which `tag` is ours."""
+    """What a provider tells of one machine: its id there, its state (one of STATES), a list of its
+    addresses as (whether it is public, address), the best first, and its tags; `tag` is ours."""
 
     def __init__(self, id, state, addresses=(), tags=()):
         import re
@@ -4395,8 +4395,8 @@ class CloudDriver(Driver):
     or removed however far they came, with keys by user data.
 
     A subclass names what it has to do with, in the attributes below, and asks its API in order(),
-    describe(), instances(), act() and delete(), by ask() if that is one for Rest. What the API
-    refuses is a RestError. Ids are stored by the base class before anything else happens.
+    describe(), instances(), act() and delete(). What the API refuses is a RestError. The base class
+    stores ids before anything else happens.
     """
 
     provider = ""  # its name in messages
@@ -4412,6 +4412,7 @@ class CloudDriver(Driver):
     login, new_login, login_field = "login", "", ""  # what it is, how to get one, its field
     scope_hint = ""  # what to do about a permission that is lacking, with a %s for its name
     cures = ()  # type: tuple  # (words of a refusal, what to do)
+    user_data_keys = {}  # type: dict  # what else belongs into our part of the user data
     boot_seconds = patience = 300
     poll_seconds = 5
 
@@ -4429,8 +4430,7 @@ class CloudDriver(Driver):
     # --- what a subclass does
 
     def order(self, keys):
-        """Ask for a machine with our tag, the user data and these keys of the account; its
-        Instance. Raises RestError."""
+        """Order a machine with our tag, user_data() and these keys of the account; its Instance."""
 
     def describe(self):
         """The Instance of the stored id; None if it is gone."""
@@ -4439,7 +4439,7 @@ class CloudDriver(Driver):
         """All Instances of account(), or at least those that carry a tag."""
 
     def act(self, verb):
-        """Begin to "start", "stop", "kill" or "restart" the machine. Raises RestError."""
+        """Begin to "start", "stop", "kill" or "restart" the machine."""
 
     def delete(self):
         """Delete the machine of the stored id, which may be gone."""
@@ -4447,8 +4447,7 @@ class CloudDriver(Driver):
     # --- what it may do
 
     def look_up(self, kind):
-        """What the provider has under the name that a flag gave: of an "image", say. Raises
-        MachineError. Asked once."""
+        """What the provider has under the name that a flag gave, of an "image", say; asked once."""
 
     def account(self):
         """What two machines have in common that instances() tells of at once."""
@@ -4462,8 +4461,8 @@ class CloudDriver(Driver):
         """Where the next page of a list is, as Rest.pages() takes it."""
 
     def progress(self, verb, instance):
-        """Tell of a "create", "start", "kill" or "restart" that takes long; whether it is over, as
-        far as the provider tells. Raises MachineError if it failed."""
+        """Tell of a "create", "start", "kill" or "restart" that takes long; whether it is over.
+        Raises MachineError if it failed."""
         return True
 
     def finish(self):
@@ -4483,7 +4482,7 @@ class CloudDriver(Driver):
         """Delete a key of the account, which may be gone."""
 
     def account_key(self):
-        """The one of keys() that the user has named. Raises MachineError. Asked once."""
+        """The one of keys() that the user has named; asked once. Raises MachineError."""
         key = self._find_key(self.named_key())
         if key is None:
             raise self.unknown("key", self.named_key(), self.key_list,
@@ -4498,10 +4497,6 @@ class CloudDriver(Driver):
         """Whether the machine only lets a key of the account log in."""
         return not self.reads_user_data()
 
-    def user_data_keys(self):
-        """What else belongs into our part of the user data."""
-        return {}
-
     # --- the API
 
     def rest(self):
@@ -4512,9 +4507,9 @@ class CloudDriver(Driver):
                         min(self.patience, 30), self.patience)
 
     def ask(self, method, path, body=None, query=None, rows="", scope="", none=None, **more):
-        """What Rest.call() gives, or Rest.pages() for the key `rows`; empty values of the query are
-        left out. `scope` is what the login must be allowed, `none` the status that stands for
-        None. Raises RestError."""
+        """What Rest.call() gives, or Rest.pages() for the key `rows`, without the empty values of
+        the query. `scope`: what the login must be allowed; `none`: the status that stands for None.
+        """
         query = {name: value for name, value in (query or {}).items() if value}
         try:
             if rows:
@@ -4527,8 +4522,7 @@ class CloudDriver(Driver):
             raise
 
     def explain(self, error, request="", scope=""):
-        """Say what a RestError means for the user: the login, a permission, a quota (which some
-        providers answer with 403 too)."""
+        """Say what a RestError means for the user; cures first, since a quota may be a 403 too."""
         for words, cure in self.cures:
             if words in error.words:
                 error.hint = error.hint or cure
@@ -4545,8 +4539,7 @@ class CloudDriver(Driver):
             error.hint = self.scope_hint.replace("%s", scope)
 
     def unknown(self, kind, name, command, known=(), places=(), region=""):
-        """The error for what the provider does not have, or has in other `places` than `region`
-        alone; `command` lists all."""
+        """The error for what is not there, or only in other `places` than the region."""
         from difflib import get_close_matches
         words = '%s has no %s "%s"' % (self.provider, kind, name)
         hint = ""
@@ -4572,8 +4565,7 @@ class CloudDriver(Driver):
                 raise answer
 
     def create(self):
-        """Make the machine, or go on with the one that an interrupted creation made: it carries a
-        tag of its own, which was stored before."""
+        """Make the machine, or go on with the one that an interrupted creation made."""
         instance = self.find_again()
         if instance is None:
             self._make_keys()
@@ -4594,9 +4586,8 @@ class CloudDriver(Driver):
         tag = self["CreateTag"]
         if instance or not tag:
             return instance
-        found = wait_for(lambda: [one for one in self.instances(tag) if one.tag == tag], 3, "",
-                         pause=1)
-        return found[0] if found else None
+        same = wait_for(lambda: [one for one in self.instances(tag) if one.tag == tag], 3, "", 1, 1)
+        return same[0] if same else None
 
     def _ordered(self):
         try:
@@ -4639,9 +4630,10 @@ class CloudDriver(Driver):
             instance = self.describe() or Instance("", "")  # not yet, or gone
             looks.append(instance.state)
             if looks[-8:] in ([""] * 8, [ERROR] * 8):
-                raise MachineError(name + (" failed at %s." % self.provider if instance.state else
-                                           " vanished while it was awaited."),
-                                   self.status_page and "See " + self.status_page)
+                words = " vanished while it was awaited."
+                if instance.state:
+                    words = " failed at %s." % self.provider
+                raise MachineError(name + words, self.status_page and "See " + self.status_page)
             arrived = instance.state == goal
             if verb == "restart" or not arrived and len(looks) % 4 == 0:
                 arrived = self.progress(verb, instance) and arrived
@@ -4653,8 +4645,9 @@ class CloudDriver(Driver):
                 self["IPAddress"] = best.get(True) or late and best.get(False) or ""
             return arrived and self["IPAddress"]
 
-        wait_for(there, 900, "%s did not become %s within 900 s." % (
-            name, "active" if goal == RUNNING else "stopped"), self.poll_seconds, 0.5)
+        wanted = "active" if goal == RUNNING else "stopped"
+        wait_for(there, 900, "%s did not become %s within 900 s." % (name, wanted),
+                 self.poll_seconds, 0.5)
 
     def remove(self):
         field = self.id_field
@@ -4708,7 +4701,7 @@ class CloudDriver(Driver):
         if not self.reads_user_data():
             return text
         ours = cloud_config(self, merge_how="list(append)+dict(no_replace,recurse_list)+str()",
-                            **self.user_data_keys())
+                            **self.user_data_keys)
         if not text:
             return ours
         from email.mime.multipart import MIMEMultipart
@@ -4763,7 +4756,7 @@ class CloudDriver(Driver):
         self.machine.save()
 
     def _account_keys(self):
-        """The ids of the account's keys that the order names: the user's, or ours, uploaded for the
+        """The ids of the keys that the order names: the user's, or that of ours, uploaded for the
         time of the creation. The stored id is -1, or "-1", until the answer."""
         field, name = self.key_id_field, self["CreateTag"]
         if self.named_key():
@@ -4830,9 +4823,9 @@ class CloudDriver(Driver):
     def get_state(self):
         return self._state(self._look())
 
-    def _look(self, at_all=False):
-        """{id: Instance}, of this machine or of all of its account."""
-        if at_all:
+    def _look(self, many=False):
+        """{id: Instance}, of this machine or of many: all of its account."""
+        if many:
             return {instance.id: instance for instance in self.instances()}
         number = self[self.id_field]
         return {number: self.describe()} if number else {}
@@ -4958,6 +4951,10 @@ class DigitalOceanDriver(CloudDriver):
              hint="Tags are of letters, digits, colons, dashes and underscores."),
     )
     fields = (("DropletID", 0), ("DropletName", ""), ("SSHKeyID", 0))
+    # A droplet without a key of the account gets a root password that has expired, with which PAM
+    # refuses every login; the vendor's part may do that early or late.
+    fresh = ["sh", "-c", "chage -d -1 -E -1 -I -1 -M -1 root || true"]
+    user_data_keys = {"chpasswd": {"expire": False}, "bootcmd": [fresh], "runcmd": [fresh]}
 
     # --- before the machine is made
 
@@ -4995,7 +4992,6 @@ class DigitalOceanDriver(CloudDriver):
         return found
 
     def _size(self):
-        """The size, which must be there in the region. Raises MachineError."""
         region = self["Region"]
         name = self["Size"]
         rows = self._rows("/v2/sizes", "sizes", "sizes:read, and regions:read")
@@ -5018,10 +5014,10 @@ class DigitalOceanDriver(CloudDriver):
                 "backups": self["Backups"], "monitoring": self["Monitoring"],
                 "vpc_uuid": self["VPCUUID"], "user_data": self.user_data(), "ssh_keys": keys,
                 "tags": self["Tags"].replace(",", " ").split() + [self["CreateTag"]]}
-        return self._instance(self.ask(
-            "POST", "/v2/droplets", {key: value for key, value in body.items() if value},
-            key="droplet", scope="droplet:create, image:read and tag:create (for a VPC vpc:read, "
-                                 "for a key ssh_key:read)"))
+        scope = ("droplet:create, image:read and tag:create (for a VPC vpc:read, for a key "
+                 "ssh_key:read)")
+        given = {key: value for key, value in body.items() if value}
+        return self._instance(self.ask("POST", "/v2/droplets", given, key="droplet", scope=scope))
 
     def describe(self):
         row = self.ask("GET", self._path(), key="droplet", scope="droplet:read", none=404)
@@ -5054,25 +5050,24 @@ class DigitalOceanDriver(CloudDriver):
             self.log("The droplet's creation is %s..." % status)
         if status == "errored" and verb == "create":
             self.remove()
-            raise MachineError("DigitalOcean could not create the droplet; it was removed.",
-                               "Try again, or another --digitalocean-region; see also "
-                               + self.status_page)
+            raise MachineError(
+                "DigitalOcean could not create the droplet; it was removed.",
+                "Try again, or another --digitalocean-region; see also " + self.status_page)
         if status == "errored":
             raise MachineError("DigitalOcean failed to do %s with the droplet %d." % (
                 kind, self["DropletID"]), "Try again; see also " + self.status_page)
         return status != "in-progress"
 
     def finish(self):
-        """Put the droplet into the project. Raises MachineError."""
-        if not self["ProjectID"]:
+        project = self["ProjectID"]
+        if not project:
             return
-        for resource in self.ask(
-                "POST", "/v2/projects/%s/resources" % self["ProjectID"],
-                {"resources": ["do:droplet:%d" % self["DropletID"]]}, key="resources",
-                scope="project:assign_resource", repeat=True):
+        body = {"resources": ["do:droplet:%d" % self["DropletID"]]}
+        for resource in self.ask("POST", "/v2/projects/%s/resources" % project, body, repeat=True,
+                                 key="resources", scope="project:assign_resource"):
             if resource["status"] not in ("ok", "assigned", "already_assigned"):
                 raise MachineError("The droplet could not be assigned to the project %s: %s." % (
-                    self["ProjectID"], resource["status"].replace("_", " ")))
+                    project, resource["status"].replace("_", " ")))
 
     def delete(self):
         self._delete("droplet:delete", self._path())
@@ -5089,12 +5084,6 @@ class DigitalOceanDriver(CloudDriver):
 
     def needs_key(self):
         return super().needs_key() or self.look_up("image").get("type") == "custom"
-
-    def user_data_keys(self):
-        # A droplet without a key of the account gets a root password that has expired, with which
-        # PAM refuses every login; the vendor's part may do that early or late.
-        fresh = ["sh", "-c", "chage -d -1 -E -1 -I -1 -M -1 root || true"]
-        return {"chpasswd": {"expire": False}, "bootcmd": [fresh], "runcmd": [fresh]}
 
     def account_key(self):
         key = self.look_up("ssh_key")
