@@ -3579,7 +3579,6 @@ class LocalVM(Driver):
     ports = (("SSHPort", "SSH"),)  # type: tuple  # stored fields, and what is behind the ports
 
     def set_config_from_flags(self, options):
-        import uuid
         super().set_config_from_flags(options)
         if not self["CPU"]:
             raise UsageError("--%s-cpu-count 0 is not a number of CPUs." % self.name)
@@ -3589,8 +3588,15 @@ class LocalVM(Driver):
             self["ShareFolder"] = folder + ":" + where
             if not isdir(folder):
                 raise UsageError("--%s-share-folder: there is no folder %s." % (self.name, folder))
-        self["IPAddress"], self["UUID"] = LOOPBACK, str(uuid.uuid4())
-        self["SSHUser"] = self["SSHUser"] or self.default_user
+        self["IPAddress"], self["SSHUser"] = LOOPBACK, self["SSHUser"] or self.default_user
+
+    def identify(self):
+        """The machine's UUID, which is stored before anything carries it."""
+        import uuid
+        if not self.get("UUID"):
+            self["UUID"] = str(uuid.uuid4())
+            self.machine.save()
+        return self["UUID"]
 
     def cpus(self):
         """How many the machine gets: -1 stands for as many as this computer has."""
@@ -3633,7 +3639,7 @@ class LocalVM(Driver):
     def write_seed(self, name, network=None, **more):
         """Write the CD of cloud-init's NoCloud source, with `more` keys of the user data, and
         `network` as its network configuration of version 2."""
-        facts = {"instance-id": self["UUID"], "local-hostname": host_name(self.machine.name)}
+        facts = {"instance-id": self.identify(), "local-hostname": host_name(self.machine.name)}
         files = {"user-data": cloud_config(self, **more).encode(),
                  "meta-data": json_text(facts).encode()}
         if network:
@@ -3684,7 +3690,8 @@ VBOX_STATES = {  # of `list --long`
 }
 # Patterns of what a failed VBoxManage says: what passes by itself, what is not there.
 VBOX_BUSY = ("The object is not ready|is already locked |while it is locked|"
-             "already has a lock request pending|was unlocked unexpectedly|by another task")
+             "already has a lock request pending|was unlocked unexpectedly|by another task|"
+             "VirtualBox COM server is not running")  # its start took too long on a busy computer
 VBOX_GONE = ("VBOX_E_OBJECT_NOT_FOUND|VBOX_E_FILE_ERROR|Could not find file for the medium|Failed "
              "to find DHCP server|network interface named .* could not be found|RemoveRedirect")
 VBOX_MODULES = {
@@ -4117,7 +4124,7 @@ class VirtualBoxDriver(LocalVM):
         path, kind, size, _ = self.image()
         self.log("Creating VirtualBox VM...")
         vbox("createvm", "--basefolder", self.folder, "--name", self["MachineName"], "--uuid",
-             self["UUID"], "--register", *(["--platform-architecture", "arm"]
+             self.identify(), "--register", *(["--platform-architecture", "arm"]
                                            if host_arch() == "aarch64" else []))
         self.vm("modifyvm", *self._hardware(kind))
         self.vm("storagectl", "--name", "SATA", "--add", "sata", "--hostiocache", "on",
@@ -4261,7 +4268,12 @@ class VirtualBoxDriver(LocalVM):
                 self["MachineName"], self.folder))
 
     def stop(self):
-        if self.get_state() == PAUSED:
+        state = self.get_state()
+        if state == SAVED:
+            raise MachineError("The machine's state is saved, not running.",
+                               "Start it, or throw that state away: docker-machine kill "
+                               + self["MachineName"])
+        if state == PAUSED:
             self.vm("controlvm", "resume")
         self.shut_down(lambda: self._control("acpipowerbutton"))
 
@@ -4424,8 +4436,9 @@ class CloudDriver(Driver):
 
     @classmethod
     def defaults(cls):
-        names = filter(None, ("CreateTag", cls.id_field, cls.key_id_field))
-        return dict(dict.fromkeys(names, ""), **super().defaults())
+        names = filter(None, (cls.id_field, cls.key_id_field, "CreateTag"))
+        declared = super().defaults()
+        return dict(declared, **{name: declared.get(name, "") for name in names})
 
     # --- what a subclass does
 

@@ -120,7 +120,7 @@ class QemuDriver(LocalVM):
         Flag("qemu-extra-args", [], "More arguments for QEMU, split as a shell would",
              "QEMU_EXTRA_ARGS", field="ExtraArgs"),
     )
-    fields = (("EnginePort", 0), ("Base", ""))
+    fields = (("EnginePort", 0), ("Base", ""), ("UUID", ""))
     _image = None  # type: object
 
     def checks(self):
@@ -192,6 +192,7 @@ class QemuDriver(LocalVM):
     def create(self):
         if self._pid():
             self.kill()  # what an interrupted creation left
+        self.identify()
         image = self.image()
         self["Base"] = os.path.relpath(image.file, os.path.join(self.cache(), "qemu"))
         self.log("Creating SSH keys...")
@@ -617,7 +618,7 @@ class Arguments:
     def mac(self):
         """An address of QEMU's own range that other machines do not have."""
         import hashlib
-        digest = hashlib.sha256(self.driver["UUID"].encode()).hexdigest()
+        digest = hashlib.sha256(self.driver.identify().encode()).hexdigest()
         return "52:54:00:" + ":".join(digest[place:place + 2] for place in (0, 2, 4))
 
     def share(self):
