@@ -1998,8 +1998,8 @@ BASE_FIELDS = (
 class Finding:
     """What `doctor` found: "ok", "note" (may be meant so) or "bad"; of what, and how to fix it."""
 
-    def __init__(self, level, subject, words, mend=""):
-        self.level, self.subject, self.words, self.mend = level, subject, words, mend
+    def __init__(self, level, subject, words, fix=""):
+        self.level, self.subject, self.words, self.fix = level, subject, words, fix
 
 
 class Driver:
@@ -7190,7 +7190,7 @@ def command_doctor(context, options, words):
     else:
         for finding in findings:
             line = "%-5s %s: %s" % (finding.level, finding.subject, finding.words)
-            text = "\n      ".join([line, *finding.mend.splitlines()])
+            text = "\n      ".join([line, *finding.fix.splitlines()])
             out.answer(shown(out.as_called(out.mask(text))))
     return int(any(finding.level == "bad" for finding in findings))
 
@@ -7500,7 +7500,7 @@ COMMANDS = {command.name: command for command in (
             (SWARM_FLAG,)),
     Command("create", command_create, "NAME", "Create a machine"),
     Command("doctor", command_doctor, "", "Check this computer, the store and the machines, and "
-            "tell how to mend what is wrong", (FORMAT_FLAG,)),
+            "tell how to fix what is wrong", (FORMAT_FLAG,)),
     Command("env", command_env, ONE,
             "Display the commands to set up the environment for the Docker client", (
                 SWARM_FLAG, FORMAT_FLAG,

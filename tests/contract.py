@@ -316,7 +316,7 @@ def check_what_it_tells_doctor_are_findings(subject):
         for found in subject.machine().driver.checks():
             assert isinstance(found, core.Finding) and found.level in ("ok", "note", "bad")
             assert subject.name in found.subject.lower() and found.words and "\n" not in found.words
-            assert found.level != "bad" or found.mend, found.words
+            assert found.level != "bad" or found.fix, found.words
 
 
 # --- how users find it

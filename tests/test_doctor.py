@@ -1,4 +1,4 @@
-"""`doctor`: each thing that people stumble over, made here for it; and that its mends mend."""
+"""`doctor`: each thing that people stumble over, made here for it; and that its fixes fix it."""
 
 import collections
 import json
@@ -15,7 +15,7 @@ from conftest import openssl, pair, redate
 
 import docker_machine as core
 
-Row = collections.namedtuple("Row", "level subject words mend")
+Row = collections.namedtuple("Row", "level subject words fix")
 MANAGERS = {"apt-get": ("sudo apt-get install openssh-client", "sudo apt-get install openssl"),
             "dnf": ("sudo dnf install openssh-clients", "sudo dnf install openssl"),
             "yum": ("sudo yum install openssh-clients", "sudo yum install openssl"),
@@ -39,7 +39,7 @@ def rows(text):
     found = []  # type: list
     for line in text.splitlines():
         if line.startswith("      "):
-            found[-1] = found[-1]._replace(mend=(found[-1].mend + "\n" + line[6:]).strip())
+            found[-1] = found[-1]._replace(fix=(found[-1].fix + "\n" + line[6:]).strip())
         else:
             level, subject, words = re.match("(ok|note|bad) +(.*?): (.*)$", line).groups()  # type: ignore[union-attr]
             found.append(Row(level, subject, words, ""))
@@ -90,7 +90,7 @@ def test_where_all_is_well_it_says_so(doctor, add, engine_port):
                            ("clock", time.strftime("%Y-")), ("store", "store"), ("certificates", "2 looked at"),
                            ("web", "Running")):
         (row,) = of(found, subject)
-        assert row.level == "ok" and words in row.words and row.mend == "", row
+        assert row.level == "ok" and words in row.words and row.fix == "", row
 
 
 def test_without_a_store_nothing_is_wrong_and_none_is_made(doctor, dm):
@@ -128,7 +128,7 @@ def test_as_json_it_tells_the_same_and_ends_with_the_same_code(call, doctor, dm,
         (dm.store / "certs" / "key.pem").chmod(mode)
         found = doctor()
         ended = call("doctor", "--format", "json", PATH=programs)
-        answers = [Row(*(row[key] for key in ("Level", "Subject", "Words", "Mend"))) for row in json.loads(ended.out)]
+        answers = [Row(*(row[key] for key in ("Level", "Subject", "Words", "Fix"))) for row in json.loads(ended.out)]
         assert [row for row in answers if row.subject != "clock"] == [row for row in found if row.subject != "clock"]
         assert (ended.code, ended.err) == (int(mode == 0o644), "")
 
@@ -149,7 +149,7 @@ def test_missing_programs_are_bad_and_their_packages_are_named(doctor, bin_folde
     found = wrong(doctor(PATH=bin_folder(apt_get="exit 9", docker=DOCKER)))
     assert [row[:2] for row in found] == [("bad", "ssh"), ("bad", "openssl")]
     assert all("was not found" in row.words for row in found)
-    assert [row.mend for row in found] == ["Install it: " + line for line in MANAGERS["apt-get"]]
+    assert [row.fix for row in found] == ["Install it: " + line for line in MANAGERS["apt-get"]]
 
 
 @pytest.mark.parametrize("manager", sorted(MANAGERS))
@@ -161,14 +161,14 @@ def test_each_package_manager_has_its_own_names(bin_folder, monkeypatch, manager
 
 def test_where_no_package_manager_is_known_it_says_what_is_to_be_done(doctor, bin_folder):
     row = only(doctor(PATH=bin_folder("ssh", docker=DOCKER)))
-    assert row.subject == "openssl" and row.mend == "Install it and see that it is on the PATH."
+    assert row.subject == "openssl" and row.fix == "Install it and see that it is on the PATH."
 
 
 def test_docker_and_virtualbox_may_be_missing(doctor, bin_folder):
     found = doctor(PATH=bin_folder("ssh", "openssl", apt_get="exit 9"))
-    assert [row.mend for row in of(found, "docker")] == ["Install it: sudo apt-get install docker.io"]
+    assert [row.fix for row in of(found, "docker")] == ["Install it: sudo apt-get install docker.io"]
     assert [row.level for row in of(found, "virtualbox")] == ["note"]
-    assert [row.mend.split(":")[0] for row in of(found, "virtualbox")] == ["Install VirtualBox"]
+    assert [row.fix.split(":")[0] for row in of(found, "virtualbox")] == ["Install VirtualBox"]
     assert [row.level for row in of(found, "docker")] == ["note"]
 
 
@@ -183,7 +183,7 @@ echo '         headers, most likely linux-headers-amd64.'
 def test_virtualbox_without_its_kernel_module_is_bad_although_it_exits_with_0(doctor, bin_folder, text):
     folder = bin_folder("ssh", "openssl", docker=DOCKER, VBoxManage=text + "echo 7.0.20r163906")
     (row,) = of(doctor(PATH=folder), "virtualbox")
-    assert row.level == "bad" and "kernel module" in row.words and "vboxconfig" in row.mend
+    assert row.level == "bad" and "kernel module" in row.words and "vboxconfig" in row.fix
 
 
 def test_virtualbox_that_works_tells_its_version(doctor, bin_folder):
@@ -261,7 +261,7 @@ def test_a_driver_that_does_not_load_is_bad_and_hides_no_other(doctor, tmp_path)
     (folder / "one.py").write_text("import no_such_module\n")
     found = doctor(MACHINE_DRIVER_PATH=folder)
     row = only(found)
-    assert row[:2] == ("bad", "driver one") and "no_such_module" in row.words and row.mend
+    assert row[:2] == ("bad", "driver one") and "no_such_module" in row.words and row.fix
     assert of(found, "zzz")
 
 
@@ -299,8 +299,8 @@ def test_secrets_that_are_open_to_others_are_bad_and_the_mends_close_them(doctor
     assert {row[:3] for row in found} == {("bad", "store", "%s is open to other users" % (dm.store / name))
                                           for name in SECRETS} and len(found) == len(SECRETS)
     for row in found:
-        assert row.mend.startswith("Close it: chmod 600 ")
-        subprocess.check_call(shlex.split(row.mend.partition(": ")[2]))
+        assert row.fix.startswith("Close it: chmod 600 ")
+        subprocess.check_call(shlex.split(row.fix.partition(": ")[2]))
     assert wrong(doctor()) == []
 
 
@@ -318,7 +318,7 @@ def test_a_folder_without_config_json_is_bad_and_its_mend_removes_it(doctor, dm,
     (dm.store / "machines" / "a b").mkdir(parents=True)
     row = only(doctor())
     assert row[:2] == ("bad", "store") and row.words == "%s has no config.json" % (dm.store / "machines" / "a b")
-    words = shlex.split(row.mend.partition(": docker-machine ")[2])
+    words = shlex.split(row.fix.partition(": docker-machine ")[2])
     assert dm(*words).code == 0
     assert wrong(doctor()) == []
 
@@ -344,7 +344,7 @@ def test_a_config_json_that_cannot_be_used_is_one_bad_machine(doctor, dm, add, e
         (dm.store / "machines" / ("bad%d" % number) / "config.json").write_text(text)
     found = doctor()
     assert [row[:2] for row in wrong(found)] == [("bad", "bad%d" % number) for number in range(len(texts))]
-    assert all(row.words and row.mend for row in wrong(found))
+    assert all(row.words and row.fix for row in wrong(found))
     assert [row.level for row in of(found, "web")] == ["ok"]
 
 
@@ -359,7 +359,7 @@ def test_a_client_certificate_near_its_end(doctor, dm, store, days, level):
     for row in found:
         assert row.subject == "certificates" and str(folder / "cert.pem") in row.words
         assert ("has expired" if days < 0 else "expires in %d days" % (days - 1)) in row.words
-        assert row.mend == "Renew it: docker-machine regenerate-certs --client-certs"
+        assert row.fix == "Renew it: docker-machine regenerate-certs --client-certs"
 
 
 def test_a_ca_near_its_end(doctor, dm, store):
@@ -376,14 +376,14 @@ def test_the_certificate_of_a_machine_that_has_expired_is_renewed_by_name(doctor
     redate(machine.server_pair, -1, machine.ca, ["127.0.0.1"])
     row = only(doctor())
     assert row.level == "bad" and machine.server_pair.cert + " has expired" == row.words
-    assert row.mend == "Renew it: docker-machine regenerate-certs web"
+    assert row.fix == "Renew it: docker-machine regenerate-certs web"
 
 
 @pytest.mark.parametrize("text", ["", "garbage", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
 def test_a_certificate_that_cannot_be_read_is_bad(doctor, dm, store, text):
     (dm.store / "certs" / "cert.pem").write_text(text)
     row = only(doctor())
-    assert row[:2] == ("bad", "certificates") and "cannot be read" in row.words and row.mend
+    assert row[:2] == ("bad", "certificates") and "cannot be read" in row.words and row.fix
 
 
 def test_days_are_counted_to_the_end_of_a_certificate(certs, tmp_path):
@@ -412,7 +412,7 @@ def test_a_clock_before_the_date_of_the_ca_is_wrong(doctor, dm, store):
     later = time.time() + 3600
     os.utime(str(path), (later, later))
     row = only(doctor())
-    assert row[:2] == ("bad", "clock") and str(path) in row.words and "timedatectl" in row.mend
+    assert row[:2] == ("bad", "clock") and str(path) in row.words and "timedatectl" in row.fix
     later = time.time() + 100  # another computer's clock, on a shared home
     os.utime(str(path), (later, later))
     assert wrong(doctor()) == []
@@ -437,7 +437,7 @@ def test_a_proxy_that_stands_before_a_machine(doctor, elsewhere, exempt):
     found = doctor(HTTPS_PROXY="http://proxy.example:3128", **exempt)
     note, ok = [row for row in found if row.subject == "proxy"]
     assert note[:3] == ("note", "proxy", "HTTPS_PROXY is set, and NO_PROXY does not hold 0.0.0.0, where web is")
-    assert note.mend == 'Set it: eval "$(docker-machine env --no-proxy web)"'
+    assert note.fix == 'Set it: eval "$(docker-machine env --no-proxy web)"'
     assert ok == Row("ok", "proxy", "HTTPS_PROXY set", "")
 
 
@@ -480,7 +480,7 @@ def test_without_a_proxy_nothing_is_said_of_it(doctor, elsewhere):
 def test_an_engine_that_does_not_answer_is_bad(doctor, add, closed_port):
     add("web", "tcp://127.0.0.1:%d" % closed_port)
     row = only(doctor())
-    assert row[:2] == ("bad", "web") and "refused" in row.words and "web" in row.mend
+    assert row[:2] == ("bad", "web") and "refused" in row.words and "web" in row.fix
 
 
 def test_an_engine_with_another_ca_is_bad(doctor, dm, add, engine_port):
@@ -499,7 +499,7 @@ def test_a_machine_that_was_left_half_made_is_bad_and_both_ways_out_are_named(do
     assert len(found) == 2
     for row, step in zip(found, ("create", "provision")):
         assert row[:3] == ("bad", "web-" + step, "was not finished (%s)" % step)
-        assert "docker-machine provision web-" + step in row.mend and "docker-machine rm web-" + step in row.mend
+        assert "docker-machine provision web-" + step in row.fix and "docker-machine rm web-" + step in row.fix
 
 
 def test_a_machine_that_is_off_is_all_right(doctor, call, store, tmp_path, closed_port, programs):
