@@ -338,8 +338,9 @@ def run(argv, stdin=None, seconds=60, on_line=None, cwd=None, environ=None, late
     with TemporaryFile(dir=temporary_folder()) as errors:
         process = _start(argv, errors, cwd, environ)
         lines, end = [], time.monotonic() + seconds  # type: list, float
+        trouble = []  # type: list  # what on_line raised
         _in_thread(_feed, process.stdin, stdin)
-        reader = _in_thread(_read_lines, process, on_line, lines)
+        reader = _in_thread(_read_lines, process, on_line, lines, trouble)
         try:
             while (reader.is_alive() and time.monotonic() < end
                     and os.fstat(errors.fileno()).st_size < MOST_OUTPUT):
@@ -353,6 +354,8 @@ def run(argv, stdin=None, seconds=60, on_line=None, cwd=None, environ=None, late
         errors.seek(max(size - (1 << 16), 0))
         stderr = _decoded(errors.read(1 << 16))
     stdout = _decoded(b"".join(lines))
+    if trouble:
+        raise trouble[0]
     if max(size, sum(map(len, lines))) >= MOST_OUTPUT:
         raise MachineError("%s prints without end: %s" % (
             argv[0], plain_words((stderr or stdout)[-200:])))
@@ -403,8 +406,9 @@ def _feed(pipe, data):
         pass  # it ended without reading all; its exit code tells
 
 
-def _read_lines(process, on_line, lines):
-    """Collect the lines of a program's stdout until it has ended, or has printed too much."""
+def _read_lines(process, on_line, lines, trouble):
+    """Collect the lines of a program's stdout until it has ended, or has printed too much, or
+    until on_line() fails."""
     left = MOST_OUTPUT
     with process.stdout as pipe:
         for line in iter(lambda: pipe.readline(MOST_OUTPUT), b""):
@@ -412,8 +416,12 @@ def _read_lines(process, on_line, lines):
             left -= len(line)
             if left <= 0:
                 return
-            if on_line:
-                on_line(_decoded(line).rstrip("\n"))
+            try:
+                if on_line:
+                    on_line(_decoded(line).rstrip("\n"))
+            except Exception as error:
+                trouble.append(error)
+                return
     process.wait()  # one that has closed its stdout may live on
 
 
@@ -495,7 +503,8 @@ def dial_tls(host, port, context, seconds):
         return context.wrap_socket(raw, server_hostname=_plain(host))
     except BaseException as error:
         raw.close()
-        if isinstance(error, ConnectionError) or "EOF" in str(error).upper():
+        if isinstance(error, ConnectionError) or "EOF" in str(error) \
+                or "unexpected eof" in str(error):  # in capitals, since it may name a host
             raise Unreachable("%s port %s closed the connection." % (host, port))
         raise
 
@@ -836,8 +845,12 @@ def read_url(url, file, deadline):
     """Yield the blocks that an http, https or file URL has beyond what `file` holds, which the
     caller writes to it; all, into the emptied file, if the server knows no ranges. Raises
     RestError, or MachineError if https would become http on the way."""
-    from http.client import HTTPException
+    from http.client import HTTPException, HTTPSConnection
     from urllib.request import HTTPRedirectHandler, HTTPSHandler, Request, build_opener
+
+    class Secure(HTTPSHandler):  # an http address may lead to an https one
+        def https_open(self, req):
+            return self.do_open(HTTPSConnection, req, context=trusting_context())
 
     class Redirects(HTTPRedirectHandler):
         def redirect_request(self, req, *answer):
@@ -845,12 +858,13 @@ def read_url(url, file, deadline):
                 raise MachineError("%s leads to %s, which is not protected." % (url, answer[-1]))
             return super().redirect_request(req, *answer)
 
-    secure = [HTTPSHandler(context=trusting_context())] if url.startswith("https:") else []
+    if not url.startswith(("http://", "https://", "file://")):
+        raise MachineError("%s is not an address of the kind http, https or file." % url)
     request = Request(url, None, AGENT)
     if file.tell():
         request.add_header("Range", "bytes=%d-" % file.tell())
     try:
-        with build_opener(Redirects, *secure).open(request, timeout=30) as answer:
+        with build_opener(Redirects, Secure).open(request, timeout=30) as answer:
             if answer.code != 206:
                 file.seek(0)
                 file.truncate()
@@ -1200,7 +1214,7 @@ class Lock:
 
     def _take(self):
         """Whether the file is locked now; not if another process holds it."""
-        from errno import EDQUOT, ENOSPC
+        from errno import EDQUOT, EINVAL, ENOLCK, ENOSPC, ENOSYS, ENOTSUP
         path, folder = self.path, dirname(self.path)
         make_folder(folder)
         try:
@@ -1214,12 +1228,11 @@ class Lock:
             _lock_file(self.handle)
             if os.fstat(self.handle).st_ino == os.stat(path).st_ino:
                 return True
-        except (BlockingIOError, PermissionError, FileNotFoundError):
-            pass  # held by another process, or removed by it while this one waited
-        except OSError as error:
-            out.warn("%s cannot be locked (%s); do not run two commands at once." % (
-                self.what, error.strerror))
-            return True
+        except OSError as error:  # mostly: another process holds it, or has removed it
+            if error.errno in (ENOLCK, ENOTSUP, ENOSYS, EINVAL):
+                out.warn("%s cannot be locked (%s); do not run two commands at once." % (
+                    self.what, error.strerror))
+                return True
         os.close(self.handle)
         return False
 
@@ -1597,9 +1610,10 @@ def issue_ca(pair, keep_key=True):
           keep_key=keep_key)
 
 
-def issue_client(pair, ca):
+def issue_client(pair, ca, keep_key=False):
     issue(pair, ".<bootstrap>", "basicConstraints=critical,CA:FALSE\nauthorityKeyIdentifier=keyid\n"
-          "keyUsage=critical,digitalSignature\nextendedKeyUsage=clientAuth", ca)
+          "keyUsage=critical,digitalSignature\nextendedKeyUsage=clientAuth", ca,
+          keep_key=keep_key)
 
 
 def issue_server(pair, ca, machine, names, also_client=False):
@@ -1728,7 +1742,7 @@ def _bootstrap_ca(ca, own, renew, draft):
         out.say("CA certificate is outdated and needs to be regenerated")
         out.warn('machines made with the old CA need "docker-machine regenerate-certs NAME".')
     out.say("Creating CA: " + ca.cert)
-    if not (draft and draft.take(ca, ca)):
+    if exists(ca.key) or not (draft and draft.take(ca, ca)):  # a key that is there stays
         issue_ca(ca, keep_key=not problem)
     return True
 
@@ -1745,8 +1759,9 @@ def _bootstrap_client(client, ca, own, renew, draft):
         if not renew:
             out.say("Client certificate is outdated and needs to be regenerated")
     out.say("Creating client certificate: " + client.cert)
-    if not (draft and draft.take(client, ca)):
-        issue_client(client, ca)
+    keep_key = exists(client.key) and not exists(client.cert)
+    if keep_key or not (draft and draft.take(client, ca)):
+        issue_client(client, ca, keep_key)
 
 
 # === 7. SSH =======================================================================================
@@ -1763,12 +1778,13 @@ SSH_FAILURES = (  # words of OpenSSH on stderr -> what is wrong, what to do
      "Check the spelling, or give an IP address."),
     ("Connection refused", "{host} refused the connection on port {port}",
      "Check that sshd runs there and the port is right; if the host is still booting, try again."),
-    ("Permission denied|Too many authentication failures",
-     "{host} refused the login of user {user}{with_key}",
+    ("Permission denied", "{host} refused the login of user {user}{with_key}",
      "Check the user, and that it is the right key: " + SSH_BY_HAND),
+    ("Too many authentication failures", "{host} refused the login of user {user}{with_key}",
+     "Name the right key; the agent offered too many."),
     ("Load key", "the SSH key {key} cannot be used",
      "Check that it is a private key in OpenSSH or PEM format."),
-    ("banner exchange|kex_exchange_identification|Connection closed|Connection reset",
+    ("banner exchange|kex_exchange_identification",
      "{host} port {port} does not answer like an SSH server",
      "Check the address and the port; if the host is still booting, try again."),
     ("timed out", "{host} does not answer on port {port}",
@@ -1777,6 +1793,8 @@ SSH_FAILURES = (  # words of OpenSSH on stderr -> what is wrong, what to do
      "Check the address and the network."),
     ("No user exists for uid", "ssh wants this user to be in /etc/passwd",
      'Add a line: echo "me:x:$(id -u):$(id -g)::$HOME:/bin/sh" >>/etc/passwd'),
+    ("Connection closed|Connection reset", "{host} closed the connection on port {port}",
+     "Check that this is an SSH port; if the host is still booting, try again."),
 )
 SSH_OPTIONS = (  # for all machines
     "GlobalKnownHostsFile=" + os.devnull, "StrictHostKeyChecking=accept-new", "CheckHostIP=no",
@@ -1903,6 +1921,8 @@ def _config_path(path):
     if not is_line(path):
         raise MachineError("ssh cannot use the path %s." % json_text(path))
     path = path.replace("%", "%%").replace('"', '\\"')
+    if WINDOWS:  # ssh takes two backslashes for one
+        path = path.replace("\\", "/")
     return '"%s"' % path if set(path) & set(" \t\"'#") else path
 
 
@@ -2293,8 +2313,10 @@ class Engine:
                 answer = _exchange(connection, path, seconds).decode("latin-1")
         except (ssl.SSLError, ssl.CertificateError, ConnectionError) as error:
             raise self._refused(error)
+        except ValueError:
+            raise self._stranger()
         except OSError as error:
-            if "timed out" in str(error):
+            if type(error).__name__ in ("timeout", "TimeoutError"):  # one class since Python 3.10
                 raise Silent("%s gave no answer on port %s within %g s." % (
                     self.host, self.port, seconds))
             raise Unreachable("%s port %s: %s" % (self.host, self.port, error.strerror or error))
@@ -2391,7 +2413,8 @@ PROVISIONERS = (
     ("ol", ("ol",), "dnf", "", REPO),
     ("redhat", ("almalinux", "like rhel", "like centos"), "dnf", "", REPO),
     ("fedora", ("like fedora",), "dnf", "moby-engine", "package"),
-    ("SUSE", ("sles", "like suse", "like opensuse"), "zypper", "docker", "package"),
+    ("SUSE", ("sles", "opensuse-leap", "opensuse-tumbleweed", "like suse", "like opensuse",
+              "like sles"), "zypper", "docker", "package"),
     ("arch", ("arch", "like arch"), "pacman", "docker", "package"),
     # Any other system with systemd: an engine that is there is set up, none is installed.
     ("systemd", ("init systemd",), "", "", "none"),
@@ -2700,9 +2723,10 @@ unpack_bundle() { # FILE
     mkdir -p "$SCRATCH/bundle"
     quietly tar -xf "$1" -C "$SCRATCH/bundle" || return 1
     static=$(find "$SCRATCH/bundle" -name dockerd -type f | head -n 1)
-    case $(find "$SCRATCH/bundle" -type f)-$static in
-        *.deb*) quietly find "$SCRATCH/bundle" -name '*.deb' -exec dpkg -i {} + ;;
-        *.rpm*) quietly find "$SCRATCH/bundle" -name '*.rpm' -exec rpm -U {} + ;;
+    kinds=$(find "$SCRATCH/bundle" -name '*.deb' -o -name '*.rpm' | sed 's/.*[.]/./' | sort -u)
+    case $kinds-$static in
+        .deb*) quietly find "$SCRATCH/bundle" -name '*.deb' -exec dpkg -i {} + ;;
+        .rpm*) quietly find "$SCRATCH/bundle" -name '*.rpm' -exec rpm -U {} + ;;
         */dockerd) mkdir -p "$ROOT/usr/local/bin" &&
             quietly cp "${static%/*}"/* "$ROOT/usr/local/bin/" &&
             quietly chmod 755 "$ROOT/usr/local/bin/dockerd" && groupadd -f docker ;;
@@ -2925,7 +2949,7 @@ class Facts:
         Raises MachineError where neither the system is known nor systemd runs."""
         import re
         release = {name: value.strip("\"' ")  # os-release(5)
-                   for name, value in re.findall(r"(?m)^ *(\w+)=(.*)", self.os)}
+                   for name, value in re.findall(r"(?m)^[ \t]*(\w+)=(.*)", self.os)}
         like = ["like " + word for word in release.get("ID_LIKE", "").split()]
         for word in [release.get("ID", ""), *like, "init " + self.init]:
             for row in PROVISIONERS:
@@ -2949,7 +2973,7 @@ class Facts:
 
         text = "".join(text for _, text in self.unit_files())
         try:
-            for key, value in re.findall(r"(?m)^ *(\w+)=(.*)", text):
+            for key, value in re.findall(r"(?m)^[ \t]*(\w+)=(.*)", text):
                 if key == "Environment":
                     variables.update(word.partition("=")[::2] for word in shlex.split(value))
                 variables[key] = value if key == "ExecStart" else value.strip("\"' ")
@@ -3007,12 +3031,14 @@ def _probe_once(ssh):
     import re
     mark = os.urandom(8).hex() + " "
     result = ssh.run("sh -s", "ROOT=''\nMARK='%s'\n%s" % (mark, PROBE_SH))
-    said = re.findall(mark + "(.+?):(.*)", result.stdout)
+    said = [(name, text) for name, text in re.findall(mark + "(.+?):(.*)", result.stdout)
+            if name != "host" and isinstance(getattr(Facts, name, None), str)]
     found = {key: "\n".join(line for name, line in said if name == key).strip("\n")
              for key in {name for name, _ in said}}
     if "kernel" in found:
         facts = Facts(host=ssh.host, **found)
-        facts.skew = int(facts.clock or time.time()) - int(time.time())
+        if re.fullmatch("[0-9]{1,12}", facts.clock):
+            facts.skew = int(facts.clock) - int(time.time())
         return facts
     if re.search("assword (has expired|change required)|change your password", result.stderr):
         raise SSHError("%s wants the password of user %s to be changed: %s" % (
@@ -3074,6 +3100,8 @@ class Plan:
                 if other:
                     conflicts[key] = other, value or "true"
                 elif key == "tlsverify" and not file.keys() >= set(OWN_OPTIONS[2:]):
+                    if "tls" in file:
+                        conflicts["tls"] = json_text(file["tls"]), "true"
                     left.append("tls")  # without either flag dockerd ignores paths that are flags
         if conflicts:
             raise MachineError(" ".join(
@@ -3088,7 +3116,7 @@ class Plan:
         option's value, and loses a label of the same key that docker-machine has added earlier,
         since the engine refuses two values for a label."""
         value, text = option.partition("=")[2], json_text(there)
-        if text[:2] not in ('["', "[]"):
+        if not isinstance(there, list) or not all(isinstance(item, str) for item in there):
             return "" if text.strip('"') == (value or "true") else text
         for label in list(there):
             if label != value and subject("label=" + label) == subject(option):
@@ -3313,7 +3341,8 @@ def check_engine_options(engine):
             raise UsageError("--engine-version cannot be used with a file:// bundle.")
         path = file_of_url(engine["InstallURL"])
         if not isfile(path):
-            raise UsageError("--engine-install-url: there is no file " + path)
+            raise UsageError("--engine-install-url %s: there is no file %s" % (
+                engine["InstallURL"], path))
 
 
 SUDO_WITH_TTY = (  # the fifo is a stdin without end, as in PROBE_SH
@@ -3362,7 +3391,10 @@ def upload_bundle(ssh, path):
                          "cat >\"$f\" && echo \"%s$f\"'" % mark, file.read(), PROVISION_SECONDS)
     if not result.ok:
         raise MachineError("The bundle cannot be copied to the host: " + result.last_words())
-    return result.stdout.partition(mark)[2].split()[0]
+    place = result.stdout.partition(mark)[2].split()
+    if not place:
+        raise MachineError("The host does not tell where the bundle is: " + result.last_words())
+    return place[0]
 
 
 ENGINE_REPORT_SH = r"""
@@ -3717,8 +3749,10 @@ VBOX_CURES = (  # pattern of what is said of a failure -> what helps
 def find_vboxmanage():
     """The path of VBoxManage, or None. Windows' installer does not put it on the PATH."""
     import shutil
-    return shutil.which("VBoxManage") or shutil.which(
-        "VBoxManage", path=os.environ.get("VBOX_MSI_INSTALL_PATH", ""))
+    places = [os.environ.get(name) for name in (
+        "PATH", "VBOX_INSTALL_PATH", "VBOX_MSI_INSTALL_PATH")]
+    places.append(join(os.environ.get("ProgramFiles", os.sep), "Oracle", "VirtualBox"))
+    return shutil.which("VBoxManage", path=os.pathsep.join(filter(None, places)))
 
 
 def vbox(*words, seconds=60, stdin=None, absent_ok=False):
@@ -3806,7 +3840,8 @@ class HostOnly(Lock):
             owns += [ip_interface("192.168.%d.1/24" % third) for third in range(56, 64)]
         for own in owns:
             for name, row in rows:
-                if own_address(row) == own:
+                there = own_address(row)
+                if there == own or self.nets and there.network == own.network:
                     return own, name
         taken = networks_here(rows)
         troubles = [self._why_not(own, taken) for own in owns]
@@ -3824,7 +3859,7 @@ class HostOnly(Lock):
                     "The host-only network %s clashes with %s (%s) of this computer." % (
                         own, name, network),
                     "Choose another one, such as --virtualbox-hostonly-cidr 192.168.62.1/24")
-        if self.nets or WINDOWS:
+        if self.nets or WINDOWS or vbox_version() < (6, 1, 28):  # which brought that file
             return None
         conf = read_text(NETWORKS_CONF) if os.access(NETWORKS_CONF, os.R_OK) else VBOX_ALLOWED
         allowed = " ".join(re.findall(r"^\s*\*\s(.*)", conf, re.M)).split()
@@ -3913,8 +3948,10 @@ def serve_addresses(network, own):
     from ipaddress import ip_address
     whole, row = own.network, dict(vbox_list("dhcpservers")).get(network)
     if row and row["enabled"] == "Yes":
-        lowest = min(ip_address(row[key]) for key in ("dhcpd ip", "loweripaddress"))
-        if lowest in whole and own.ip < lowest:
+        server, low, high = (ip_address(row[key]) for key in (
+            "dhcpd ip", "loweripaddress", "upperipaddress"))
+        inside = all(address in whole for address in (server, low, high))
+        if inside and own.ip != server and not low <= own.ip <= high:
             return
     first, last = whole[whole.num_addresses * 101 // 256], whole[-2]  # of a /24: .101 to .254
     if own.ip >= first - 1:
@@ -4224,6 +4261,10 @@ class VirtualBoxDriver(LocalVM):
             self.vm("controlvm", "resume")
         if state in (PAUSED, RUNNING):
             return
+        if state == SAVED and port_trouble(self["SSHPort"]):
+            raise MachineError("Port %d, which is SSH's of this saved machine, is taken by another "
+                               "program." % self["SSHPort"], "End that, or throw the saved state "
+                               "away: docker-machine kill " + self["MachineName"])
         if state == STOPPED:
             self.settle_ports()
             # This waits for the end of a session.
@@ -5270,8 +5311,8 @@ def check_new_name(name):
 def hide_secrets(flags, values, key="name"):
     """Let the values of secret flags, which stand under this `key` of each flag, never be printed;
     short ones would hide too much."""
-    secret = [values.get(getattr(flag, key)) or "" for flag in flags if flag.secret]
-    out.secrets.update(value.strip() for value in secret if len(value) > 5)
+    secret = [(values.get(getattr(flag, key)) or "").strip() for flag in flags if flag.secret]
+    out.secrets.update(value for value in secret if len(value) > 5)
 
 
 def stored_pair(cert, key):
@@ -5414,16 +5455,16 @@ class Machine:
         with stage("Error saving host to store before attempting creation: "):
             self.store.add(self)
         try:
-            self.provision()
+            self.provision(bootstrapped=True)
         except PreCreateError:  # the provider refused before anything was made
             self.store.delete(self.name)
             raise
 
-    def provision(self, renew_server=False, upgrade=False):
+    def provision(self, renew_server=False, upgrade=False, bootstrapped=False):
         """Bring the host to the stored options, from the driver's work on if that is not done yet;
         do nothing there if it is so already."""
         step, provisions = self.unfinished(), self.driver.provisions
-        if step != "create":  # a creation begins with this
+        if not bootstrapped:
             self.bootstrap_certificates()
         with stage("Error creating machine: " if step == "create" else ""):
             if step == "create":
@@ -5587,7 +5628,7 @@ class Machine:
         """The PEM texts for the host; a server certificate that fits is kept unless `renew`."""
         ca, server, names = self.ca, self.server_pair, self.server_names()
         if renew or not self._server_fits():
-            drafted = self.draft and self.draft.names == names
+            drafted = self.draft and self.draft.names == names and not self.swarm.get("Master")
             if not (drafted and self.draft.take(server, ca)):
                 issue_server(server, ca, self.name, names, self.swarm.get("Master"))
         return {"CA": read_text(ca.cert), "CERT": read_text(server.cert),
@@ -5759,7 +5800,10 @@ class Store:
                                "Docker Machine client")
         config = self._relocated(config, name)
         if version < CONFIG_VERSION:
-            config = migrate(config, fresh)
+            config = migrate(config, self.fresh_config(name))
+            check_settings(config, fresh, self.folder(name))
+        settings = config["Driver"]
+        settings["MachineName"] = settings.get("MachineName") or name
         config["Name"] = name
         return config
 
@@ -5770,9 +5814,9 @@ class Store:
         tail = join(os.sep, "machines", name)
         if old.endswith(tail) and old != self.path:  # as versions 0 to 2 have it
             old = old[:-len(tail)]
-        if not os.path.isabs(old) or abspath(old) == self.path:
+        if not os.path.isabs(old) or abspath(old) in (self.path, os.sep):
             return config
-        start = re.escape(json_text(old.rstrip(os.sep))[:-1])
+        start = r"(?<!\\)" + re.escape(json_text(old.rstrip(os.sep))[:-1])
         new = json_text(self.path)[:-1]
         return parse_json(re.sub(start + r'(?=["/\\])', lambda found: new, json_text(config)))
 
@@ -5787,6 +5831,8 @@ class Store:
             write_atomic(join(temporary, "config.json"), go_json(machine.config))
             write_atomic(join(temporary, "incomplete"), "create")
             os.rename(temporary, machine.folder)
+        except OSError as error:
+            raise cannot("create", machine.folder, error)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -5808,10 +5854,14 @@ def migrate(config, fresh):
         old["SwarmOptions"] = {key: config.get("Swarm" + key)
                                for key in ("Discovery", "Host", "Master")}
     auth = old["AuthOptions"]
-    auth.setdefault("CaPrivateKeyPath", auth.get("PrivateKeyPath"))
-    for part in ("EngineOptions", "SwarmOptions", "AuthOptions"):
-        options[part].update((key, value) for key, value in old[part].items()
-                             if value and key in options[part])
+    auth["CaPrivateKeyPath"] = auth.get("PrivateKeyPath") or auth.get("CaPrivateKeyPath")
+    if not old["SwarmOptions"].get("Host"):
+        old["SwarmOptions"].pop("Host", None)
+    for part in ("EngineOptions", "SwarmOptions"):
+        options[part].update((key, value) for key, value in old[part].items() if value is not None)
+    options["AuthOptions"].update(
+        (key, value) for key, value in auth.items()
+        if value and key in options["AuthOptions"] and key not in ("CertDir", "StorePath"))
     settings = dict(config["Driver"], StorePath=fresh["Driver"]["StorePath"])
     return dict(fresh, Driver=settings, DriverName=config.get("DriverName") or "")
 
@@ -5950,7 +6000,7 @@ TOKEN = r"""(?xs)
         | (?P<end_of_text> .* ) )
     | (?: /\* .*? \*/ (?P<comment>) (?= \}\} | [ \t\r\n]+-\}\} ) | ` (?P<raw> [^`]* ) ` (?!\.)
         | (?P<literal> (?: true\b | false\b
-            | "(?: [^"\\\x00-\x1f] | \\["\\bfnrt] | \\u(?![dD][89a-fA-F])[0-9a-fA-F]{4} )*"
+            | "(?: [^"\\\x00-\x08\n-\x1f] | \\["\\bfnrt] | \\u(?![dD][89a-fA-F])[0-9a-fA-F]{4} )*"
             | -?(?:0|[1-9][0-9]{0,18}) (?:\.[0-9]+)? (?:[eE][+-]?[0-9]+)? (?!\w) ) (?!\.) )
         | (?P<branch> (?:if|with|range)\b ) | (?P<else> else\b ) | (?P<end> end\b )
         | (?P<assignment> \$\w* (?:\s*,\s*\$\w*)? \s* :?=(?!=) )
@@ -6105,7 +6155,7 @@ class Template:
     def _operand(self, active):
         kind, text = self._peek(), self._take(*OPERANDS)
         if kind == "literal":
-            return parse_json(text)
+            return parse_json(text.replace("\t", "\\t"))  # which JSON does not take as it is
         if kind in ("raw", "comment"):
             return text
         if kind == "parenthesis":
@@ -6316,7 +6366,8 @@ def typed_program(path):
     if not isfile(path):
         return [path]
     name = basename(path)
-    places = [join(folder, name) for folder in os.environ.get("PATH", "").split(os.pathsep)]
+    places = [join(folder, name) for folder in os.environ.get("PATH", "").split(os.pathsep)
+              if folder]
     found = next(filter(exists, places), "")
     if found and os.path.samefile(found, path):
         return [name]
@@ -6806,8 +6857,9 @@ class Row:
                   EngineOptions=None, DriverName="not found")
         try:
             self.machine = machine = store.machine(name)
-        except MachineError as error:
-            self.tell(error, State=ERROR)
+        except Exception as error:  # which must not hide the other machines
+            lead = "" if isinstance(error, MachineError) else "config.json cannot be used: "
+            self.tell(lead + str(error), State=ERROR)
             return
         self.swarm, self.labels = machine.swarm, machine.engine.get("Labels") or ()
         self.tell(DriverName=machine.driver_name, Active="-", DockerVersion="Unknown",
@@ -7288,6 +7340,7 @@ def check_proxies(store):
 def is_exempt(host, part):
     """Whether an entry of NO_PROXY covers a host (Go's httpproxy); the loopback always is."""
     import ipaddress
+    part = part.partition(":")[0] if part.count(":") == 1 else part  # it may have a port
     if part == "*" or host in ("localhost", "::1") or host.startswith("127."):
         return True
     try:

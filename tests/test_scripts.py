@@ -474,10 +474,19 @@ def test_two_provisionings_of_one_host_take_turns(make):
         pytest.skip("flock is not here, and the script does without")
     with open(str(guest.path("/run/docker-machine.lock")), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        timer = threading.Timer(0.3, lambda: fcntl.flock(lock, fcntl.LOCK_UN))
-        timer.start()
+        inode = ":%d " % os.fstat(lock.fileno()).st_ino
+
+        def release():  # when the script waits: proc(5), "->" marks who is blocked
+            deadline = time.monotonic() + 60
+            while time.monotonic() < deadline and not any(
+                    "->" in line and inode in line for line in open("/proc/locks").readlines()):
+                time.sleep(.01)
+            fcntl.flock(lock, fcntl.LOCK_UN)
+
+        releasing = threading.Thread(target=release)
+        releasing.start()
         run = guest.provision()
-        timer.join()
+        releasing.join()
     assert run.steps[0] == "Waiting for another provisioning of this host to finish..."
     assert run.done == "yes"
 
