@@ -18,7 +18,7 @@ import pytest
 from tests.testbed import Host, Testbed
 
 from .conftest import HostFactory
-from .program import SOON, Program, engine_process, until
+from .program import HANG, SOON, Program, engine_process, until
 
 pytest_plugins = (f"{__package__}.fixtures",)
 
@@ -306,14 +306,15 @@ use Fcntl;
 open F, '>>', $ARGV[0];
 my $all = pack 's s x4 q q i x4', F_WRLCK;
 fcntl F, F_SETLKW, $all or die;
-sleep $ARGV[1];
+select undef, undef, undef, 0.1 while -e $ARGV[1];
 """
 
 
-def hold(host: Host, path: str, seconds: int) -> threading.Thread:
-    """Lock a file on a host for some seconds, as apt and dpkg do it."""
+def hold(host: Host, path: str, flag: str) -> threading.Thread:
+    """Lock a file on a host as apt and dpkg do it, as long as the file `flag` is there."""
     host.write("/root/hold", HOLD)
-    thread = threading.Thread(target=host.run, args=(f"perl /root/hold {path} {seconds}",))
+    host.write(flag, "")
+    thread = threading.Thread(target=host.run, args=(f"perl /root/hold {path} {flag}",))
     thread.start()
     assert until(lambda: host.run(f"grep \"POSIX.*:$(stat -c %i {path}) \" /proc/locks || true"))
     return thread
@@ -327,12 +328,20 @@ def test_create_waits_for_other_users_of_the_package_database(
     record = "sed -n '/^Package: sudo$/,/^$/p' /var/lib/dpkg/status"
     machine.run(f"{record} > /var/lib/dpkg/updates/0000")
     holders = [
-        hold(machine, "/var/lib/apt/lists/lock", 3),
-        hold(machine, "/var/lib/dpkg/lock-frontend", 8),
-        hold(machine, "/var/lib/dpkg/lock", 8),
+        hold(machine, "/var/lib/apt/lists/lock", "/root/lists"),
+        hold(machine, "/var/lib/dpkg/lock-frontend", "/root/dpkg"),
+        hold(machine, "/var/lib/dpkg/lock", "/root/dpkg"),
     ]
 
-    done = program.create(machine, "--engine-install-url", "package")
+    def waits() -> object:  # the script sleeps between its tries
+        return until(lambda: machine.run("pgrep -x sleep || true"), HANG)
+
+    with ThreadPoolExecutor() as pool:
+        creation = pool.submit(program.create, machine, "--engine-install-url", "package")
+        for flag in ("/root/lists", "/root/dpkg"):
+            waits()
+            machine.run(f"rm {flag}; while pgrep -x sleep; do :; done >/dev/null")
+        done = creation.result()
 
     assert "Waiting for another package manager to finish..." in done.stdout
     assert "Completing an interrupted installation of packages..." in done.stdout
