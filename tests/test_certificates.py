@@ -156,7 +156,7 @@ def test_a_second_bootstrap_changes_nothing(folder, capsys):
 
 @pytest.mark.parametrize("missing, kept", [
     (["ca.pem"], ["ca-key.pem"]),
-    (["cert.pem"], ["ca.pem", "ca-key.pem"]),
+    (["cert.pem"], ["ca.pem", "ca-key.pem", "key.pem"]),
     (["key.pem"], ["ca.pem", "ca-key.pem"]),
 ])
 def test_an_interrupted_bootstrap_is_completed(folder, missing, kept):

@@ -584,6 +584,19 @@ def test_nothing_that_was_made_ahead_stays_of_a_check_that_failed(empty_store, m
     assert os.listdir(empty_store.path) == [] and core.Scratch.left == before
 
 
+@pytest.mark.parametrize("name", ["ca-key.pem", "key.pem"])
+def test_a_key_that_is_there_stays_whatever_was_made_ahead(empty_store, name):
+    """The user's own key may be named with a certificate that is mistyped."""
+    with looked_at(empty_store, IPAddress="192.0.2.7") as machine:
+        machine.pre_create_check()
+        os.makedirs(empty_store.certs)
+        core.new_key(os.path.join(empty_store.certs, name))
+        before = core.read_bytes(os.path.join(empty_store.certs, name))
+        machine.bootstrap_certificates()
+        assert core.read_bytes(os.path.join(empty_store.certs, name)) == before
+        assert core.pair_problem(machine.client, machine.ca.cert) == ""
+
+
 def test_a_server_whose_address_came_later_gets_its_own_certificate(empty_store):
     with looked_at(empty_store) as machine:
         machine.pre_create_check()
@@ -623,3 +636,33 @@ def test_a_full_disk_takes_no_new_lock_file_but_still_locks(tmp_path, monkeypatc
             core.Lock(str(path), 'Machine "web"', 0).__enter__()
     with core.Lock(str(path), 'Machine "web"', 0):
         assert not path.exists()
+
+
+# --- odd entries
+
+def test_an_entry_of_version_0_with_a_wrong_type_has_a_row_of_its_own(dm, add, call):
+    add("web")
+    folder = dm.store / "machines" / "old"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({"DriverName": "none", "Driver": {}, "SwarmDiscovery": ["x"]}))
+    listed = call("ls", "-t", "1")
+    assert listed.code == 0 and [line.split()[0] for line in listed.out.splitlines()[1:]] == ["old", "web"]
+    assert "cannot be used" in listed.out
+
+
+def test_an_entry_without_the_name_in_its_driver_gets_its_own(store):
+    machine = store.new("web", core.NoneDriver)
+    machine.driver["MachineName"] = ""
+    store.add(machine)
+    with store.machine("web") as read:
+        assert read.driver["MachineName"] == "web"
+
+
+def test_a_creation_is_resumed_with_certificates_of_now(dm, add, call):
+    add("web")
+    (dm.store / "machines" / "web" / "incomplete").write_text("create")
+    for path in (dm.store / "certs").glob("*.pem"):
+        path.unlink()
+    resumed = call("provision", "web")
+    assert (resumed.code, resumed.err) == (0, "")
+    assert (dm.store / "machines" / "web" / "ca.pem").read_text() == (dm.store / "certs" / "ca.pem").read_text()

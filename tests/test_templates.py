@@ -360,3 +360,7 @@ def test_a_text_that_no_terminal_can_show_is_written_without_a_traceback(dm, add
     for letters in ("C.UTF-8", "C", "POSIX"):
         ended = dm("inspect", "-f", '{{.Driver.Odd}} {{"\\u00e9"}}', "web", LC_ALL=letters)
         assert (ended.code, ended.err) == (0, "") and ended.out.startswith("\ufffd|\u4e16 \u00e9")
+
+
+def test_a_tab_within_a_text_is_one_as_it_is():
+    assert core.Template('{{printf "%s\t%s" "a" .B}}{{"\t"}}').render({"B": "b"}) == "a\tb\t"
