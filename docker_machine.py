@@ -2050,9 +2050,10 @@ class Driver:
     @classmethod
     def defaults(cls):
         """The "Driver" object of a machine that is yet to be described."""
-        import copy
         rows = [(flag.field, flag.default) for flag in cls.flags if flag.field]
-        return copy.deepcopy(dict([*BASE_FIELDS, *rows, *cls.fields]))
+        # Lists and objects are each machine's own.
+        return {key: value.copy() if isinstance(value, (list, dict)) else value
+                for key, value in [*BASE_FIELDS, *rows, *cls.fields]}
 
     def __getitem__(self, key):
         """A stored value; the declared default where it is missing or null, as in entries of older
@@ -3163,7 +3164,7 @@ class Plan:
 
     def first_files(self, certificates, dockerd, listen, containerd=""):
         """What PROVISION_SH would put on a host with systemd where the engine has not started yet,
-        {path: (mode, text)}; see Driver.engine_files()."""
+        {path: (mode, text)}; see Machine.engine_files()."""
         import string
         words = self.variables(certificates)
         if containerd and "--containerd" not in words["ARGUMENTS"]:
@@ -5639,7 +5640,9 @@ class Machine:
         return Plan(facts, self.engine, self.name, self.driver_name, url, upgrade)
 
     def engine_files(self, dockerd, listen, containerd=""):
-        """See Driver.engine_files()."""
+        """What sets the engine up before its first start, {path: (mode, text)}, for a driver that
+        writes the disk itself. `dockerd`, `listen` (fd:// or a socket) and `containerd` are as in
+        the unit on that disk."""
         return self._plan(Facts(init="systemd")).first_files(
             self._server_certificates(False), dockerd, listen, containerd)
 
@@ -6857,9 +6860,8 @@ class Row:
                   EngineOptions=None, DriverName="not found")
         try:
             self.machine = machine = store.machine(name)
-        except Exception as error:  # which must not hide the other machines
-            lead = "" if isinstance(error, MachineError) else "config.json cannot be used: "
-            self.tell(lead + str(error), State=ERROR)
+        except Exception as error:
+            self.fail(error)
             return
         self.swarm, self.labels = machine.swarm, machine.engine.get("Labels") or ()
         self.tell(DriverName=machine.driver_name, Active="-", DockerVersion="Unknown",
@@ -6867,6 +6869,11 @@ class Row:
 
     def tell(self, error="", **cells):
         self.cells.update(cells, Error=out.mask(plain_words(error)))
+
+    def fail(self, error):
+        """What is wrong with it, a value of a wrong type too, must not hide the other machines."""
+        lead = "" if isinstance(error, MachineError) else "config.json cannot be used: "
+        self.tell(lead + str(error), State=ERROR)
 
     def fits(self, filters):
         """Whether it passes all filters, as far as its cells are known."""
@@ -6887,9 +6894,8 @@ class Row:
                 self.swarm_url = machine.swarm_url()
             self.engine = machine.docker()
             self.tell(URL=self.engine.url)
-        except Exception as error:  # a value of a wrong type must not hide the other machines
-            lead = "" if isinstance(error, MachineError) else "config.json cannot be used: "
-            self.tell(lead + str(error), State=ERROR)
+        except Exception as error:
+            self.fail(error)
         return bool(self.engine)
 
     def finish(self):
