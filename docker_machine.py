@@ -214,7 +214,7 @@ class Output:
             return text
         from re import sub
         return sub(r"(?<![\w/.-])docker-machine (?=(?:%s)\b|--)" % "|".join(COMMANDS),
-                      lambda found: self.program + " ", text)
+                   lambda found: self.program + " ", text)
 
     def _tell(self, stream, text):
         try:
@@ -440,15 +440,20 @@ def hand_over(argv):
 
 def dial(host, port, seconds):
     """A connected TCP socket. Raises Unreachable with the reason."""
-    from socket import create_connection, gaierror, timeout
+    from socket import create_connection, gaierror
     try:
         return create_connection((_plain(host), port), seconds)
     except (gaierror, UnicodeError):
         raise Unreachable('The address "%s" cannot be resolved.' % host)
-    except timeout:
-        raise Silent("%s gave no answer on port %s within %g s." % (host, port, seconds))
     except (OSError, OverflowError) as error:
-        raise Unreachable("%s port %s: %s" % (host, port, reason(error)))
+        raise no_answer(host, port, seconds, error)
+
+
+def no_answer(host, port, seconds, error):
+    """The Silent or Unreachable for what a socket raised."""
+    if type(error).__name__ in ("timeout", "TimeoutError"):  # one class since Python 3.10
+        return Silent("%s gave no answer on port %s within %g s." % (host, port, seconds))
+    return Unreachable("%s port %s: %s" % (host, port, reason(error)))
 
 
 def _plain(host):
@@ -2317,10 +2322,7 @@ class Engine:
         except ValueError:
             raise self._stranger()
         except OSError as error:
-            if type(error).__name__ in ("timeout", "TimeoutError"):  # one class since Python 3.10
-                raise Silent("%s gave no answer on port %s within %g s." % (
-                    self.host, self.port, seconds))
-            raise Unreachable("%s port %s: %s" % (self.host, self.port, error.strerror or error))
+            raise no_answer(self.host, self.port, seconds, error)
         found = re.match(r"HTTP/\S+ (\d+)", answer)
         if not found:
             raise self._stranger()
