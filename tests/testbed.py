@@ -804,7 +804,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 bed.attach(name).remove()
         elif args.command == "ls":
             for name, image in bed.hosts():
-                print(name, image, bed.attach(name).ip)
+                with contextlib.suppress(TestbedError):  # another program may have removed it
+                    print(name, image, bed.attach(name).ip)
         elif args.command == "key":
             print(bed.key)
         elif args.command == "build":
