@@ -29,18 +29,38 @@ Contents, in the order data flows; a section uses only what stands above it:
 """
 
 # === 1. Header ====================================================================================
-# Only what Python has loaded already, or is built into it, is imported here; everything else is
-# imported inside the functions that need it, since a prompt or a script pays for start-up time on
-# every call.
+# Only what Python has loaded already, or is built into it, is imported here, since a prompt or a
+# script pays for start-up time on every call.
 
 import os
 import sys
 import time
 from os.path import abspath, basename, dirname, exists, expanduser, isdir, isfile, join, realpath
 
+
+class Later:
+    """A module that is imported when something of it is first used."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def __getattr__(self, attribute):
+        module = globals()[self.name] = __import__(self.name)
+        return getattr(module, attribute)
+
+
+globals().update((name, Later(name)) for name in (
+    "argparse binascii copy datetime difflib email filecmp fnmatch functools glob hashlib html io "
+    "ipaddress json pkgutil platform random re select shlex shutil signal socket ssl stat string "
+    "struct subprocess tarfile tempfile textwrap threading traceback uuid").split())
+if False:  # the same for type checkers, and what type comments need
+    import argparse, binascii, copy, datetime, difflib, email, filecmp  # noqa: E401, I001
+    import fnmatch, functools, glob, hashlib, html, io, ipaddress, json  # noqa: E401
+    import pkgutil, platform, random, re, select, shlex, shutil, signal  # noqa: E401
+    import socket, ssl, stat, string, struct, subprocess, tarfile  # noqa: E401
+    import tempfile, textwrap, threading, traceback, typing, uuid  # noqa: E401, F401
+
 THIS_FILE = globals().get("__file__") or ""  # none where it comes from a pipe
-if False:  # for type checkers alone
-    import typing  # noqa: F401
 
 __version__ = "1.0.0.dev0"
 __all__ = [
@@ -102,8 +122,7 @@ class stage:
 
     def __exit__(self, kind, error, trace):
         if isinstance(error, MachineError):
-            from copy import copy
-            again = copy(error)  # several machines may share one cause
+            again = copy.copy(error)  # several machines may share one cause
             again.message = self.words + error.message
             raise again.with_traceback(trace) from None
         if error is not None:  # for the crash report
@@ -192,8 +211,7 @@ class Output:
         try:
             data = text.encode("utf-8", "surrogateescape")
         except UnicodeEncodeError:  # half a character, which Go prints like this
-            from re import sub
-            data = sub("[\ud800-\udfff]", "\ufffd", text).encode("utf-8")
+            data = re.sub("[\ud800-\udfff]", "\ufffd", text).encode("utf-8")
         stream.flush()
         stream.buffer.write(data)
         stream.buffer.flush()
@@ -212,8 +230,7 @@ class Output:
         """A text with its commands under the name by which this program was called."""
         if "docker-machine " not in text:
             return text
-        from re import sub
-        return sub(r"(?<![\w/.-])docker-machine (?=(?:%s)\b|--)" % "|".join(COMMANDS),
+        return re.sub(r"(?<![\w/.-])docker-machine (?=(?:%s)\b|--)" % "|".join(COMMANDS),
                    lambda found: self.program + " ", text)
 
     def _tell(self, stream, text):
@@ -269,10 +286,9 @@ PACKAGE_NAMES = {  # program -> package, by package manager where the name diffe
 
 def install_line(*names):
     """The command that installs programs with this system's package manager; "" if not known."""
-    from shutil import which
     packages = [PACKAGE_NAMES.get(name, {}) for name in names]
     for manager, command in INSTALLERS.items():
-        if all(packages) and which(manager):
+        if all(packages) and shutil.which(manager):
             wanted = [package.get(manager, package[""]) for package in packages]
             return " ".join([command, *dict.fromkeys(wanted)])
     return ""
@@ -292,8 +308,7 @@ def missing_program(name, use=""):
 
 def need(name, use=""):
     """Refuse early if a program is not on PATH. Raises MachineError naming its package."""
-    from shutil import which
-    if not which(name):
+    if not shutil.which(name):
         raise missing_program(name, use)
 
 
@@ -305,10 +320,9 @@ def host_arch():
 
 def find_qemu():
     """The path of the QEMU that emulates this computer's own processor, or None."""
-    from shutil import which
     name, windows = "qemu-system-" + host_arch(), os.environ.get("ProgramFiles", "") + "\\qemu"
-    return (which(name) or which(name, path=windows)
-            or which("qemu-kvm", path="/usr/libexec"))  # RHEL and its kin
+    return (shutil.which(name) or shutil.which(name, path=windows)
+            or shutil.which("qemu-kvm", path="/usr/libexec"))  # RHEL and its kin
 
 
 def is_word(text, marks):
@@ -332,10 +346,9 @@ def run(argv, stdin=None, seconds=60, on_line=None, cwd=None, environ=None, late
     `stdin` is text, bytes or None, `on_line` is called with each line of stdout as it comes,
     `environ` is added to our own environment. Raises MachineError if the program is missing or
     prints without end, `late` if it does not end in time."""
-    from tempfile import TemporaryFile
     out.debug("run: " + " ".join(map(quote, argv)))
     # stderr is a file: an ssh master that stays behind would keep a pipe open for ever.
-    with TemporaryFile(dir=temporary_folder()) as errors:
+    with tempfile.TemporaryFile(dir=temporary_folder()) as errors:
         process = _start(argv, errors, cwd, environ)
         lines, end = [], time.monotonic() + seconds  # type: list, float
         trouble = []  # type: list  # what on_line raised
@@ -375,10 +388,9 @@ def _encoded(text):
 
 
 def _start(argv, errors, cwd, environ):
-    from subprocess import PIPE, Popen
     try:
-        return Popen(argv, stdin=PIPE, stdout=PIPE, stderr=errors, cwd=cwd,
-                     env=dict(os.environ, **environ or {}))
+        return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
+                                cwd=cwd, env=dict(os.environ, **environ or {}))
     except FileNotFoundError:
         raise missing_program(argv[0])
     except OSError as error:
@@ -386,14 +398,13 @@ def _start(argv, errors, cwd, environ):
 
 
 def _in_thread(function, *arguments):
-    from threading import Thread
     machine = getattr(out.thread, "machine", "")
 
     def work():
         out.thread.machine = machine
         function(*arguments)
 
-    thread = Thread(target=work, daemon=True)  # ^C must not wait for it
+    thread = threading.Thread(target=work, daemon=True)  # ^C must not wait for it
     thread.start()
     return thread
 
@@ -431,8 +442,7 @@ def hand_over(argv):
     sys.stdout.flush()
     try:
         if WINDOWS:
-            from subprocess import call
-            return call(argv)
+            return subprocess.call(argv)
         return os.execvp(argv[0], argv)
     except FileNotFoundError:
         raise missing_program(argv[0])
@@ -440,10 +450,9 @@ def hand_over(argv):
 
 def dial(host, port, seconds):
     """A connected TCP socket. Raises Unreachable with the reason."""
-    from socket import create_connection, gaierror
     try:
-        return create_connection((_plain(host), port), seconds)
-    except (gaierror, UnicodeError):
+        return socket.create_connection((_plain(host), port), seconds)
+    except (socket.gaierror, UnicodeError):
         raise Unreachable('The address "%s" cannot be resolved.' % host)
     except (OSError, OverflowError) as error:
         raise no_answer(host, port, seconds, error)
@@ -466,10 +475,9 @@ def _plain(host):
 
 def load_pair(cert, key):
     """A TLS client with this pair, which trusts nobody yet. Raises OSError."""
-    from ssl import PROTOCOL_TLS_CLIENT, SSLContext
     # Not create_default_context: its strict mode (Python 3.13) refuses CAs without key
     # identifiers, which older Docker Machines made.
-    context = SSLContext(PROTOCOL_TLS_CLIENT)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_cert_chain(cert, key, lambda: "")
     return context
 
@@ -492,9 +500,8 @@ def tls_context(ca, cert, key):
 
 def resolves(host):
     """Whether this computer knows the address of a host."""
-    from socket import getaddrinfo
     try:
-        return bool(getaddrinfo(host, None))
+        return bool(socket.getaddrinfo(host, None))
     except (OSError, UnicodeError):
         return False
 
@@ -518,7 +525,6 @@ def trusting_context(ca="", insecure=False):
     """TLS that takes servers with a certificate of the system's CAs, of those of SSL_CERT_FILE and
     SSL_CERT_DIR (which OpenSSL reads), of REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE, or of the file
     `ca`; any server if `insecure`. Raises MachineError naming a bundle that cannot be read."""
-    import ssl
     context = ssl.create_default_context()
     # Python 3.13 refuses CAs without key identifiers, which proxies of companies still have.
     context.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)
@@ -541,8 +547,7 @@ def trusting_context(ca="", insecure=False):
 def origin(url):
     """(scheme, host, port unless it is the usual one) of an http or https URL; None of others, and
     of one that holds a password."""
-    from re import match
-    found = match(r"(https?)://([^@:/?#\s\[\]]+|\[[\da-f:.]+\])(?::443|:80|(:\d+))?(?=[/?#]|\Z)",
+    found = re.match(r"(https?)://([^@:/?#\s\[\]]+|\[[\da-f:.]+\])(?::443|:80|(:\d+))?(?=[/?#]|\Z)",
                      url.lower())
     return found and found.groups()
 
@@ -582,10 +587,9 @@ class Rest:
 
     def __init__(self, name, url, headers=None, seconds=30, patience=300, ca="", insecure=False,
                  plain=False, renew=None, wait=None):
-        from re import match
         self.origin = origin(url)
         safe = r"https:|http://(localhost|127(\.\d+){3}|\[::1\])([:/]|\Z)"
-        if not self.origin or not plain and not match(safe, url.lower()):
+        if not self.origin or not plain and not re.match(safe, url.lower()):
             raise MachineError("The address of %s's API is not an https URL." % name,
                                "Credentials are not sent in the clear.")
         self.name, self.url, self.headers = name, url.rstrip("/"), headers or {}
@@ -665,10 +669,9 @@ class Rest:
     def _pause(self, error):
         """Seconds until the next try, with jitter, so that many machines do not come back
         together; endless where there is to be none."""
-        from random import uniform
         if error.status < 400 and error.tries > (3 if error.unsent else 5):
             return float("inf")
-        usual = uniform(.25, .5) * 2 ** min(error.tries, 5)
+        usual = random.uniform(.25, .5) * 2 ** min(error.tries, 5)
         return usual if error.pause is None else max(error.pause, 0) + usual / 4
 
     def _try(self, request, fresh, key):
@@ -722,12 +725,11 @@ class Rest:
     def _connection(self, fresh):
         """A kept connection that is still open, or a new one."""
         from http.client import HTTPConnection, HTTPSConnection
-        from select import select
         from urllib.request import ProxyHandler, Request
         try:
             while not fresh:
                 connection = self.idle.pop()
-                if not select([connection.sock], [], [], 0)[0]:
+                if not select.select([connection.sock], [], [], 0)[0]:
                     return connection
                 connection.close()
         except IndexError:
@@ -747,7 +749,6 @@ class Rest:
 
     def _error(self, request, answer, status):
         """The RestError for an answer that cannot be used, or for the exception in its place."""
-        from socket import timeout
         value, pause, hint = {}, None, "Check the network and the proxy variables."
         untrusted = "certificate" in repr(answer).lower()
         if status:
@@ -755,7 +756,7 @@ class Rest:
             words = error_text(value, "error_description", "message", "error", "detail")
             place = error_text(value, "location")
             words += " (%s)" % place if place else ""
-        elif isinstance(answer, timeout):
+        elif isinstance(answer, socket.timeout):
             words = "There was no answer within %g s" % (self.seconds / 2)
         else:
             words = plain_words(getattr(answer, "strerror", "") or answer).rstrip(".")
@@ -805,16 +806,14 @@ class Rest:
 def error_value(body):
     """What the body of an error holds: the value of its JSON; else a dict, of the attributes of
     XML (vCloud), or with a text as "message"; {} for HTML."""
-    from html import unescape
-    from re import findall
     text = body.decode(errors="replace").strip()
     try:
         return parse_json(text)
     except (ValueError, RecursionError):
         if not text.startswith("<"):
             return {"message": text[:300]}
-    pairs = findall(r'\s(message|minorErrorCode)="([^"]*)"', text)
-    return {name: unescape(text) for name, text in pairs}
+    pairs = re.findall(r'\s(message|minorErrorCode)="([^"]*)"', text)
+    return {name: html.unescape(text) for name, text in pairs}
 
 
 def error_text(value, *keys):
@@ -940,11 +939,9 @@ def download(url, path, checksum="", seconds=7200):
 def published_checksum(url):
     """The checksum of a URL's file in its publisher's list beside it, as ALGORITHM:HEX; "" if
     there is no list. In the format of coreutils, as Debian's and Ubuntu's clouds have it."""
-    import re
-    from io import BytesIO
     folder, _, name = url.rpartition("/")
     for list_name in ("SHA512SUMS", "SHA256SUMS", name + ".sha512", name + ".sha256"):
-        file = BytesIO()
+        file = io.BytesIO()
         try:
             fetch(folder + "/" + list_name, file, 60, tries=1)
         except RestError as error:
@@ -960,8 +957,7 @@ def published_checksum(url):
 
 def parse_checksum(text):
     """(algorithm, hex digits) of sha256:HEX or sha512:HEX. Raises UsageError."""
-    from re import match
-    if not match(r"(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})\Z", text.lower()):
+    if not re.match(r"(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})\Z", text.lower()):
         raise UsageError('"%s" is not a checksum.' % text, "Write it as sha256:HEX or sha512:HEX, "
                          "with 64 or 128 digits.")
     return tuple(text.lower().split(":"))
@@ -969,7 +965,6 @@ def parse_checksum(text):
 
 def file_digest(path, algorithm):
     """The hex digest of a file."""
-    import hashlib
     digest = hashlib.new(algorithm)
     with open(path, "rb") as file:
         for block in iter(lambda: file.read(1 << 20), b""):
@@ -1036,13 +1031,12 @@ def write_atomic(path, data, mode=0o600):
 def write_all(files):
     """The same for several files, (path, data, mode), which come into place together as far as a
     file system lets them."""
-    from functools import partial
     made = {}  # type: dict
     path = ""
     try:
         for path, data, mode in files:
             temporary = "%s.tmp-docker-machine-%s" % (path, os.urandom(4).hex())
-            with open(temporary, "xb", opener=partial(os.open, mode=mode)) as file:
+            with open(temporary, "xb", opener=functools.partial(os.open, mode=mode)) as file:
                 made[temporary] = path
                 file.write(_encoded(data))
                 file.flush()
@@ -1080,9 +1074,8 @@ def make_folder(path):
 def read_bytes(path):
     """What a file of up to 64 MB holds. Raises OSError, also for what is not a file: opening a FIFO
     would wait for ever."""
-    from stat import S_ISREG
     facts = os.stat(path)
-    if not S_ISREG(facts.st_mode) or facts.st_size > 1 << 26:
+    if not stat.S_ISREG(facts.st_mode) or facts.st_size > 1 << 26:
         raise OSError(22, "it is not a file, or too large", path)
     with open(path, "rb") as file:
         return file.read()
@@ -1096,14 +1089,12 @@ def read_text(path):
 
 def parse_json(text):
     """The value of a JSON text. Raises ValueError."""
-    from json import loads
-    return loads(text)
+    return json.loads(text)
 
 
 def json_text(value, indent=None, sort=False):
     """`value` as JSON, in one line without `indent`; a text comes out as Go's %q prints it."""
-    from json import dumps
-    return dumps(value, ensure_ascii=False, indent=indent, sort_keys=sort,
+    return json.dumps(value, ensure_ascii=False, indent=indent, sort_keys=sort,
                       separators=None if indent else (",", ":"))
 
 
@@ -1124,9 +1115,8 @@ def copy_file(source, target, mode=0o600):
 
 def temporary_folder():
     """Where temporary files go: where the system has them, else in the store."""
-    from tempfile import gettempdir
     try:
-        return gettempdir()
+        return tempfile.gettempdir()
     except OSError:  # a read-only system
         make_folder(Scratch.spare)
         return Scratch.spare
@@ -1141,19 +1131,17 @@ class Scratch:
     spare = ""  # the folder in the store
 
     def __enter__(self):
-        from tempfile import mkdtemp
         parent = temporary_folder()
         if len(parent) > 45 and not WINDOWS and os.access("/tmp", os.W_OK):
             parent = "/tmp"  # the path of a socket must be short
         clear_leftovers(parent, "docker-machine-scratch.")
-        self.path = mkdtemp("", "docker-machine-scratch.", parent)
+        self.path = tempfile.mkdtemp("", "docker-machine-scratch.", parent)
         self.handle = -1 if WINDOWS else _hold(self.path)
         self.left.add(self.path)
         return self.path
 
     def __exit__(self, *unused):
-        from shutil import rmtree
-        rmtree(self.path, ignore_errors=True)
+        shutil.rmtree(self.path, ignore_errors=True)
         self.left.discard(self.path)
         if self.handle >= 0:
             os.close(self.handle)
@@ -1162,7 +1150,6 @@ class Scratch:
 def clear_leftovers(folder, mark):
     """Remove what killed programs have left in a folder: names with this `mark` that are ours, have
     not changed for a moment, and that no program holds."""
-    from shutil import rmtree
     for name in os.listdir(folder):
         path = join(folder, name)
         try:
@@ -1171,7 +1158,7 @@ def clear_leftovers(folder, mark):
             facts = os.lstat(path)
             if facts.st_uid == os.geteuid() and facts.st_mtime < time.time() - 2:
                 os.close(_hold(path))
-                (os.unlink if isfile(path) else rmtree)(path)
+                (os.unlink if isfile(path) else shutil.rmtree)(path)
         except OSError:  # in use, or gone
             pass
 
@@ -1275,9 +1262,8 @@ def port_trouble(port, address=LOOPBACK, kind="tcp"):
 
 
 def free_port(taken):
-    from random import SystemRandom
     taken = set(taken)
-    for port in SystemRandom().sample(PORTS, len(PORTS)):
+    for port in random.SystemRandom().sample(PORTS, len(PORTS)):
         if port not in taken and not port_trouble(port):
             return port
     raise MachineError("There is no free port on %s." % LOOPBACK)
@@ -1312,10 +1298,9 @@ class CacheLock(Lock):
 
 def need_space(folder, least):
     """Raises MachineError if the disk has fewer than `least` MB left."""
-    from shutil import disk_usage
     while not exists(folder):
         folder = dirname(folder)
-    free = disk_usage(folder).free >> 20
+    free = shutil.disk_usage(folder).free >> 20
     if free < least:
         raise MachineError("%s has %d MB left on its disk; the image needs %d." % (
             folder, free, least), "Make room, or name another place for all: --storage-path FOLDER")
@@ -1348,7 +1333,6 @@ class Flag:
 
     def check(self, value):
         """Refuse a value that the flag does not take. Raises UsageError."""
-        import re
         words = ""
         if isinstance(value, list):
             for one in value:
@@ -1433,7 +1417,6 @@ def wants_debug(flag):
 
 def nearest(word, known, lead="Did you mean %s?"):
     """A hint with the known word closest to a mistyped one, or ""."""
-    import difflib
     found = difflib.get_close_matches(word, known)
     return lead % found[0] if found else ""
 
@@ -1478,7 +1461,6 @@ def split_words(flags, words, interleaved=True):
 
 def _parse(flags, typed):
     """{name: [values]} of what split_words() found. Raises UsageError."""
-    import argparse  # 15 ms, so only where there is a flag
     parser = argparse.ArgumentParser(
         add_help=False, allow_abbrev=False, conflict_handler="resolve",
         formatter_class=lambda prog: argparse.HelpFormatter(prog, width=80))  # asks no terminal
@@ -1595,7 +1577,6 @@ def issue(pair, suffix, extensions, ca=None, curve=False, keep_key=False):
 
 
 def _write_openssl_files(folder, organization, extensions):
-    import re
     # 64 characters is X.509's upper bound for an organization (RFC 5280, ub-organization-name).
     safe = re.sub("([\\\\$#\"'])", r"\\\1", organization[:64])
     for name, text in (("config", OPENSSL_CONFIG % (safe, extensions)), ("index.txt", ""),
@@ -1633,7 +1614,6 @@ def issue_server(pair, ca, machine, names, also_client=False):
 
 def ip_address(text):
     """An IPv4 or IPv6 address as it is usually written; "" for a host name."""
-    import socket
     for family in (socket.AF_INET, socket.AF_INET6):
         try:
             return socket.inet_ntop(family, socket.inet_pton(family, text))
@@ -1653,7 +1633,6 @@ def pair_problem(pair, ca_cert):
 
 def certificate_problem(cert, ca_cert):
     """Why a CA does not vouch for a certificate ("" if it does): openssl's words."""
-    import re
     result = openssl("verify", "-CAfile", ca_cert, cert)
     # openssl 1.0.2 exits 0 for some failures; "error N at" is in the words of all.
     found = re.search("^error .*lookup: ?(.*)", result.stderr + result.stdout, re.M)
@@ -1665,7 +1644,6 @@ def certificate_problem(cert, ca_cert):
 def server_pair_fits(pair, ca_cert, names, also_client):
     """Whether the server certificate that is there can stay: of this CA, for all names, and not
     near its end."""
-    import re
     if not pair.complete() or pair_problem(pair, ca_cert):
         return False
     result = openssl("x509", "-in", pair.cert, "-noout", "-text",
@@ -1826,7 +1804,6 @@ class SSH:
     def aim(self, host, port, user, key="", known_hosts=""):
         """Set the target. Host keys are pinned in `known_hosts`; as long as its folder is not
         there they wait in a temporary file."""
-        import re
         for word in (host, user):
             if not re.match(r"[^\s-]\S*\Z", word):
                 raise MachineError("%s cannot be used for SSH." % json_text(word))
@@ -1883,7 +1860,6 @@ class SSH:
 
     def failure(self, result):
         """The SSHError for what ssh printed."""
-        import re
         said = result.stderr.strip() or "the connection ended without a word"
         words = dict(vars(self), with_key="", key_words="", said=said,
                      last=said.splitlines()[-1].strip(".").replace("ssh: ", "", 1))
@@ -1912,9 +1888,9 @@ class SSH:
         """End the shared connection and forget temporary files."""
         if self._scratch is None:
             return
-        socket = join(self.folder(), "s")
-        if exists(socket):
-            run(["ssh", "-O", "exit", "-o", "ControlPath=" + _config_path(socket), self.host],
+        control = join(self.folder(), "s")
+        if exists(control):
+            run(["ssh", "-O", "exit", "-o", "ControlPath=" + _config_path(control), self.host],
                 seconds=10)
         self._scratch.__exit__()
         self._scratch = None
@@ -1933,7 +1909,6 @@ def _config_path(path):
 
 def plain_alias(name):
     """A machine's name as a Host of ssh_config, where it must not be a pattern, or two names."""
-    import re
     return re.sub(r"[^\w.-]", "_", name)
 
 
@@ -1964,7 +1939,6 @@ KEY_FAILURES = (  # what a file that is not a key for ssh begins with -> what it
 
 def check_key_file(path):
     """Refuse an SSH key that ssh would refuse, with what helps. Raises MachineError."""
-    import re
     try:
         mode = os.stat(path).st_mode & 0o7777
         data = read_bytes(path)
@@ -2262,7 +2236,6 @@ def join_url(host, port):
 
 def split_url(url, default_port=ENGINE_PORT):
     """(host, port) of an engine's URL; port 0 for one that is not a number."""
-    import re
     found = re.findall(r"^(?:[^/]*://)?(\[[^]/]*\]|[^:/]*):?(\d*)([^/]*)", url)
     host, port, rest = found[0]
     return host.strip("[]"), 0 if rest else int(port or default_port)
@@ -2310,8 +2283,6 @@ class Engine:
     def get(self, path, seconds):
         """The answer to GET: (status, all of it as text). Raises Unreachable, or MachineError that
         says what is wrong with the certificates."""
-        import re
-        import ssl
         if not self.host:
             raise MachineError('The URL "%s" names no host to ask.' % self.url)
         try:
@@ -2331,7 +2302,6 @@ class Engine:
     def version(self, seconds=20):
         """The version of the engine, for example 26.1.5. Raises as get() does. Every answer of
         dockerd has it in a header, and /_ping costs it 0.5 ms, /version 10 ms."""
-        import re
         deadline = time.monotonic() + seconds
         status, answer = self.get("/_ping", seconds)
         found = re.search(r"^Server: Docker/(\S+)", answer, re.M | re.I)
@@ -2350,7 +2320,6 @@ class Engine:
     def _refused(self, error):
         """The MachineError for a failed handshake, in Docker Machine's words plus the cause, or for
         a closed connection. The engine does not tell that our own certificate has expired."""
-        import re
         try:
             expired = openssl("x509", "-noout", "-checkend", "0", "-in", self.files[1]).code == 1
         except MachineError:
@@ -2950,7 +2919,6 @@ class Facts:
     def provisioner(self):
         """The row of PROVISIONERS: by ID, then by ID_LIKE in its order, then anything with systemd.
         Raises MachineError where neither the system is known nor systemd runs."""
-        import re
         release = {name: value.strip("\"' ")  # os-release(5)
                    for name, value in re.findall(r"(?m)^[ \t]*(\w+)=(.*)", self.os)}
         like = ["like " + word for word in release.get("ID_LIKE", "").split()]
@@ -2967,8 +2935,6 @@ class Facts:
         Raises MachineError."""
         if self.argv:
             return self.argv.split("\n")
-        import re
-        import shlex
         variables = {"ExecStart": ""}  # type: typing.Any
 
         def value_of(name):
@@ -2991,7 +2957,6 @@ class Facts:
     def unit_files(self):
         """[(path, text)] of docker.service, its drop-ins and the files of its variables, in the
         order in which systemd applies them, without comments, continued lines joined."""
-        import re
         text = re.sub(r"(?m)\\\n|^#(?! /).*", " ", self.unit + "\n" + self.variables)
         return re.findall(r"(?m)^# (.*)((?:\n(?!# /).*)*)", text)
 
@@ -3031,7 +2996,6 @@ def probe(ssh, seconds=0, before_try=lambda: None):
 
 
 def _probe_once(ssh):
-    import re
     mark = os.urandom(8).hex() + " "
     result = ssh.run("sh -s", "ROOT=''\nMARK='%s'\n%s" % (mark, PROBE_SH))
     said = [(name, text) for name, text in re.findall(mark + "(.+?):(.*)", result.stdout)
@@ -3167,7 +3131,6 @@ class Plan:
     def first_files(self, certificates, dockerd, listen, containerd=""):
         """What PROVISION_SH would put on a host with systemd where the engine has not started yet,
         {path: (mode, text)}; see Machine.engine_files()."""
-        import string
         words = self.variables(certificates)
         if containerd and "--containerd" not in words["ARGUMENTS"]:
             listen += " --containerd=" + containerd
@@ -3182,14 +3145,12 @@ class Plan:
 
 def subject(option):
     """What only one option of the engine may be about: a label, a registry, else just its name."""
-    import re
     return re.findall(r"(?s)label=[^=]*|(?:insecure-registry|registry-mirror)=.*|[^=]*", option)[0]
 
 
 def systemd_words(words, expands=True):
     """Words as literal ones of a unit file (systemd.service(5), "Command lines"). `expands`:
     whether $ would start a variable, as in ExecStart but not in Environment."""
-    import re
     escapes = {"\\": r"\\", '"': r'\"', "%": "%%", "\n": r"\n", "\t": r"\t"}
     if expands:
         escapes["$"] = "$$"
@@ -3226,8 +3187,6 @@ def check_host(plan, new=True):
 
 def _troubles(plan, new):
     """[(what is wrong with a host, what to do or "" if it can be provisioned all the same)]"""
-    import datetime
-    import re
     facts = plan.facts
     source = "engine" if facts.engine else plan.source()
     wanted = plan.given("Version")
@@ -3327,7 +3286,6 @@ def adopt_options(plan, new):
 
 def check_engine_options(engine):
     """Refuse what no flag can tell from its own value. Raises UsageError."""
-    import re
     for key, value in engine.items():
         text = "".join(value) if isinstance(value, list) else str(value)
         if re.search(r"[\0-\x08\x0b-\x1f\x7f\ud800-\udfff]", text):
@@ -3461,7 +3419,6 @@ def seed_iso(files):
 def cached_image(driver, url, checksum, check, renew=False):
     """The path of a URL's image in the store's cache, fetched once; check(path) raises
     MachineError for what is not to stay there."""
-    import hashlib
     plain = url.partition("?")[0]
     name, key = plain.rpartition("/")[2] or "image", hashlib.sha256((url + checksum).encode())
     folder = join(driver.cache(), driver.name, "%s-%s" % (key.hexdigest()[:8], name))
@@ -3494,7 +3451,6 @@ class NoneDriver(Driver):
     flags = (Flag("url", "", "URL of host when no driver is selected", field="URL"),)
 
     def set_config_from_flags(self, options):
-        import re
         url = options["url"]
         if not url:
             raise UsageError("--url option is required when no driver is selected")
@@ -3627,7 +3583,6 @@ class LocalVM(Driver):
 
     def identify(self):
         """The machine's UUID, which is stored before anything carries it."""
-        import uuid
         if not self.get("UUID"):
             self["UUID"] = str(uuid.uuid4())
             self.machine.save()
@@ -3751,7 +3706,6 @@ VBOX_CURES = (  # pattern of what is said of a failure -> what helps
 
 def find_vboxmanage():
     """The path of VBoxManage, or None. Windows' installer does not put it on the PATH."""
-    import shutil
     places = [os.environ.get(name) for name in (
         "PATH", "VBOX_INSTALL_PATH", "VBOX_MSI_INSTALL_PATH")]
     places.append(join(os.environ.get("ProgramFiles", os.sep), "Oracle", "VirtualBox"))
@@ -3761,7 +3715,6 @@ def find_vboxmanage():
 def vbox(*words, seconds=60, stdin=None, absent_ok=False):
     """What VBoxManage prints; asked again while VirtualBox is busy. Raises MachineError with its
     own words; "" if what is named is not there and need not be (`absent_ok`)."""
-    import re
     program = find_vboxmanage()
     if not program:
         raise MachineError("VBoxManage was not found on this computer.", "Install VirtualBox: "
@@ -3785,7 +3738,6 @@ def vbox(*words, seconds=60, stdin=None, absent_ok=False):
 
 def vbox_version():
     """VirtualBox's version as three numbers. Its wrapper on Debian may print a warning before."""
-    import re
     said = vbox("--version")
     found = re.search(r"^(\d+)\.(\d+)\.(\d+)", said, re.M)
     if not found or "vboxdrv" in said:
@@ -3795,7 +3747,6 @@ def vbox_version():
 
 def vbox_list(*words, seconds=60):
     """The objects of a `VBoxManage list`, [(name, {key in lower case: value})]."""
-    import re
     found, said = [("", {})], vbox("list", *words, seconds=seconds)  # type: list, str
     for key, value in re.findall(r"^(\S[^:\n]*): *(.*)", said, re.M):
         if key in ("Name", "NetworkName"):
@@ -3837,10 +3788,9 @@ class HostOnly(Lock):
         """(Our address with its network, the name of what has it already or ""). For the default
         CIDR, or if `flexible`, another one where that cannot be. Changes nothing. Raises
         MachineError."""
-        from ipaddress import ip_interface
-        owns, rows = [ip_interface(wanted)], self.rows()
+        owns, rows = [ipaddress.ip_interface(wanted)], self.rows()
         if flexible or wanted == VBOX_CIDR:
-            owns += [ip_interface("192.168.%d.1/24" % third) for third in range(56, 64)]
+            owns += [ipaddress.ip_interface("192.168.%d.1/24" % third) for third in range(56, 64)]
         for own in owns:
             for name, row in rows:
                 there = own_address(row)
@@ -3854,8 +3804,6 @@ class HostOnly(Lock):
 
     def _why_not(self, own, taken):
         """The MachineError that says why a new network cannot have that address; or None."""
-        import ipaddress
-        import re
         for name, network in taken.items():
             if network.prefixlen and network.overlaps(own.network):
                 return MachineError(
@@ -3941,17 +3889,15 @@ def note_ours(ours, before=None):
 
 def own_address(row):
     """This computer's address with its network, by a row of vbox_list(); 0.0.0.0/0 for none."""
-    import ipaddress
     address = row.get("ipaddress") or row["lowerip"]
     return ipaddress.ip_interface(address + "/" + row["networkmask"])
 
 
 def serve_addresses(network, own):
     """See that a DHCP server is on for an interface's network; one that fits is kept."""
-    from ipaddress import ip_address
     whole, row = own.network, dict(vbox_list("dhcpservers")).get(network)
     if row and row["enabled"] == "Yes":
-        server, low, high = (ip_address(row[key]) for key in (
+        server, low, high = (ipaddress.ip_address(row[key]) for key in (
             "dhcpd ip", "loweripaddress", "upperipaddress"))
         inside = all(address in whole for address in (server, low, high))
         if inside and own.ip != server and not low <= own.ip <= high:
@@ -3965,8 +3911,6 @@ def serve_addresses(network, own):
 
 def networks_here(rows):
     """This computer's IPv4 networks, {interface: network}, those of VirtualBox's `rows` too."""
-    import ipaddress
-    import re
     found = {name: own_address(row).network for name, row in rows + vbox_list("bridgedifs")}
     # Also what is not bridged, such as a VPN, but for single hosts and default routes (a VPN may
     # have two, each for half of all addresses). The lines (proc(5)) hold name, target, five other
@@ -3981,7 +3925,6 @@ def networks_here(rows):
 
 def release_iso(url):
     """The newest ISO of a page of releases on GitHub, by the address that GitHub keeps for it."""
-    import re
     return re.sub(r"^(https?://[^/]+/[^/]+/[^/]+/releases)(/latest)?/*$",
                   r"\1/latest/download/boot2docker.iso", url)
 
@@ -3989,7 +3932,6 @@ def release_iso(url):
 def image_kind(path):
     """("iso", "qcow2" or "raw", bytes of the disk, an ISO's label). Raises MachineError for what is
     none of these, or is not whole."""
-    import struct
     if not isfile(path):
         raise MachineError("There is no file %s." % path)
     size = os.path.getsize(path)
@@ -4016,8 +3958,6 @@ def image_kind(path):
 def format_me(public_key):
     """How boot2docker's data disk begins: an archive that tells it to format the disk, and that
     holds the login's key."""
-    import io
-    import tarfile
     buffer, order, key = io.BytesIO(), "boot2docker, please format-me", public_key + "\n"
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for name, text in ((order, order + "\n"), (".ssh", ""), (".ssh/authorized_keys", key),
@@ -4085,7 +4025,6 @@ class VirtualBoxDriver(LocalVM):
     # --- before the machine is made
 
     def set_config_from_flags(self, options):
-        import ipaddress
         super().set_config_from_flags(options)
         self["DNSProxy"] = not options["virtualbox-no-dns-proxy"]
         if self["Boot2DockerURL"] and "://" not in self["Boot2DockerURL"]:
@@ -4130,7 +4069,6 @@ class VirtualBoxDriver(LocalVM):
 
     def _disk_to_import(self):
         """The disk of the VM that is imported. Raises MachineError."""
-        import re
         name = self["Boot2DockerImportVM"]
         said = vbox("showvminfo", name, "--machinereadable", absent_ok=True)
         disks = re.findall(r'(?im)^"[^-]+-\d+-\d+"="(.+\.(?:vmdk|vdi|vhd))"$', said)
@@ -4207,7 +4145,6 @@ class VirtualBoxDriver(LocalVM):
         return "080027%06X" % (int(self["UUID"][-6:], 16) ^ card)
 
     def _make_data_disk(self, iso):
-        import shutil
         shutil.copyfile(iso, self.path("boot2docker.iso"))
         public_key = new_ssh_key(self.get_ssh_key_path(), self["MachineName"])
         self.log("Creating disk image...")
@@ -4224,20 +4161,18 @@ class VirtualBoxDriver(LocalVM):
 
     def _make_system_disk(self, image, kind):
         self.log("Creating the disk from %s..." % basename(image))
-        disk, copy = self.path("disk.vdi"), self.path("image.qcow2")
+        disk, source = self.path("disk.vdi"), self.path("image.qcow2")
         if kind == "raw":
             vbox("convertfromraw", image, disk, "--format", "VDI", seconds=1800)
         else:  # from a copy: VirtualBox opens it for writing, and keeps it in its list
-            import shutil
-            shutil.copyfile(image, copy)
-            vbox("clonemedium", "disk", copy, disk, "--format", "VDI", seconds=1800)
-            vbox("closemedium", "disk", copy, "--delete")
+            shutil.copyfile(image, source)
+            vbox("clonemedium", "disk", source, disk, "--format", "VDI", seconds=1800)
+            vbox("closemedium", "disk", source, "--delete")
         self.make_ssh_keys()
         self._write_seed()
 
     def _write_seed(self):
         """Both cards take their addresses by DHCP, and are known by their MACs."""
-        import textwrap
         cards = {}
         for card in (1, 2):
             address = ":".join(textwrap.wrap(self.mac(card).lower(), 2))
@@ -4296,8 +4231,6 @@ class VirtualBoxDriver(LocalVM):
 
     def _within(self, text):
         """The first address of the host-only network in a text, or ""."""
-        import ipaddress
-        import re
         own = ipaddress.ip_interface(self["HostOnlyCIDR"])
         edges = own.ip, own.network[-1]
         for word in filter(ip_address, re.findall(r"(?<![\d.])\d+(?:\.\d+){3}(?![\d.])", text)):
@@ -4342,8 +4275,6 @@ class VirtualBoxDriver(LocalVM):
     def upgrade(self):
         """Replace boot2docker's ISO by the newest one of its source, which takes a restart; what
         else a machine runs is upgraded by its packages."""
-        import filecmp
-        import shutil
         iso = self.path("boot2docker.iso")
         if not exists(iso):
             return False
@@ -4361,7 +4292,6 @@ class VirtualBoxDriver(LocalVM):
         return True
 
     def remove(self):
-        import shutil
         if not find_vboxmanage() and not isdir(self.path(self["MachineName"])):
             return  # it was never made
         state = vm_states().get(self._key())
@@ -4440,7 +4370,6 @@ class Instance:
     addresses as (whether it is public, address), the best first, and its tags; `tag` is ours."""
 
     def __init__(self, id, state, addresses=(), tags=()):
-        import re
         self.id, self.state, self.addresses = id, state, addresses
         ours = re.search(r"(?<!\S)docker-machine-[0-9a-f]{16}(?!\S)", " ".join(tags))
         self.tag = ours.group() if ours else ""
@@ -4473,10 +4402,9 @@ class CloudDriver(Driver):
     poll_seconds = 5
 
     def __init__(self, machine):
-        from functools import lru_cache
         super().__init__(machine)
         for name in ("rest", "look_up", "account_key"):  # whose answers are kept
-            setattr(self, name, lru_cache(None)(getattr(self, name)))
+            setattr(self, name, functools.lru_cache(None)(getattr(self, name)))
 
     @classmethod
     def defaults(cls):
@@ -4597,14 +4525,13 @@ class CloudDriver(Driver):
 
     def unknown(self, kind, name, command, known=(), places=(), region=""):
         """The error for what is not there, or only in other `places` than the region."""
-        from difflib import get_close_matches
         words = '%s has no %s "%s"' % (self.provider, kind, name)
         hint = ""
         if places:
             words += ' in the region "%s"' % region
             hint = "It is in: %s. " % ", ".join(places)
         if known:
-            near = get_close_matches(name, known, 3, 0.5) or known[:3]
+            near = difflib.get_close_matches(name, known, 3, 0.5) or known[:3]
             hint += "Near it: %s. " % ", ".join(near)
         return MachineError(words + ".", hint + "List all: " + command)
 
@@ -4934,9 +4861,8 @@ def is_for_cloud_init(user_data):
 
 def mime_part(user_data):
     """Some user data as a part of a larger one; cloud-init tells its kind by how it begins."""
-    from email import message_from_string
     from email.mime.text import MIMEText
-    return message_from_string(user_data) if is_mime(user_data) else MIMEText(user_data)
+    return email.message_from_string(user_data) if is_mime(user_data) else MIMEText(user_data)
 
 
 # --- digitalocean
@@ -5199,7 +5125,6 @@ def driver_folders():
 def drivers_in(folder):
     """The names of the drivers in a folder, which may be one in a zip archive."""
     if isfile(dirname(folder)):
-        import pkgutil
         return [module[1] for module in pkgutil.iter_modules([folder])]
     files = os.listdir(folder) if isdir(folder) else ()
     return [file[:-3] for file in files if file.endswith(".py") and isfile(join(folder, file))
@@ -5216,7 +5141,6 @@ def load_driver(name):
     Raises MachineError for one that is not there or does not load."""
     if name in DRIVERS:
         return DRIVERS[name]
-    import threading
     with LOADING.setdefault("lock", threading.Lock()):  # one class for all threads
         for folder in driver_folders():
             if name not in DRIVERS and name in drivers_in(folder):
@@ -5303,7 +5227,6 @@ def is_plain_name(name):
 
 def check_new_name(name):
     """Refuse a machine name that Docker Machine or DNS would not take. Raises MachineError."""
-    import re
     form = r"[0-9A-Za-z][0-9A-Za-z-]{0,62}(\.[0-9A-Za-z-]{1,63})*"
     if len(name) > 253 or not re.fullmatch(form, name):
         raise MachineError("Error creating machine: Invalid hostname specified. Allowed hostname "
@@ -5602,14 +5525,14 @@ class Machine:
     def _stale_copies(self):
         """(source, copy, mode) of the client's files whose copies are missing or differ."""
         for source, (name, mode) in zip(self.tls_files(), CLIENT_FILES.items()):
-            copy = join(self.folder, name)
-            if not isfile(copy) or read_text(copy) != read_text(source):
-                yield source, copy, mode
+            target = join(self.folder, name)
+            if not isfile(target) or read_text(target) != read_text(source):
+                yield source, target, mode
 
     def copy_client_certificates(self):
         """Refresh what `env` points the docker client to."""
-        for source, copy, mode in self._stale_copies():
-            copy_file(source, copy, mode)
+        for source, target, mode in self._stale_copies():
+            copy_file(source, target, mode)
 
     def client_files(self):
         """What docker is to use: the machine's copies, or, where those are not the same, the files
@@ -5710,7 +5633,6 @@ class Store:
     def check_writable(self):
         """Refuse a store that nothing can be written to, while nothing is there yet: a few blocks
         are written where it is to be, and are gone at once. Raises MachineError."""
-        import tempfile
         folder = self.path
         while not os.path.lexists(folder):
             folder = dirname(folder)
@@ -5814,7 +5736,6 @@ class Store:
 
     def _relocated(self, config, name):
         """A config.json whose paths point into this store, wherever it was before."""
-        import re
         old = str(config.get("StorePath") or config["Driver"].get("StorePath") or "")
         tail = join(os.sep, "machines", name)
         if old.endswith(tail) and old != self.path:  # as versions 0 to 2 have it
@@ -5827,7 +5748,6 @@ class Store:
 
     def add(self, machine):
         """Save a new machine: its folder appears at once with its config.json in it."""
-        import shutil
         make_folder(self.machines)
         clear_leftovers(self.machines, ".new-")
         temporary = join(self.machines, ".new-" + machine.name)
@@ -5843,7 +5763,6 @@ class Store:
 
     def delete(self, name):
         """Delete the entry of a machine. Raises MachineError."""
-        import shutil
         path = self.folder(name)
         try:
             (shutil.rmtree if isdir(path) and not os.path.islink(path) else os.unlink)(path)
@@ -5990,7 +5909,6 @@ def table(rows):
 
 def natural_key(name):
     """A sort key by which n2 comes before n10: texts and numbers in turn."""
-    import re
     return [int(part) if "0" <= part[:1] <= "9" else part
             for part in re.split("([0-9]+)", name.lower())]
 
@@ -6052,7 +5970,6 @@ class Template:
     value}, the innermost last; the dot is the variable "dot"."""
 
     def __init__(self, source):
-        import re
         found = re.finditer(TOKEN, "}}" + source)  # type: typing.Any
         self.tokens = [(one.lastgroup, one.group(one.lastgroup)) for one in found]
         self._read(None, False)
@@ -6220,7 +6137,6 @@ def _print(*values):
 
 
 def _title(text):
-    import re
     return re.sub(r"\b\w", lambda found: found.group().upper(), text)
 
 
@@ -6260,7 +6176,6 @@ def go_text(value, spec="", verb="v"):
 
 def go_format(layout, *values):
     """Go's Sprintf with the verbs of go_text."""
-    import re
     rest = list(values)
 
     def one(found):
@@ -6758,7 +6673,6 @@ def command_version(context, options, words):
 def version_line():
     """As Docker Machine prints it, whatever name this runs under, since programs parse it; the
     build is a checksum of this very file."""
-    import binascii
     loader = globals().get("__loader__")  # type: typing.Any  # of a folder, or of a zip archive
     try:
         build = "%08x" % (binascii.crc32(loader.get_data(THIS_FILE)) & 0xffffffff)
@@ -6831,7 +6745,6 @@ def parse_filters(texts):
 def name_pattern(text):
     r"""A regular expression as Go takes it: flags may stand anywhere, and \z is the end. Raises
     UsageError."""
-    import re
     flags = re.findall(r"\(\?[a-zA-Z]+\)", text)
     rest = re.sub(r"\(\?[a-zA-Z]+\)", "", text)
     try:
@@ -7086,8 +6999,6 @@ def announce_removal(store, names):
 def matching(store, word):
     """The machines that a word of `rm` names: itself, or those that a glob pattern matches.
     Raises MachineError for a pattern of nothing but wildcards, and for one without a match."""
-    import fnmatch
-    import re
     if not set(word) & set("*?["):
         if not is_plain_name(word):
             raise UsageError('"%s" is not the name of a machine.' % word, "See: docker-machine ls")
@@ -7169,7 +7080,6 @@ def command_scp(context, options, words):
 def run_with_config(program, machines, words):
     """A program of OpenSSH's family, with the machines' settings in a file of ssh_config form:
     one command line can hold only one port. Its exit code."""
-    import subprocess
     with Scratch() as folder:
         path = join(folder, "config")
         blocks = [machine.driver.ssh().config_block(machine.name) for machine in machines]
@@ -7181,7 +7091,6 @@ def run_with_config(program, machines, words):
 def command_mount(context, options, words):
     if not 1 <= len(words) <= 2:
         raise UsageError("Improper number of arguments", "See: docker-machine mount --help")
-    import shutil
     unmount = ["fusermount3" if shutil.which("fusermount3") else "fusermount", "-u"]
     if MACOS:
         unmount = ["umount"]
@@ -7280,7 +7189,6 @@ def check_clock(store):
 
 def check_files(store):
     """The store's folder, and files in it that others own or may read."""
-    import glob
     store.check_writable()
     yield Finding("ok", "store", store.path)
     paths = [path for pattern in ("certs/*", "machines/*", "machines/*/*")
@@ -7318,7 +7226,6 @@ def check_certificates(store):
 
 def days_left(path):
     """Days until a certificate expires. Raises MachineError if openssl cannot read it."""
-    import ssl
     result = openssl("x509", "-noout", "-enddate", "-in", path)
     if not result.ok:
         raise MachineError(result.last_words(1))
@@ -7347,7 +7254,6 @@ def check_proxies(store):
 
 def is_exempt(host, part):
     """Whether an entry of NO_PROXY covers a host (Go's httpproxy); the loopback always is."""
-    import ipaddress
     part = part.partition(":")[0] if part.count(":") == 1 else part  # it may have a port
     if part == "*" or host in ("localhost", "::1") or host.startswith("127."):
         return True
@@ -7381,8 +7287,6 @@ def check_machines(store):
 def report_crash(context, command, error):
     """Leave a report of an unexpected exception in the store, and send it where the user has set
     a Bugsnag key. A file "no-error-report" in the store forbids both. Raises nothing."""
-    import platform
-    import traceback
     if exists(join(context.store.path, "no-error-report")):
         return
     report = {
@@ -7408,7 +7312,6 @@ def report_crash(context, command, error):
 
 def send_crash_report(token, report, error):
     """POST a report in the form of Bugsnag's error reporting API, payload version 4."""
-    import traceback
     frames = [{"file": basename(frame.filename), "lineNumber": frame.lineno, "method": frame.name}
               for frame in reversed(traceback.extract_tb(error.__traceback__))]
     body = {
@@ -7644,7 +7547,6 @@ def run_main(argv):
         return 0
     except Exception as error:
         if out.debugging:
-            import traceback
             out.error(traceback.format_exc())
         told = explained(error)
         show_error(told)
@@ -7692,8 +7594,6 @@ class Signals:
     def replace(self, old, new):
         """Set the handler `new` where it was `old`; 0 is what the system does by itself."""
         for name in self.names:
-            import signal
-            import threading
             number = getattr(signal, name, 0)  # type: typing.Any  # Windows has no SIGHUP
             may_set = number and threading.current_thread() is threading.main_thread()
             if may_set and signal.getsignal(number) == old:
@@ -7722,7 +7622,6 @@ def end(code):
     """Leave at once. Taking Python down in good order would cost 3 ms, a tenth of a short command,
     and wait for what hangs in a thread."""
     for path in list(Scratch.left):
-        import shutil
         shutil.rmtree(path, ignore_errors=True)
     for stream in (sys.stdout, sys.stderr):
         try:
