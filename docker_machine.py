@@ -186,7 +186,7 @@ class Output:
     answer fails where nobody reads it: an action goes on without its words."""
 
     def __init__(self):
-        from _thread import _local
+        from _thread import _local, allocate_lock
         self.debugging = False
         self.program = "docker-machine"  # as it was called
         self.progress_to_stderr = False
@@ -194,6 +194,9 @@ class Output:
         # Its `machine`, if one of several, is named in the progress and warnings of this thread and
         # of those that it starts.
         self.thread = _local()
+        self.steps = {}  # machine -> when something was last said of it, what, what was heard since
+        self.moving, self.asking = "", 0  # see move(); how many ask something at the terminal
+        self.lock = allocate_lock()
 
     def mask(self, text):
         """`text` with every registered secret replaced."""
@@ -202,7 +205,11 @@ class Output:
         return text
 
     def _write(self, stream, text):
-        text += "\n"
+        with self.lock:
+            self._move("")
+            self._put(stream, text + "\n")
+
+    def _put(self, stream, text):
         if not hasattr(stream, "buffer"):
             if stream:  # else closed, as by >&-
                 stream.write(text)
@@ -240,7 +247,31 @@ class Output:
             abandon(stream)
 
     def say(self, text):
-        self._tell(sys.stderr if self.progress_to_stderr else sys.stdout, self._named(text))
+        text = self._named(text)
+        self.steps[getattr(self.thread, "machine", "")] = time.monotonic(), text, ""
+        self.progress(text)
+
+    def progress(self, text):
+        self._tell(sys.stderr if self.progress_to_stderr else sys.stdout, text)
+
+    def hear(self, text):
+        """Note how far the step has come that was said last; Life shows it if it takes long."""
+        name = getattr(self.thread, "machine", "")
+        since, said, _ = self.steps.get(name) or (time.monotonic(), "", "")
+        self.steps[name] = since, said, plain_words(text)
+
+    def _move(self, text):
+        """Put another line in place of the one on the terminal that does not stay. A ^C may have
+        made that one longer."""
+        if text != self.moving:
+            blank = " " * (len(self.moving) + 2)
+            self._put(sys.stderr, "\r%s\r%s" % (blank if self.moving else "", text))
+            self.moving = text
+
+    def move(self, text):
+        with self.lock:
+            if not self.asking:
+                self._move(text)
 
     def warn(self, text):
         self._tell(sys.stderr, "Warning: " + self._named(text))
@@ -262,7 +293,61 @@ def abandon(stream):
 
 
 out = Output()
+LINE_SECONDS = 30
 
+
+class Asking:
+    """While something else writes to the terminal, nothing of ours moves there."""
+
+    def __init__(self, asks=True):
+        self.count = int(bool(asks))
+
+    def __enter__(self):
+        out.move("")
+        out.asking += self.count
+
+    def __exit__(self, *unused):
+        out.asking -= self.count
+
+
+class Life:
+    """Shows that a command is at work where nothing was said for a second: on a terminal by one
+    line that moves, with the seconds and what was heard last; elsewhere, if it may say `lines`, by
+    one of them every 30 s."""
+
+    def __init__(self, lines):
+        self.lines, self.told, self.ended = lines, {}, False  # type: bool, dict, bool
+
+    def __enter__(self):
+        from _thread import start_new_thread
+        out.steps.clear()
+        out.hear("Waiting...")
+        terminal = sys.stderr and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        if terminal or self.lines:
+            start_new_thread(self._run, (self._move if terminal else self._say,))
+
+    def __exit__(self, *unused):
+        self.ended = True
+        out.move("")
+
+    def _run(self, show):
+        while not self.ended:
+            show([(said or heard, int(time.monotonic() - since), said and heard)
+                  for name, (since, said, heard) in sorted(out.steps.items())
+                  if name or len(out.steps) == 1])
+            time.sleep(.2)
+
+    def _move(self, steps):
+        text = " | ".join("%s %d s  %s" % step for step in steps if step[1]).rstrip()
+        width = (os.get_terminal_size(2).columns or 80) - 3
+        out.move(out.mask(text).encode("ascii", "replace").decode()[:width])
+
+    def _say(self, steps):
+        for said, seconds, heard in steps:
+            count = seconds // LINE_SECONDS
+            if count > self.told.get(said, 0):
+                out.progress(("%s %d s  %s" % (said, seconds, heard)).rstrip())
+            self.told[said] = count
 
 # === 4. Doors =====================================================================================
 # The only places that leave the process.
@@ -441,9 +526,10 @@ def hand_over(argv):
     out.debug("run: " + " ".join(map(quote, argv)))
     sys.stdout.flush()
     try:
-        if WINDOWS:
-            return subprocess.call(argv)
-        return os.execvp(argv[0], argv)
+        with Asking():
+            if WINDOWS:
+                return subprocess.call(argv)
+            return os.execvp(argv[0], argv)
     except FileNotFoundError:
         raise missing_program(argv[0])
 
@@ -873,15 +959,12 @@ def read_url(url, file, deadline):
                 file.seek(0)
                 file.truncate()
             end = file.tell() + int(answer.headers.get("Content-Length") or 0)
-            told = time.monotonic()
             for block in iter(lambda: answer.read(1 << 18), b""):
                 yield block
-                now = time.monotonic()
-                if now > deadline:
+                if time.monotonic() > deadline:
                     raise OSError("it took too long")
-                if now > told + 5:
-                    told = now
-                    out.say("Downloading: %d of %s MB..." % (file.tell() >> 20, end >> 20 or "?"))
+                bar = "=" * (20 * file.tell() // max(end, file.tell()))
+                out.hear("[%-20s] %d of %s MB" % (bar, file.tell() >> 20, end >> 20 or "?"))
             if file.tell() < end:
                 raise OSError("the connection broke off after %d of %d bytes" % (file.tell(), end))
     except (OSError, ValueError, HTTPException) as error:
@@ -1797,6 +1880,7 @@ class SSH:
 
     def __init__(self, name):
         self.name = name
+        self.asks = False  # whether it may ask for the passphrase of a key
         self.facts = None  # the Facts of the provisioning probe, which asks only once
         self.known_hosts = ""
         self._scratch = None  # type: typing.Any
@@ -1846,14 +1930,17 @@ class SSH:
 
     def run(self, command, stdin="", seconds=60, on_line=None):
         """Run `command` in the login shell there, without a terminal. Raises SSHError."""
+        terminal = sys.stdin and sys.stdin.isatty()
+        control = join(self.folder(), "s")
         options = ["ClearAllForwardings=yes", "RequestTTY=no", "PermitLocalCommand=no",
                    "ForwardX11=no", "NumberOfPasswordPrompts=1",
-                   "BatchMode=" + ("no" if sys.stdin and sys.stdin.isatty() else "yes")]
+                   "BatchMode=" + ("no" if terminal else "yes")]
         if not WINDOWS and len(self.folder()) < 90:  # a longer path cannot be a socket's
             options += ["ControlMaster=auto", "ControlPersist=15",
-                        "ControlPath=" + _config_path(join(self.folder(), "s"))]
-        result = run(self.command(command, options=options), stdin, seconds, on_line,
-                     late=SSHError)
+                        "ControlPath=" + _config_path(control)]
+        with Asking(terminal and self.asks and not exists(control)):
+            result = run(self.command(command, options=options), stdin, seconds, on_line,
+                         late=SSHError)
         if result.code == 255:
             raise self.failure(result)
         return result
@@ -2173,8 +2260,13 @@ class Driver:
 
     def ssh(self):
         """The SSH of this machine, aimed at where it is now."""
+        self._ssh.asks = self.has_own_key()
         return self._ssh.aim(self.get_ssh_hostname(), self.get_ssh_port(), self.get_ssh_username(),
                              self.get_ssh_key_path(), join(self.folder, "known_hosts"))
+
+    def has_own_key(self):
+        """Whether the user's own key logs in, which may have a passphrase."""
+        return False
 
     def public_key(self):
         """The line of the key that is to log in."""
@@ -2493,6 +2585,19 @@ put() { # FILE MODE TEXT STEP: install a file if it differs; the engine must res
     fail "$1 cannot be written: $trouble"
 }
 
+report() { # the newest line of what runs, once a second
+    while sleep 1 >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do
+        line=$(tail -n 1 "$TROUBLE" 2>/dev/null)
+        [ "$line" = "${reported-}" ] || tell heard "$line"
+        reported=$line
+    done
+}
+
+clean_up() {
+    [ -z "${reporter-}" ] || kill "$reporter" 2>/dev/null
+    rm -rf "$SCRATCH" "$bundle"
+}
+
 quietly() { # COMMAND...: output goes into $TROUBLE; what it leaves running must not hold the lock
     "$@" >"$TROUBLE" 2>&1 9>&-
 }
@@ -2775,7 +2880,7 @@ spare_containers() { # if only certificates changed, containers outlive the rest
     swarm=$(timeout 10 docker info --format '{{.Swarm.LocalNodeState}}' 2>/dev/null)
     [ "$swarm" = inactive ] || return 0
     if [ -e "$json" ]; then cp -p "$json" "$spared"; else : >"$spared"; fi
-    trap 'unspare; rm -rf "$SCRATCH" "$bundle"' EXIT
+    trap 'unspare; clean_up' EXIT
     live_restore true || unspare
 }
 
@@ -2859,10 +2964,11 @@ main() {
     PENDING=$ROOT/run/docker-machine.restart # an earlier run was killed before its restart
     SCRATCH=$(mktemp -d) || fail "There is no space for temporary files on the host."
     case $INSTALL in bundle:*) bundle=${INSTALL#*:} ;; *) bundle=$SCRATCH ;; esac
-    trap 'rm -rf "$SCRATCH" "$bundle"' EXIT
+    trap clean_up EXIT
     trap 'exit 141' HUP INT PIPE TERM # so that the line above is run
     mkdir -p "$ROOT/run"
     TROUBLE=$SCRATCH/trouble changed='' reconfigured='' last_step=''
+    [ -z "${REPORTS-}" ] || { report & reporter=$!; }
     dnf=$(command -v dnf || command -v yum)
     json=$(readlink -f "$ROOT/etc/docker/daemon.json") spared=$ROOT/etc/docker/daemon.json.spared
     wait_for_turn
@@ -3325,11 +3431,13 @@ def run_as_root(ssh, facts, script, seconds):
             out.say(words)
         elif kind == "warn":
             out.warn(words)
+        elif kind == "heard":
+            out.hear(words)
         elif line and not kind:
             out.debug("remote: " + line)
 
     try:
-        result = ssh.run(command, "MARK='%s'\n%s" % (mark, script), seconds, hear)
+        result = ssh.run(command, "MARK='%s' REPORTS=yes\n%s" % (mark, script), seconds, hear)
     except SSHError as error:
         if said["step"]:  # it had begun
             error.message = 'The connection to %s was lost at "%s" (%s)' % (
@@ -3549,6 +3657,9 @@ class GenericDriver(Driver):
 
     def engine_port(self):
         return self.get("EnginePort", ENGINE_PORT)
+
+    def has_own_key(self):
+        return True
 
     def get_ssh_key_path(self):
         return self.get("SSHKeyPath") or self.get("SSHKey")
@@ -4697,6 +4808,9 @@ class CloudDriver(Driver):
         """Which key of the account the user has named, or ""."""
         return self.get(self.key_name_field)
 
+    def has_own_key(self):
+        return bool(self.named_key() or self.get(self.key_file_field))
+
     def public_key(self):
         return self.account_key()[2].strip() if self.named_key() else super().public_key()
 
@@ -5307,7 +5421,9 @@ class Machine:
         """The version of the running engine, asked over TLS. Raises MachineError: "Host is not
         running", or what is wrong with the connection."""
         try:
-            return self.docker().version(seconds)
+            engine = self.docker()
+            out.hear("Waiting for the engine at %s..." % engine.url)
+            return engine.version(seconds)
         except Unreachable as error:
             self.driver.get_url()  # says so if the machine is off
             error.hint = "Start the engine there, or look into its log."
@@ -6343,8 +6459,11 @@ def on_each(context, names, action):
         if not context.store.exists(name):
             raise context.store.no_such(name)
         out.thread.machine = name if len(names) > 1 else ""
-        with context.store.lock(name), context.store.machine(name) as machine:
-            return action(machine)
+        try:
+            with context.store.lock(name), context.store.machine(name) as machine:
+                return action(machine)
+        finally:
+            out.steps.pop(out.thread.machine, None)
 
     return report_each(names, each(work, names))
 
@@ -6950,11 +7069,12 @@ def renew_shared(store, names):
 def agrees(done, flag, question="Are you sure? (y/n): "):
     """Whether the answer to a question is one word that begins with y. Raises MachineError if
     nobody answers."""
-    try:
-        print(question, end="", flush=True)
-    except OSError:
-        pass  # nobody reads it
-    line = sys.stdin.readline() if sys.stdin else ""
+    with Asking():
+        try:
+            print(question, end="", flush=True)
+        except OSError:
+            pass  # nobody reads it
+        line = sys.stdin.readline() if sys.stdin else ""
     if not line:
         raise MachineError("No answer; nothing was %s." % done,
                            "Use %s to skip the question." % flag)
@@ -7085,7 +7205,8 @@ def run_with_config(program, machines, words):
         blocks = [machine.driver.ssh().config_block(machine.name) for machine in machines]
         users = "Host *\nInclude ~/.ssh/config\nInclude /etc/ssh/ssh_config\n"
         write_atomic(path, "\n".join([*blocks, users]))
-        return subprocess.call([program, "-F", path, *words])
+        with Asking():
+            return subprocess.call([program, "-F", path, *words])
 
 
 def command_mount(context, options, words):
@@ -7540,7 +7661,7 @@ def run_main(argv):
     try:
         return dispatch(argv) or 0
     except KeyboardInterrupt as error:
-        out.error("Interrupted.")
+        out.error("\nInterrupted." if sys.stderr and sys.stderr.isatty() else "Interrupted.")
         return error.args[0] if error.args else 130
     except BrokenPipeError:
         abandon(sys.stdout)  # whoever read the answer has seen enough
@@ -7567,7 +7688,7 @@ def dispatch(argv):
         return show_help(context)
     command = find_command(context, "help" if words[0] == "h" else words[0])
     try:
-        with Signals(command):
+        with Signals(command) as signals, Life(bool(signals.names)):
             return run_command(context, command, words[1:])
     except (MachineError, OSError, UnicodeEncodeError):
         raise
@@ -7587,6 +7708,7 @@ class Signals:
 
     def __enter__(self):
         self.replace(0, self.end)
+        return self
 
     def __exit__(self, *unused):
         self.replace(self.end, 0)
