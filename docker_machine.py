@@ -7451,6 +7451,101 @@ def send_crash_report(token, report, error):
     out.error("It was sent to " + url)
 
 
+# --- install
+
+LAUNCHER = """\
+#!/usr/bin/env python3
+# Made by docker-machine install; docker-machine install --uninstall removes it.
+import sys
+
+sys.path.insert(0, %r)
+from docker_machine import end, main  # noqa: E402
+
+end(main())
+"""
+COMPLETION_LINES = {  # how a shell gets completion: the line, and the file that it goes into
+    "bash": ('eval "$(docker-machine completion bash)"', "~/.bashrc"),
+    "zsh": ('eval "$(docker-machine completion zsh)"', "~/.zshrc, below compinit"),
+    "fish": ("docker-machine completion fish | source", "~/.config/fish/config.fish"),
+    "powershell": ("docker-machine completion powershell | Out-String | Invoke-Expression",
+                   "$PROFILE"),
+}
+
+
+def command_install(context, options, words):
+    if words:
+        raise UsageError("Error: install takes no arguments", "Name the folder: --to DIR")
+    folder = abspath(expanduser(options["to"] or default_bin()))
+    base = dirname(folder) if basename(folder) == "bin" else folder
+    library = join(base, "lib", "docker-machine")
+    program = join(folder, "docker-machine" + ".py" * WINDOWS)
+    if exists(program) and b"docker-machine install" not in read_bytes(program):
+        raise MachineError("%s is there, and is not of this program." % program,
+                           "Move it away, or name another folder: --to DIR")
+    files = [program] + [join(folder, "docker-machine.cmd")] * WINDOWS
+    if options["uninstall"]:
+        return uninstall(files, library, context.store)
+    try:
+        os.makedirs(folder, exist_ok=True)
+        put_library(library)
+        write_atomic(program, LAUNCHER % library, 0o755)
+        for path in files[1:]:
+            write_atomic(path, '@py -3 "%~dp0docker-machine.py" %*\r\n', 0o755)
+    except (OSError, MachineError) as error:
+        raise MachineError(explained(error).message, "Name a folder of your own: --to DIR")
+    out.say("docker-machine %s is installed: %s" % (__version__, program))
+    tell_how_to_call(folder, files[-1])
+    return 0
+
+
+def default_bin():
+    """The folder for programs of all users, or of this one."""
+    if WINDOWS:
+        return join(os.environ.get("LOCALAPPDATA", "~"), "Programs", "docker-machine")
+    return "/usr/local/bin" if os.geteuid() == 0 else "~/.local/bin"
+
+
+def put_library(library):
+    """This file and the drivers that lie beside it, compiled, in place of those of before."""
+    import py_compile
+    fresh, source = library + ".new", __loader__.get_data  # type: ignore[name-defined]
+    shutil.rmtree(fresh, ignore_errors=True)
+    os.makedirs(join(fresh, "extras"))
+    paths = [(THIS_FILE, "docker_machine.py")]
+    paths += [(join(folder, name + ".py"), join("extras", name + ".py"))
+              for folder in reversed(driver_folders()[-len(sys.path) - 1:])
+              for name in drivers_in(folder)]
+    for path, name in paths:
+        write_atomic(join(fresh, name), source(path), 0o644)
+        py_compile.compile(join(fresh, name), dfile=join(library, name))
+    shutil.rmtree(library, ignore_errors=True)
+    os.rename(fresh, library)
+
+
+def uninstall(files, library, store):
+    there = [path for path in files if exists(path)]
+    if not there:
+        raise MachineError("There is no %s." % files[0], "Name the folder: --to DIR")
+    for path in there:
+        os.unlink(path)
+    shutil.rmtree(library, ignore_errors=True)
+    out.say("Removed %s and %s. The machines in %s stay." % (files[0], library, store.path))
+    return 0
+
+
+def tell_how_to_call(folder, program):
+    """What is left to do until the shell finds the program, and completes its words."""
+    out.program = "docker-machine"  # from now on
+    first = shutil.which("docker-machine")
+    if not first or not os.path.samefile(first, program):
+        if first:
+            out.warn("the shell finds another docker-machine first: " + first)
+        out.say('Put its folder at the front of the PATH: export PATH=%s:"$PATH"' % quote(folder))
+    shell = parent_shell() or plain_shell_name(os.environ.get("SHELL", ""))
+    line, place = COMPLETION_LINES.get(shell, COMPLETION_LINES["bash"])
+    out.say("For completion put this line into %s: %s" % (place, line))
+
+
 # --- completion
 
 COMPLETION_SCRIPTS = {  # each asks `completion SHELL WORDS...` what the last word can become
@@ -7638,6 +7733,9 @@ COMMANDS = {command.name: command for command in (
             "Get the URL of a machine", (FORMAT_FLAG,)),
     Command("version", command_version, ONE,
             "Show the Docker Machine version or a machine docker version", (FORMAT_FLAG,)),
+    Command("install", command_install, "", "Put docker-machine on the PATH of this computer", (
+        Flag("to", "", "Folder for the program (default: ~/.local/bin, or /usr/local/bin for root)"),
+        Flag("uninstall", False, "Remove it again; machines stay"))),
     Command("completion", command_completion, "SHELL",
             "Print a completion script for bash, zsh, fish or powershell", raw=True),
     Command("help", command_help, "[COMMAND]", "Shows a list of commands or help for one command"),

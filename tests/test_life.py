@@ -1,0 +1,107 @@
+"""What is shown while something takes long: a line that moves on a terminal, a line now and then elsewhere."""
+
+import os
+import pty
+import re
+import select
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT
+
+pytestmark = [pytest.mark.once, pytest.mark.skipif(not sys.platform.startswith("linux"), reason="drives a terminal")]
+
+FAST = "core.LINE_SECONDS = 1; "
+
+
+@pytest.fixture
+def silent(add):
+    """A machine whose engine takes connections and never answers."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(50)
+        url = "tcp://127.0.0.1:%d" % server.getsockname()[1]
+        add("web", url)
+        yield url
+
+
+def on_terminal(dm, *words, until="", **env):
+    """All that a command writes to a terminal; ^C is typed once `until` was seen."""
+    mine, theirs = pty.openpty()
+    process = subprocess.Popen(dm.argv + list(words), stdin=theirs, stdout=theirs, stderr=theirs, close_fds=True,
+                               env=dict(dm.env, **dict({"TERM": "xterm"}, **env)), preexec_fn=_own_terminal, cwd=str(ROOT))
+    os.close(theirs)
+    said = ""
+    deadline = time.monotonic() + 100
+    while time.monotonic() < deadline:
+        if until and re.search(until, said):
+            os.write(mine, b"\x03")
+            until = ""
+        try:
+            if select.select([mine], [], [], 1)[0]:
+                said += os.read(mine, 4096).decode()
+        except OSError:
+            break
+    os.close(mine)
+    return process.wait(30), said
+
+
+def _own_terminal():
+    import fcntl
+    import termios
+    os.setsid()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def screen(said):
+    """What stays on the screen, line by line."""
+    lines = []
+    for line in said.replace("\r\n", "\n").split("\n"):
+        cells = []
+        for part in line.split("\r"):
+            cells[:len(part)] = part
+        lines.append("".join(cells).rstrip())
+    return lines
+
+
+def test_a_query_says_on_a_terminal_whom_it_waits_for_and_leaves_nothing(dm, silent):
+    code, said = on_terminal(dm, "env", "web", until="3 s")
+    assert code == 130
+    assert re.search("\rWaiting for the engine at %s... [12] s" % silent, said)
+    assert [line for line in screen(said) if line] == ["Interrupted."]
+    assert screen(said)[-1] == ""  # the prompt comes on a line of its own
+
+
+def test_what_comes_at_once_is_all_that_a_terminal_gets(dm, add):
+    add("web")
+    code, said = on_terminal(dm, "ls", "-q")
+    assert (code, said) == (0, "web\r\n")
+
+
+def test_a_question_is_not_written_over(dm, add):
+    add("web")
+    mine = "\r" + " "  # what wipes a line
+    code, said = on_terminal(dm, "rm", "web", until=r"Are you sure\? \(y/n\): ")
+    assert code == 130 and mine not in said.partition("Are you sure")[2].partition("Interrupted")[0]
+
+
+def test_without_a_terminal_an_action_says_a_line_now_and_then(dm, bin_folder):
+    tools = bin_folder(ssh="sleep 4; exit 255", **{"ssh-keygen": "exit 0", "openssl": 'exec /usr/bin/openssl "$@"'})
+    dm.argv[2] = dm.argv[2].replace("core.end", FAST + "core.end")
+    ended = dm("create", "-d", "generic", "--generic-ip-address", "192.0.2.1", "web",
+               PATH="%s:%s" % (tools, dm.env["PATH"]))
+    assert re.findall(r"^Running pre-create checks\.\.\. (\d) s", ended.out, re.M)[:2] == ["1", "2"]
+
+
+def test_without_a_terminal_a_query_prints_its_answer_alone(dm, silent):
+    dm.argv[2] = dm.argv[2].replace("core.end", FAST + "core.end")
+    ended = dm("ls", "--timeout", "4")
+    assert ended.err == "" and len(ended.out.splitlines()) == 2
+
+
+def test_a_dumb_terminal_gets_no_line_that_moves(dm, silent):
+    code, said = on_terminal(dm, "ls", "--timeout", "3", TERM="dumb")
+    assert code == 0 and "\r " not in said and "Waiting" not in said
