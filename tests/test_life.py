@@ -32,7 +32,7 @@ def on_terminal(dm, *words, until="", **env):
     """All that a command writes to a terminal; ^C is typed once `until` was seen."""
     mine, theirs = pty.openpty()
     process = subprocess.Popen(dm.argv + list(words), stdin=theirs, stdout=theirs, stderr=theirs, close_fds=True,
-                               env=dict(dm.env, **dict({"TERM": "xterm"}, **env)), preexec_fn=_own_terminal, cwd=str(ROOT))
+                               cwd=str(ROOT), preexec_fn=_own_terminal, env={**dm.env, "TERM": "xterm", **env})
     os.close(theirs)
     said = ""
     deadline = time.monotonic() + 100
@@ -60,7 +60,7 @@ def screen(said):
     """What stays on the screen, line by line."""
     lines = []
     for line in said.replace("\r\n", "\n").split("\n"):
-        cells = []
+        cells = []  # type: list[str]
         for part in line.split("\r"):
             cells[:len(part)] = part
         lines.append("".join(cells).rstrip())
