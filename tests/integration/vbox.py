@@ -15,6 +15,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,8 +102,12 @@ class VirtualBox:
     def __call__(self, *words: str, code: int | None = 0, stdin: bytes = b"") -> Done[str]:
         """Run VBoxManage, and see that its exit code is `code` unless None."""
         argv = [str(self.bin / "VBoxManage"), *words]
-        ran = subprocess.run(argv, input=stdin, capture_output=True, timeout=HANG, check=False)
-        done = Done(argv, ran.returncode, ran.stdout.decode(), ran.stderr.decode())
+        for pause in (1, 3, 10, 0):
+            ran = subprocess.run(argv, input=stdin, capture_output=True, timeout=HANG, check=False)
+            done = Done(argv, ran.returncode, ran.stdout.decode(), ran.stderr.decode())
+            if "VirtualBox COM server is not running" not in done.stderr:
+                break
+            time.sleep(pause)  # its start took too long on a busy computer
         assert code in (None, done.returncode), f"{done}"
         return done
 
