@@ -187,7 +187,7 @@ class Output:
 
     def __init__(self):
         from _thread import _local, allocate_lock
-        self.debugging = False
+        self.debugging, self.start = False, time.monotonic()
         self.program = "docker-machine"  # as it was called
         self.progress_to_stderr = False
         self.secrets = set()
@@ -281,7 +281,7 @@ class Output:
 
     def debug(self, text):
         if self.debugging:
-            self._tell(sys.stderr, text)
+            self._tell(sys.stderr, "%7.3f %s" % (time.monotonic() - self.start, text))
 
 
 def abandon(stream):
@@ -1562,10 +1562,23 @@ def _parse(flags, typed):
 
 
 def flag_help(flags):
-    """The lines of an "Options:" list, two aligned columns."""
+    """The lines of an "Options:" list, two aligned columns, the second one as wide as the terminal
+    leaves it."""
     entries = [flag.entry() for flag in flags]
     width = min(max(len(left) for left, _ in entries) + 3, 60)
-    return ["   %s\t%s" % (left.ljust(width), right) for left, right in entries]
+    if not (sys.stdout and sys.stdout.isatty()):
+        return ["   %s\t%s" % (left.ljust(width), right) for left, right in entries]
+    columns = os.get_terminal_size().columns or 80
+    width, lines = min(width, columns // 3), []
+    for left, right in entries:
+        left = left.partition(" [--")[0]
+        first, *rest = textwrap.wrap(right, max(columns - width - 4, 20)) or [""]
+        if len(left) > width - 2:
+            lines.append("   " + left)
+            left = ""
+        lines += ["   %s%s" % (left.ljust(width), first)]
+        lines += [" " * (width + 3) + line for line in rest]
+    return lines
 
 
 # === 6. Certificates ==============================================================================
@@ -3448,7 +3461,16 @@ def run_as_root(ssh, facts, script, seconds):
         return said["done"] == ["yes"]
     words = said["fail"] or ["The script on the host ended with exit code %d." % result.code,
                              result.last_words()]
-    raise MachineError("\n".join(words + said["log"]).rstrip())
+    raise MachineError("\n".join(words + cause_first(said["log"])).rstrip())
+
+
+def cause_first(log):
+    """The lines of a log of the engine, with the last one that names a cause alone before them."""
+    causes = [line for line in log if re.search(
+        r"failed to start|unable to configure|unknown flag|invalid argument|level=fatal", line)]
+    if not causes or len(log) < 3:
+        return log
+    return ["    " + causes[-1], "", "The log of the engine:", *log]
 
 
 def upload_bundle(ssh, path):
