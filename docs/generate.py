@@ -1,6 +1,6 @@
-"""Write docs/reference.md and docs/docker-machine.1 from the program's own tables.
+"""Write docs/reference.md, docs/docker-machine.1 and the flags of docs/drivers/*.md from the program's own tables.
 
-    python3 docs/generate.py            write both
+    python3 docs/generate.py            write them all
     python3 docs/generate.py --check    exit 1 if one of them is not current
 """
 
@@ -21,6 +21,7 @@ Every command and flag, generated from the program's tables by `docs/generate.py
 before or after names, with one dash or two, as `--flag value` or `--flag=value`. Where a variable
 is named, it gives the flag's value if the flag is not used; a list is separated by commas there.
 """
+FLAGS_BEGIN, FLAGS_END = "<!-- flags, by docs/generate.py -->", "<!-- end of flags -->"
 EXIT_CODES = (
     ("0", "success"), ("1", "an error, told on stderr"), ("2", "a wrong command line; nothing was done"),
     ("3", "a create that was refused by its pre-create check"), ("130", "interrupted"),
@@ -88,6 +89,23 @@ def markdown():
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
+# --- a driver's page
+
+def driver_page(name):
+    """(path, text) of the page of a driver, whose flags are made anew; all else is written by hand."""
+    path = os.path.join(HERE, "drivers", name + ".md")
+    if not os.path.exists(path):
+        sys.exit("The driver %s has no page %s; begin one with a heading and the two lines\n%s\n%s" % (
+            name, path, FLAGS_BEGIN, FLAGS_END))
+    with open(path, encoding="utf-8") as file:
+        before, begin, rest = file.read().partition(FLAGS_BEGIN)
+    old, end, after = rest.partition(FLAGS_END)
+    if not end:
+        sys.exit("%s lacks the lines\n%s\n%s" % (path, FLAGS_BEGIN, FLAGS_END))
+    flags = table(core.load_driver(name).flags)
+    return path, "".join([before, begin, "\n", flags, "\n", end, after])
+
+
 # --- man page (man(7))
 
 def roff(text):
@@ -122,19 +140,28 @@ def man_page():
     return "\n".join(lines) + "\n"
 
 
+def pages():
+    """[(path, text)] of all that is generated."""
+    return [(os.path.join(HERE, "reference.md"), markdown()), (os.path.join(HERE, "docker-machine.1"), man_page()),
+            *map(driver_page, DRIVER_NAMES)]
+
+
+def is_current(path, text):
+    if not os.path.exists(path):
+        return False
+    with open(path, encoding="utf-8") as file:
+        return file.read() == text
+
+
 def main():
-    stale = False
-    for name, text in (("reference.md", markdown()), ("docker-machine.1", man_page())):
-        path = os.path.join(HERE, name)
+    stale = [(path, text) for path, text in pages() if not is_current(path, text)]
+    for path, text in stale:
         if "--check" in sys.argv[1:]:
-            with open(path, encoding="utf-8") as file:
-                if file.read() != text:
-                    print("%s is not current; run: python3 docs/generate.py" % path)
-                    stale = True
-        else:
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(text)
-    return int(stale)
+            print("%s is not current; run: python3 docs/generate.py" % path)
+            continue
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+    return int(bool(stale) and "--check" in sys.argv[1:])
 
 
 if __name__ == "__main__":

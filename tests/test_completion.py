@@ -246,14 +246,15 @@ def test_the_generated_pages_are_current():
     assert (ended.returncode, ended.stderr) == (0, b"")
 
 
-@pytest.mark.parametrize("page", ["reference.md", "docker-machine.1"])
-def test_a_stale_page_is_noticed_and_made_anew(tmp_path, page):
+@pytest.mark.parametrize("page, changed", [("reference.md", "status"), ("docker-machine.1", "status"),
+                                           ("drivers/generic.md", "GENERIC_SSH_PORT")])
+def test_a_stale_page_is_noticed_and_made_anew(tmp_path, page, changed):
     shutil.copytree(str(DOCS), str(tmp_path / "docs"))
     shutil.copy(core.__file__, str(tmp_path / "docker_machine.py"))
     shutil.copytree(os.path.join(os.path.dirname(str(DOCS)), "extras"), str(tmp_path / "extras"))
     path = tmp_path / "docs" / page
     text = path.read_text(encoding="utf-8")
-    path.write_text(text.replace("status", "state"), encoding="utf-8")
+    path.write_text(text.replace(changed, "state"), encoding="utf-8")
     assert generate(tmp_path / "docs", "--check").returncode == 1
     assert path.read_text(encoding="utf-8") != text  # --check only looks
     assert generate(tmp_path / "docs").returncode == 0
