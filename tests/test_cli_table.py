@@ -2,7 +2,7 @@
 
 The machines are config.json files as Docker Machine writes them, of the driver "none", in front of a TLS engine on
 127.0.0.1; what is broken, too new, of a missing driver or part of a Swarm stands among them. Rows that differ from
-Docker Machine are those of README.md, "Coming from docker-machine".
+Docker Machine are those of docs/coming-from-docker-machine.md.
 """
 
 import collections

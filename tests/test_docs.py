@@ -1,11 +1,19 @@
 """The documentation says what the program does."""
 
+import ast
+import glob
 import os
 import re
+import shlex
+import subprocess
+import sys
 
 import docker_machine
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PAGES = ["README.md", *sorted(os.path.relpath(path, ROOT).replace(os.sep, "/") for pattern in ("*.md", "drivers/*.md")
+                              for path in glob.glob(os.path.join(ROOT, "docs", pattern)))]
+MAP, DIFFERENCES = "docs/README.md", "docs/coming-from-docker-machine.md"
 
 
 def read(name):
@@ -13,50 +21,193 @@ def read(name):
         return file.read()
 
 
-def fenced_after(marker):
-    return only(r"<!-- %s -->\n```sh\n(.*?)\n```" % marker)
-
-
-def only(pattern):
-    (found,) = re.findall(pattern, read("README.md"), re.S)
+def block_after(marker, page="README.md", language="sh"):
+    """The one fenced block after a marker of a page."""
+    (found,) = re.findall(r"<!-- %s -->\n```%s\n(.*?)\n```" % (re.escape(marker), language), read(page), re.S)
     return found
 
 
-def test_readme_has_one_line_for_the_main_job_and_one_for_the_tests():
+def prose(page):
+    """A page without its fenced blocks."""
+    return re.sub(r"^```.*?^```$", "", read(page), flags=re.S | re.M)
+
+
+# --- README
+
+def test_readme_is_short():
+    assert len(read("README.md").splitlines()) <= 150
+
+
+def test_its_commands_fit_a_screen():
     for marker in ("main-command", "host-command", "test-command"):
-        assert "\n" not in fenced_after(marker)
+        lines = block_after(marker).splitlines()
+        assert len(lines) <= 24 and max(map(len, lines)) <= 100, marker
     assert read("README.md").count("-command -->") == 3
 
 
-def test_every_command_of_the_tour_exists():
-    tour = read("README.md").split("## The tour")[1].split("```")[1]
-    used = set(re.findall(r"docker-machine (\w[\w-]*)", tour))
-    assert used and used <= set(docker_machine.COMMANDS)
+def test_its_contents_list_names_every_section():
+    contents = read("README.md").split("**Contents:**")[1].split("\n\n")[0]
+    listed = [slug(" ".join(words.split())) for words in re.findall(r"\[([^\]]+)\]", contents)]
+    assert listed == [slug(words) for words in re.findall(r"^## (.*)$", read("README.md"), re.M)]
 
 
-def test_changes_and_readme_name_every_command():
-    words = set(re.findall(r"[\w-]+", read("CHANGES.md")))
-    assert set(docker_machine.COMMANDS) <= words
+def test_its_ten_differences_are_those_of_the_page():
+    def rows(page):
+        table = re.sub(r"\(docs/|\(", "(", read(page))
+        return [row for row in re.findall(r"^\| .*$", table, re.M) if not row.startswith(("| docker-m", "| ---"))]
+
+    assert len(rows("README.md")) == 10
+    assert set(rows("README.md")) <= set(rows(DIFFERENCES))
 
 
-def test_readme_does_not_promise_missing_commands():
-    missing = only(r"Not there yet: `([^`]*)`").split()
-    assert not set(missing) & set(docker_machine.COMMANDS)
+def test_the_picture_is_drawn_from_its_recording():
+    argv = [sys.executable, os.path.join(ROOT, "docs", "draw.py"), "--check"]
+    ended = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"", b"")
+    picture = read("docs/picture/run.svg")
+    for words in ("docker-machine create", "Docker is up and running!", "docker-machine ls", "docker ps"):
+        assert words in read("docs/picture/run.txt") and words.partition(" ")[2] in picture
+    assert "docs/picture/run.svg" in read("README.md")
 
 
-def test_every_flag_that_readme_names_exists():
+# --- all pages
+
+def slug(heading):
+    """The anchor that GitHub gives a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def links(page):
+    """[(path from the root, anchor)] of a page's links within the repository."""
+    found = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if "://" not in target:
+            path, _, anchor = target.partition("#")
+            path = os.path.normpath(os.path.join(os.path.dirname(page), path)) if path else page
+            found.append((path.replace(os.sep, "/"), anchor))
+    return found
+
+
+def test_every_link_leads_somewhere():
+    for page in PAGES:
+        for path, anchor in links(page):
+            assert os.path.exists(os.path.join(ROOT, path)), (page, path)
+            if anchor:
+                headings = re.findall(r"^#+ (.*)$", prose(path), re.M)
+                assert anchor in map(slug, headings), (page, path, anchor)
+
+
+def test_every_page_can_be_reached_from_the_map_and_from_readme():
+    for start in (MAP, "README.md"):
+        seen, left = set(), [start]
+        while left:
+            page = left.pop()
+            if page.endswith(".md") and page not in seen:
+                seen.add(page)
+                left += [path for path, _ in links(page)]
+        assert set(PAGES) <= seen, start
+
+
+def command_lines(page):
+    """The words of every docker-machine command line in a page's shell blocks."""
+    for block in re.findall(r"^```sh\n(.*?)^```$", read(page), re.S | re.M):
+        text = re.sub(r"(^|\s)#.*", "", block.replace("\\\n", " "), flags=re.M)
+        for words in re.findall(r"(?:(?<![\w/.-])docker-machine|python3 docker_machine\.py)((?: [^|;&()\n]*)?)", text):
+            yield shlex.split(words.rstrip("$\"" if words.count('"') % 2 else "$"))
+
+
+def check_command_line(words):
+    """Let the program read a command line as it would, and check the values of flags."""
+    _, words = docker_machine.parse_flags(docker_machine.GLOBAL_FLAGS, words, interleaved=False)
+    command = docker_machine.COMMANDS[words[0]]
+    if command.raw:
+        return
+    flags = [*docker_machine.flags_of(words), *docker_machine.COMMON_FLAGS]
+    options, _ = docker_machine.parse_flags(flags, words[1:])
+    for flag in flags:
+        if not flag.file and options[flag.name] != flag.default:
+            flag.check(options[flag.name])
+
+
+def test_every_command_line_on_the_pages_is_one_that_the_program_takes(monkeypatch):
+    monkeypatch.setenv("MACHINE_DRIVER", "qemu")  # what a line without --driver means on another computer
+    seen = set()
+    for page in PAGES:
+        if page == "docs/write-a-driver.md":  # its drivers are those of its own tests
+            continue
+        for words in command_lines(page):
+            try:
+                check_command_line(words)
+            except (docker_machine.MachineError, KeyError) as error:
+                raise AssertionError("%s: docker-machine %s: %s" % (page, " ".join(words), error))
+            seen.update(words)
+    assert {"create", "env", "doctor", "rm", "--qemu-forward", "--digitalocean-tags", "--engine-install-url"} <= seen
+
+
+def test_every_flag_that_the_pages_name_exists():
     known = {flag.name for flag in docker_machine.GLOBAL_FLAGS + docker_machine.CREATE_FLAGS}
     for name in docker_machine.driver_names():
         known |= {flag.name for flag in docker_machine.load_driver(name).flags}
     for command in docker_machine.COMMANDS.values():
         known |= {flag.name for flag in command.flags}
-    named = set(re.findall(r"`[^`\n]*?--([a-z][a-z0-9-]+[a-z])[^`\n]*`", read("README.md")))
-    assert named - known <= {"storage-driver"}  # dockerd's own
+    for page in PAGES:
+        if page in ("docs/write-a-driver.md", "docs/architecture.md", "docs/development.md", "docs/reference.md"):
+            continue
+        named = set(re.findall(r"`[^`\n]*?--([a-z][a-z0-9-]+[a-z0-9])[^`\n]*`", prose(page)))
+        # dockerd's and pip's own
+        assert named - known <= {"storage-driver", "upgrade", "help"}, page
 
 
-def test_every_listed_driver_is_documented():
+def test_every_listed_driver_has_a_page_on_the_map():
     for name in docker_machine.driver_names():
-        assert "`%s`" % name in read("README.md")
+        assert "(drivers/%s.md)" % name in read(MAP)
+        assert read("docs/drivers/%s.md" % name).startswith("# %s: " % name)
+
+
+def test_changes_name_every_command():
+    words = set(re.findall(r"[\w-]+", read("CHANGES.md")))
+    assert set(docker_machine.COMMANDS) <= words
+
+
+def test_the_pages_do_not_promise_missing_commands():
+    (missing,) = re.findall(r"Not there yet: `([^`]*)`", read(DIFFERENCES))
+    assert not set(missing.split()) & set(docker_machine.COMMANDS)
+
+
+def test_the_tour_shows_every_kind_of_command():
+    tour = {words[0] for words in command_lines("docs/tour.md")}
+    assert tour >= {"create", "ls", "env", "config", "ssh", "scp", "mount", "provision", "upgrade", "doctor", "rm"}
+
+
+# --- docs/troubleshooting.md
+
+def sentences():
+    """Every text in the code of the program and its extras, with "..." for what is filled in."""
+    texts = []
+    for path in [docker_machine.__file__, *glob.glob(os.path.join(ROOT, "extras", "*.py"))]:
+        with open(path, encoding="utf-8") as file:
+            tree = ast.parse(file.read())
+        values = [getattr(node, "value" if sys.version_info >= (3, 8) else "s", None) for node in ast.walk(tree)]
+        texts += [value for value in values if isinstance(value, str)]
+    return [re.sub(r"%0?\d*[sdgro]|\{[\w.]*(\[\d\])?\}|\$\w+", "...", text) for text in texts]
+
+
+def test_every_error_of_the_troubleshooting_page_is_one_of_the_code():
+    headings = re.findall(r"^### (.*)$", read("docs/troubleshooting.md"), re.M)
+    texts = sentences()
+    unknown = []
+    for heading in headings:
+        (error,) = re.findall("^`(.*)`$", heading)
+        wanted = error[:-3] if error.endswith("...") else error
+        if not any(wanted in text for text in texts):
+            unknown.append(error)
+    assert len(headings) > 50 and unknown == []
+
+
+def test_a_sentence_that_the_code_does_not_have_would_be_noticed():
+    texts = sentences()
+    assert any("... driver does not support " in text for text in texts)
+    assert not any("... driver cannot do " in text for text in texts)
 
 
 # --- docs/architecture.md

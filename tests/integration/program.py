@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -27,6 +28,13 @@ SOON = 90.0
 
 Done = subprocess.CompletedProcess
 """What a program printed and how it ended; with text."""
+
+
+def block_of(page: str, marker: str, language: str = "sh") -> str:
+    """The lines of the fenced block after <!-- MARKER --> of a page."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    (lines,) = re.findall(rf"<!-- {re.escape(marker)} -->\n```{language}\n(.*?)\n```", text, re.S)
+    return lines
 
 
 class Program:

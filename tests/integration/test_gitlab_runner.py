@@ -1,7 +1,9 @@
-"""The command lines of GitLab Runner's docker+machine executor, as it types them, and what it reads of the answers."""
+"""The command lines of GitLab Runner's docker+machine executor, as it types them, and what it reads of the answers;
+docs/gitlab-runner.md shows them to users."""
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import secrets
@@ -9,15 +11,19 @@ import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.testbed import Host, Testbed
 
 from .conftest import HostFactory
-from .program import HANG, Done, Program, said, until
+from .program import HANG, Done, Program, block_of, said, until
 
-pytest_plugins = (f"{__package__}.fixtures",)
+if TYPE_CHECKING:
+    from digitalocean import DigitalOcean
+
+pytest_plugins = [f"{__package__}.{name}" for name in ("fixtures", "prism", "droplets")]
 
 MINUTE = 60.0
 
@@ -39,8 +45,7 @@ class Runner:
             f"generic-ssh-key={host.key}",
             "engine-label=ci=yes",
         ]
-        given = [f"--{option}" for option in options]
-        return ["--bugsnag-api-token=no-report", "create", "--driver", "generic", *given, name]
+        return create_words("generic", options, name)
 
     def names(self) -> list[str]:
         """Runner lists machines by their folders, without a command."""
@@ -61,8 +66,14 @@ class Runner:
         return url, Path(path)
 
 
-def new_name() -> str:
-    return f"runner-t0k3nab-auto-{int(time.time())}-{secrets.token_hex(4)}"
+def create_words(driver: str, options: list[str], name: str) -> list[str]:
+    given = [f"--{option}" for option in options]
+    return ["--bugsnag-api-token=no-report", "create", "--driver", driver, *given, name]
+
+
+def new_name(form: str = "auto-%s") -> str:
+    """Runner's own part, and MachineName of config.toml with a time and digits in it."""
+    return "runner-t0k3nab-" + form % f"{int(time.time())}-{secrets.token_hex(4)}"
 
 
 class Job:
@@ -193,6 +204,30 @@ def test_rm_of_all_that_ls_names(job: Job, tmp_path: Path) -> None:
     done = other.outside("sh", "-c", f"{machine} rm $({machine} ls -q)", stdin="y\n")
 
     assert Runner(other).names() == [], said(done)
+
+
+# --- the page for users
+
+
+def test_the_config_toml_of_the_page_makes_machines(program: Program, runner: Runner, ocean: DigitalOcean) -> None:
+    machine = block_of("docs/gitlab-runner.md", "config.toml", "toml").split("[runners.machine]")[1]
+    # Strings and lists of them are written as in Python.
+    settings = {key: ast.literal_eval(value) for key, value in
+                re.findall(r"(?ms)^ +(\w+) = (\[.*?\]|.*?)$", machine)}
+    name = new_name(settings["MachineName"])
+
+    done = program(*create_words(settings["MachineDriver"], settings["MachineOptions"], name))
+
+    assert done.stderr == "" and runner.can_connect(name)
+    (droplet,) = ocean.droplets.values()
+    assert (droplet["region"]["slug"], droplet["size_slug"]) == ("fra1", "s-2vcpu-4gb")
+    assert "ci" in droplet["tags"]
+    info = program.info(name)
+    assert "ci=yes" in info["Labels"]
+    assert info["RegistryConfig"]["Mirrors"] == ["http://mirror.example.com:5000/"]
+    runner("stop", name, seconds=MINUTE)
+    runner("rm", "-y", name, seconds=MINUTE)
+    assert not ocean.droplets and runner.names() == []
 
 
 # --- when something went wrong

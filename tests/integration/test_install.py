@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import pytest
 from tests.testbed import Host, Testbed
 
 from .conftest import HostFactory
-from .program import Program
+from .program import ROOT, Program, block_of
 
 pytest_plugins = (f"{__package__}.fixtures",)
 
@@ -46,11 +47,9 @@ def static(bed: Testbed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
 
 @pytest.fixture(scope="module")
 def packages(bed: Testbed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """An archive of the distribution's packages."""
+    """An archive of the distribution's packages, made by the commands of docs/air-gap.md."""
     host = bed.host("bare")
-    apt = "apt-get install --download-only -qq --no-install-recommends docker.io iptables"
-    host.run(f"apt-get update -qq && {apt}", check=False)
-    host.run("tar -C /var/cache/apt/archives -cf /root/engine.tar --exclude=partial .")
+    host.run("cd /root; set -e\n" + block_of("docs/air-gap.md", "bundle"))
     yield fetch(bed, host, "/root/engine.tar", tmp_path_factory.mktemp("debs") / "engine.tar")
     host.remove()
 
@@ -76,11 +75,20 @@ def test_a_bundle_of_static_binaries(host: HostFactory, program: Program, static
     assert machine.run("docker info --format '{{.Name}}'") == "web"
 
 
-def test_a_bundle_of_packages(host: HostFactory, program: Program, packages: Path) -> None:
-    machine = offline(host("bare"))
+def test_a_bundle_of_packages_from_a_stick(
+    host: HostFactory, program: Program, packages: Path, tmp_path: Path
+) -> None:
+    """The commands of docs/air-gap.md, in a folder that a shell might stumble over."""
+    machine, stick = offline(host("bare")), tmp_path / "my stick"
+    stick.mkdir()
+    for path in (packages, ROOT / "docker_machine.py"):
+        shutil.copy(path, stick)
+    lines = block_of("docs/air-gap.md", "air-gap").replace("/media/stick", f"'{stick}'")
+    lines = lines.replace("ADDRESS", machine.ip).replace("KEY", str(machine.key))
 
-    program.create(machine, "--engine-install-url", f"file://{packages}")
+    done = program.outside("bash", "-ec", lines)
 
+    assert "Server Version: " in done.stdout
     assert program.info()["Name"] == "web"
     assert "docker.io" in machine.run("dpkg-query --show docker.io")
     assert machine.run(BUNDLES) == ""

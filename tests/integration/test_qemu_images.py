@@ -11,7 +11,6 @@ import hashlib
 import http.server
 import ipaddress
 import os
-import re
 import secrets
 import shutil
 import socket
@@ -27,7 +26,7 @@ from tests.testbed import number_of
 
 from .conftest import HostFactory
 from .guests import Guests, Timed, sentence_and_hint
-from .program import ROOT, Done, said, until
+from .program import ROOT, Done, block_of, said, until
 
 pytest_plugins = (f"{__package__}.fixtures",)
 
@@ -410,9 +409,8 @@ def test_the_readme_s_first_command_ends_in_an_answer_of_the_engine(host: HostFa
     for name in ("docker_machine.py", "extras/qemu.py"):
         machine.write(f"/home/ops/src/{name}", (ROOT / name).read_text(encoding="utf-8"))
     machine.run("chown -R ops: /home/ops && chmod 700 /home/ops")
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (line,) = re.findall(r"<!-- main-command -->\n```sh\n(.*)\n```", readme)
-    machine.write("/home/ops/line", f"cd ~/src && {line}\n")
+    lines = block_of("README.md", "main-command")
+    machine.write("/home/ops/line", f"cd ~/src && {lines}\n")
 
     login = ("su", "--login", "ops", "--command", "bash /home/ops/line")
     made = Timed(["docker", "exec", machine.name, *login], dict(os.environ))
