@@ -179,6 +179,10 @@ def test_the_tour_shows_every_kind_of_command():
     assert tour >= {"create", "ls", "env", "config", "ssh", "scp", "mount", "provision", "upgrade", "doctor", "rm"}
 
 
+def test_the_page_on_security_has_the_life_of_certificates():
+    assert "valid for %d days" % docker_machine.CERTIFICATE_DAYS in read("docs/security.md")
+
+
 # --- docs/troubleshooting.md
 
 def sentences():
