@@ -103,7 +103,7 @@ def driver_page(name):
     if not end:
         sys.exit("%s lacks the lines\n%s\n%s" % (path, FLAGS_BEGIN, FLAGS_END))
     flags = table(core.load_driver(name).flags)
-    return path, "".join([before, begin, "\n", flags, "\n", end, after])
+    return path, "".join([before, begin, "\n\n", flags, "\n\n", end, after])
 
 
 # --- man page (man(7))

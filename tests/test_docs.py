@@ -154,14 +154,19 @@ def test_every_flag_that_the_pages_name_exists():
         if page in ("docs/write-a-driver.md", "docs/architecture.md", "docs/development.md", "docs/reference.md"):
             continue
         named = set(re.findall(r"`[^`\n]*?--([a-z][a-z0-9-]+[a-z0-9])[^`\n]*`", prose(page)))
-        # dockerd's and pip's own
-        assert named - known <= {"storage-driver", "upgrade", "help"}, page
+        # dockerd's own
+        assert named - known <= {"storage-driver", "help"}, page
 
 
 def test_every_listed_driver_has_a_page_on_the_map():
     for name in docker_machine.driver_names():
         assert "(drivers/%s.md)" % name in read(MAP)
         assert read("docs/drivers/%s.md" % name).startswith("# %s: " % name)
+
+
+def test_the_page_on_installing_names_the_package():
+    (name,) = re.findall(r"^name = (.*)$", read("setup.cfg"), re.M)
+    assert "`pipx uninstall %s`" % name in read("docs/install.md")
 
 
 def test_changes_name_every_command():
