@@ -269,6 +269,9 @@ class Output:
             self.moving = text
 
     def move(self, text):
+        """The same for what may be too long, unless something else writes to the terminal."""
+        text = text and self.mask(text).encode("ascii", "replace").decode()[
+            :(os.get_terminal_size(2).columns or 80) - 3]
         with self.lock:
             if not self.asking:
                 self._move(text)
@@ -300,7 +303,7 @@ class Asking:
     """While something else writes to the terminal, nothing of ours moves there."""
 
     def __init__(self, asks=True):
-        self.count = int(bool(asks))
+        self.count = 1 if asks else 0
 
     def __enter__(self):
         out.move("")
@@ -316,38 +319,35 @@ class Life:
     one of them every 30 s."""
 
     def __init__(self, lines):
-        self.lines, self.told, self.ended = lines, {}, False  # type: bool, dict, bool
+        self.lines, self.ended = lines, False
 
     def __enter__(self):
-        from _thread import start_new_thread
         out.steps.clear()
         out.hear("Waiting...")
         terminal = sys.stderr and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         if terminal or self.lines:
-            start_new_thread(self._run, (self._move if terminal else self._say,))
+            from _thread import start_new_thread
+            start_new_thread(self._run, (terminal,))
 
     def __exit__(self, *unused):
         self.ended = True
         out.move("")
 
-    def _run(self, show):
+    def _run(self, terminal):
+        told = 0
         while not self.ended:
-            show([(said or heard, int(time.monotonic() - since), said and heard)
-                  for name, (since, said, heard) in sorted(out.steps.items())
-                  if name or len(out.steps) == 1])
+            steps = [(said or heard, time.monotonic() - since, said and heard)
+                     for name, (since, said, heard) in sorted(out.steps.copy().items())
+                     if name or len(out.steps) == 1]
+            text = " | ".join("%s %d s  %s" % step for step in steps if step[1] >= 1).rstrip()
+            count = max([step[1] for step in steps], default=0) // LINE_SECONDS
+            if terminal:
+                out.move(text)
+            elif count > told:
+                out.progress(text)
+            told = count
             time.sleep(.2)
 
-    def _move(self, steps):
-        text = " | ".join("%s %d s  %s" % step for step in steps if step[1]).rstrip()
-        width = (os.get_terminal_size(2).columns or 80) - 3
-        out.move(out.mask(text).encode("ascii", "replace").decode()[:width])
-
-    def _say(self, steps):
-        for said, seconds, heard in steps:
-            count = seconds // LINE_SECONDS
-            if count > self.told.get(said, 0):
-                out.progress(("%s %d s  %s" % (said, seconds, heard)).rstrip())
-            self.told[said] = count
 
 # === 4. Doors =====================================================================================
 # The only places that leave the process.
@@ -7475,97 +7475,75 @@ def send_crash_report(token, report, error):
 
 # --- install
 
-LAUNCHER = """\
-#!/usr/bin/env python3
-# Made by docker-machine install; docker-machine install --uninstall removes it.
-import sys
-
-sys.path.insert(0, %r)
-from docker_machine import end, main  # noqa: E402
-
-end(main())
-"""
-COMPLETION_LINES = {  # how a shell gets completion: the line, and the file that it goes into
-    "bash": ('eval "$(docker-machine completion bash)"', "~/.bashrc"),
-    "zsh": ('eval "$(docker-machine completion zsh)"', "~/.zshrc, below compinit"),
-    "fish": ("docker-machine completion fish | source", "~/.config/fish/config.fish"),
-    "powershell": ("docker-machine completion powershell | Out-String | Invoke-Expression",
-                   "$PROFILE"),
-}
+LAUNCHER = "#!/usr/bin/env python3\nfrom docker_machine import end, main\n\nend(main())\n"
 
 
 def command_install(context, options, words):
-    if words:
-        raise UsageError("Error: install takes no arguments", "Name the folder: --to DIR")
     folder = abspath(expanduser(options["to"] or default_bin()))
-    base = dirname(folder) if basename(folder) == "bin" else folder
-    library = join(base, "lib", "docker-machine")
-    program = join(folder, "docker-machine" + ".py" * WINDOWS)
-    if exists(program) and b"docker-machine install" not in read_bytes(program):
-        raise MachineError("%s is there, and is not of this program." % program,
-                           "Move it away, or name another folder: --to DIR")
-    files = [program] + [join(folder, "docker-machine.cmd")] * WINDOWS
-    if options["uninstall"]:
-        return uninstall(files, library, context.store)
+    library = join(dirname(folder), "lib", "docker-machine")
+    start, program = join(library, "docker-machine"), join(folder, "docker-machine")
+    if WINDOWS:
+        program += ".cmd"
+    ours = os.path.islink(program) and os.readlink(program) == start or WINDOWS
+    if words or not ours and os.path.lexists(program):
+        raise UsageError("%s is there, and not of this program." % (words or [program])[0],
+                         "Move it away, or name another folder: --to DIR")
     try:
-        os.makedirs(folder, exist_ok=True)
+        if options["uninstall"]:
+            os.unlink(program)
+            shutil.rmtree(library)
+            out.say("%s and %s are removed; machines stay." % (program, library))
+            return 0
         put_library(library)
-        write_atomic(program, LAUNCHER % library, 0o755)
-        for path in files[1:]:
-            write_atomic(path, '@py -3 "%~dp0docker-machine.py" %*\r\n', 0o755)
-    except (OSError, MachineError) as error:
-        raise MachineError(explained(error).message, "Name a folder of your own: --to DIR")
-    out.say("docker-machine %s is installed: %s" % (__version__, program))
-    tell_how_to_call(folder, files[-1])
-    return 0
+        os.makedirs(folder, exist_ok=True)
+        if WINDOWS:
+            write_atomic(program, '@py -3 "%s" %%*\r\n' % start)
+        elif not ours:
+            os.symlink(start, program)
+    except OSError as error:
+        raise MachineError(explained(error).message, "Name another folder: --to DIR")
+    return tell_how_to_call(folder, program)
 
 
 def default_bin():
     """The folder for programs of all users, or of this one."""
     if WINDOWS:
-        return join(os.environ.get("LOCALAPPDATA", "~"), "Programs", "docker-machine")
-    return "/usr/local/bin" if os.geteuid() == 0 else "~/.local/bin"
+        return join(os.environ.get("LOCALAPPDATA", "~"), "Programs", "docker-machine", "bin")
+    return "~/.local/bin" if os.geteuid() else "/usr/local/bin"
 
 
 def put_library(library):
-    """This file and the drivers that lie beside it, compiled, in place of those of before."""
+    """This file and the drivers that came with it, compiled, in place of older ones."""
     import py_compile
-    fresh, source = library + ".new", __loader__.get_data  # type: ignore[name-defined]
+    fresh, files = library + ".new", {"docker_machine.py": THIS_FILE}
+    for folder in (own_extras(), join(dirname(THIS_FILE), "docker_machine_extras")):
+        files.update((join("extras", name + ".py"), join(folder, name + ".py"))
+                     for name in drivers_in(folder))
     shutil.rmtree(fresh, ignore_errors=True)
     os.makedirs(join(fresh, "extras"))
-    paths = [(THIS_FILE, "docker_machine.py")]
-    paths += [(join(folder, name + ".py"), join("extras", name + ".py"))
-              for folder in reversed(driver_folders()[-len(sys.path) - 1:])
-              for name in drivers_in(folder)]
-    for path, name in paths:
-        write_atomic(join(fresh, name), source(path), 0o644)
+    for name, path in files.items():
+        shutil.copyfile(path, join(fresh, name))
         py_compile.compile(join(fresh, name), dfile=join(library, name))
+    with open(join(fresh, "docker-machine"), "w") as file:
+        file.write(LAUNCHER)
+    os.chmod(file.name, 0o755)
     shutil.rmtree(library, ignore_errors=True)
     os.rename(fresh, library)
 
 
-def uninstall(files, library, store):
-    there = [path for path in files if exists(path)]
-    if not there:
-        raise MachineError("There is no %s." % files[0], "Name the folder: --to DIR")
-    for path in there:
-        os.unlink(path)
-    shutil.rmtree(library, ignore_errors=True)
-    out.say("Removed %s and %s. The machines in %s stay." % (files[0], library, store.path))
-    return 0
-
-
 def tell_how_to_call(folder, program):
     """What is left to do until the shell finds the program, and completes its words."""
-    out.program = "docker-machine"  # from now on
-    first = shutil.which("docker-machine")
-    if not first or not os.path.samefile(first, program):
-        if first:
-            out.warn("the shell finds another docker-machine first: " + first)
-        out.say('Put its folder at the front of the PATH: export PATH=%s:"$PATH"' % quote(folder))
-    shell = parent_shell() or plain_shell_name(os.environ.get("SHELL", ""))
-    line, place = COMPLETION_LINES.get(shell, COMPLETION_LINES["bash"])
-    out.say("For completion put this line into %s: %s" % (place, line))
+    out.program, first = "docker-machine", shutil.which("docker-machine") or ""
+    out.say("docker-machine %s is installed: %s" % (__version__, program))
+    if realpath(first) != realpath(program):
+        out.say("Put its folder at the front of the PATH%s: export PATH=%s:\"$PATH\"" % (
+            first and ", before " + first, quote(folder)))
+    shell = find_shell("", os.environ)
+    line = 'eval "$(docker-machine completion bash)"  # or zsh'
+    if shell is SHELLS["fish"]:
+        line = "docker-machine completion fish | source"
+    out.say("For completion put this into the shell's start-up file: " + line)
+    return 0
 
 
 # --- completion

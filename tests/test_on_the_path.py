@@ -43,23 +43,10 @@ def test_it_starts_from_compiled_code_with_the_drivers_that_lie_beside_it(dm, pl
         path.name for path in (ROOT / "extras").glob("*.py")}
 
 
-def test_others_may_read_it_whatever_the_mask_of_the_one_who_installs(dm, place):
-    install(dm, place)
-    assert place.program.stat().st_mode & 0o777 == 0o755
-    assert (place.library / "docker_machine.py").stat().st_mode & 0o777 == 0o644
-    assert place.library.stat().st_mode & 0o777 == 0o777 & ~_mask()
-
-
-def _mask():
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def test_it_says_what_is_left_to_do(dm, place):
     ended = install(dm, place, PATH="/usr/bin:/bin", SHELL="/usr/bin/fish")
     assert 'export PATH=%s:"$PATH"' % place.folder in ended.out
-    assert ended.out.rstrip().endswith('eval "$(docker-machine completion bash)"') or "completion fish" in ended.out
+    assert "docker-machine completion " in ended.out
     ended = install(dm, place, PATH=place.env["PATH"])
     assert "PATH=" not in ended.out and ended.err == ""
 
@@ -67,7 +54,7 @@ def test_it_says_what_is_left_to_do(dm, place):
 def test_another_program_that_is_found_first_is_named(dm, place, bin_folder):
     other = bin_folder(**{"docker-machine": "exit 0"})
     ended = install(dm, place, PATH="%s:%s" % (other, place.env["PATH"]))
-    assert ended.code == 0 and "finds another docker-machine first: %s" % other in ended.err
+    assert ended.code == 0 and "before %s" % (other / "docker-machine") in ended.out
 
 
 def test_a_new_version_takes_the_place_of_the_old_one(dm, place):
@@ -87,7 +74,7 @@ def test_a_program_of_somebody_else_stays(dm, place):
     place.program.write_bytes(b"\x7fELF")
     for words in ((), ("--uninstall",)):
         ended = install(dm, place, *words)
-        assert ended.code == 1 and "is not of this program" in ended.err and "--to DIR" in ended.err
+        assert ended.code == 2 and "not of this program" in ended.err and "--to DIR" in ended.err
     assert place.program.read_bytes() == b"\x7fELF" and not place.library.exists()
 
 
@@ -95,12 +82,13 @@ def test_uninstall_leaves_nothing_but_the_machines(dm, place, add):
     add("web")
     install(dm, place)
     ended = install(dm, place, "--uninstall")
-    assert ended.code == 0 and "stay" in ended.out
+    assert ended.code == 0 and "machines stay" in ended.out
     assert not place.program.exists() and not place.library.exists()
     assert dm("ls", "-q").out == "web\n"
-    assert install(dm, place, "--uninstall").code == 1
+    ended = install(dm, place, "--uninstall")
+    assert ended.code == 1 and str(place.program) in ended.err
 
 
 def test_a_folder_that_may_not_be_written_is_named_with_what_helps(dm):
     ended = dm("install", "--to", "/proc/none")
-    assert ended.code == 1 and "/proc/none" in ended.err and "--to DIR" in ended.err
+    assert ended.code == 1 and "/proc/" in ended.err and "--to DIR" in ended.err
