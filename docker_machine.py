@@ -6363,8 +6363,8 @@ GLOBAL_FLAGS = (
          "MACHINE_GITHUB_API_TOKEN", secret=True),
     Flag("native-ssh", False, "Accepted for compatibility; the system's ssh is always used",
          "MACHINE_NATIVE_SSH"),
-    Flag("bugsnag-api-token", "", 'Bugsnag key to send crash reports with; none are sent without, '
-         'or with "no-report"', "MACHINE_BUGSNAG_API_TOKEN", secret=True),
+    Flag("bugsnag-api-token", "", "Accepted for compatibility; nothing is sent",
+         "MACHINE_BUGSNAG_API_TOKEN", secret=True),
     HELP_FLAG,
     Flag("version", False, "print the version", short="v"),
 )
@@ -7428,8 +7428,8 @@ def check_machines(store):
 # --- crash reports
 
 def report_crash(context, command, error):
-    """Leave a report of an unexpected exception in the store, and send it where the user has set
-    a Bugsnag key. A file "no-error-report" in the store forbids both. Raises nothing."""
+    """Leave a report of an unexpected exception in the store, unless that has a file
+    "no-error-report". Raises nothing."""
     if exists(join(context.store.path, "no-error-report")):
         return
     report = {
@@ -7446,31 +7446,8 @@ def report_crash(context, command, error):
         make_folder(dirname(path))
         write_atomic(path, go_json(report))
         out.error("A report is in " + path)
-        token = context.options["bugsnag-api-token"]
-        if token not in ("", "no-report"):
-            send_crash_report(token, report, error)
     except Exception as failure:  # it must not hide the error that it is about
-        out.warn("the crash report could not be saved or sent: %s" % failure)
-
-
-def send_crash_report(token, report, error):
-    """POST a report in the form of Bugsnag's error reporting API, payload version 4."""
-    frames = [{"file": basename(frame.filename), "lineNumber": frame.lineno, "method": frame.name}
-              for frame in reversed(traceback.extract_tb(error.__traceback__))]
-    body = {
-        "apiKey": token, "payloadVersion": "4",
-        "notifier": {"name": "docker_machine.py", "version": __version__,
-                     "url": "https://bugsnag.com"},
-        "events": [{
-            "severity": "error", "app": {"version": __version__}, "metaData": {"report": report},
-            "exceptions": [{"errorClass": type(error).__name__, "message": report["Error"],
-                            "stacktrace": frames}]}]}
-    url = os.environ.get("BUGSNAG_NOTIFY_ENDPOINT") or "https://notify.bugsnag.com/"
-    if not url.startswith("https://"):
-        raise MachineError("%s is not an https URL." % url)
-    headers = {"Bugsnag-Api-Key": token, "Bugsnag-Payload-Version": "4"}
-    Rest("Bugsnag", url, headers, 5, 0).call("POST", "", body, key=None)
-    out.error("It was sent to " + url)
+        out.warn("the crash report could not be saved: %s" % failure)
 
 
 # --- install

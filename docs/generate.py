@@ -30,7 +30,6 @@ VARIABLES = (
     ("MACHINE_DEBUG", "true or false; beats --debug"),
     ("DOCKER_HOST", "tells which machine is active"),
     ("SHELL", "the shell for env, where the program's parent is none"),
-    ("BUGSNAG_NOTIFY_ENDPOINT", "where crash reports go, if they are sent at all"),
 )
 
 
