@@ -6105,7 +6105,7 @@ class Template:
 
     It is read anew for each text that it makes, and once before that without data, to find
     mistakes. What is not `active` is read past, without values. `scopes` are variables as {name:
-    value}, the innermost last; the dot is the variable "dot"."""
+    value}, the innermost last; the dot is the variable ""."""
 
     def __init__(self, source):
         found = re.finditer(TOKEN, "}}" + source)  # type: typing.Any
@@ -6117,7 +6117,7 @@ class Template:
         return self._read(data, True)
 
     def _read(self, data, active):
-        self.position, self.scopes = 0, [{"$": data, "dot": data, "nil": None}]
+        self.position, self.scopes = 0, [{"$": data, "": data, "nil": None}]
         try:
             return self._block(active) + self._take("end_of_text")
         except RecursionError:
@@ -6141,43 +6141,43 @@ class Template:
 
     def _block(self, active):
         """What is written before {{else}}, {{end}} or the last text."""
-        parts = []
+        text = ""
         while self._peek() != "end_of_text":
-            parts.append(self._take("end_of_action"))
+            text += self._take("end_of_action")
             if self._peek() in ("else", "end"):
                 break
-            keyword = self._accept("branch")
-            if keyword:
-                parts.append(self._branch(keyword, active))
+            if self._peek() == "branch":
+                text += self._branch(active)
                 self._take("end")
                 continue
             value, names = self._pipeline(active)
             if not names:
-                parts.append("<no value>" if value is None else go_text(value))
-        return "".join(parts) if active else ""
+                text += "<no value>" if value is None else go_text(value)
+        return text if active else ""
 
-    def _branch(self, keyword, active):
+    def _branch(self, active):
         """What an {{if}}, {{with}} or {{range}} writes; its {{end}} remains to be taken."""
+        keyword = self._take("branch")
         self.scopes.append({})
         value, names = self._pipeline(active)
         start, text = self.position, ""
         pairs = pairs_of(value, keyword) if active else []
         for pair in pairs or [("", None)]:  # once at least, to find its end
             self.position = start
-            self.scopes.append({} if keyword == "if" else {"dot": pair[1]})
+            self.scopes.append({} if keyword == "if" else {"": pair[1]})
             self.scopes[-1].update(zip(reversed(names), reversed(pair)))
             text += self._block(bool(pairs))
             self.scopes.pop()
         if self._accept("else"):
-            rest, keyword = active and not pairs, self._accept("branch")
-            text += self._branch(keyword, rest) if keyword else self._block(rest)
+            active = active and not pairs
+            text += self._branch(active) if self._peek() == "branch" else self._block(active)
         self.scopes.pop()
         return text
 
     def _pipeline(self, active):
         """The value of a pipeline, and the names of the variables that are set to it."""
         setting = self._accept("assignment")
-        names = setting.rstrip(":=").replace(",", " ").split()
+        names = re.findall(r"\$\w*", setting)
         value = self._command(active)
         while self._accept("pipe"):
             value = self._command(active, value)
@@ -6220,13 +6220,17 @@ class Template:
             return text
         if kind == "parenthesis":
             value, _ = self._pipeline(active)
-            text = self._take("closing_parenthesis")
+            path = self._take("closing_parenthesis").split(".")
         else:
-            text = text.rstrip(".")
-            name = text.partition(".")[0] or "dot"
-            scope = self._scope(name)
-            value = scope[name] if active else None
-        return field_of(value, text.split(".")[1:])
+            path = text.rstrip(".").split(".")
+            scope = self._scope(path[0])
+            value = scope[path[0]] if active else None
+        for name in path[1:]:
+            try:
+                value = None if value is None else value.get(name)
+            except (AttributeError, LookupError):
+                _refuse('there is no field "%s"' % name)
+        return value
 
 
 def _refuse(words):
@@ -6242,16 +6246,6 @@ def pairs_of(value, keyword):
     if not isinstance(value, list) and value is not None:
         _refuse("range cannot run through " + go_text(value))
     return list(enumerate(value or ()))
-
-
-def field_of(value, path):
-    """The value below the names of a path; None where there is none. Raises MachineError."""
-    for name in path:
-        try:
-            value = None if value is None else value.get(name)
-        except (AttributeError, LookupError):
-            _refuse('there is no field "%s"' % name)
-    return value
 
 
 def _index(item, *keys):
@@ -6272,10 +6266,6 @@ def _print(*values):
     for before, value in zip(("",) + values, values):
         text += ("" if str in (type(before), type(value)) else " ") + go_text(value)
     return text
-
-
-def _title(text):
-    return re.sub(r"\b\w", lambda found: found.group().upper(), text)
 
 
 def _urlquery(*values):
@@ -6338,7 +6328,7 @@ TEMPLATE_FUNCTIONS = {
     "print": _print, "printf": go_format, "urlquery": _urlquery,
     "json": lambda value: go_json(value, None, True),
     "prettyjson": lambda value: go_json(value, 4, True),
-    "title": _title,
+    "title": lambda text: re.sub(r"\b\w", lambda found: found.group().upper(), text),
     "split": lambda text, mark: text.split(mark) if mark else list(text),
     "join": lambda items, mark: mark.join(map(go_text, items)),
 }  # type: dict
