@@ -6547,7 +6547,7 @@ def default_driver():
         return "virtualbox"
     if find_qemu():
         return "qemu"
-    each(load_driver, ["qemu"])  # which knows its packages
+    _outcome(load_driver, "qemu")  # which knows its packages
     install = install_line("qemu-system-" + host_arch(), "qemu-img")
     raise MachineError(
         "No --driver is named, and neither QEMU nor VirtualBox was found on this computer.",
@@ -6647,7 +6647,6 @@ def answer(options, data, text):
     if layout:
         text = go_json(data, None) if layout == "json" else Template(layout).render(data)
     out.answer(text)
-    return 0
 
 
 def answer_each(options, rows, field):
@@ -6661,7 +6660,6 @@ def answer_each(options, rows, field):
 def show_lines(lines):
     for line in lines:
         out.answer(line)
-    return 0
 
 
 def query(field, ask, doing=""):
@@ -6698,9 +6696,8 @@ def command_config(context, options, words):
     out.progress_to_stderr = True
     with context.machine(words[:1]) as machine, stage("Error running connection boilerplate: "):
         url = checked_url(machine, options["swarm"])
-    flags = zip(("tlscacert", "tlscert", "tlskey"), machine.client_files())
-    return show_lines(["--tlsverify", *["--%s=%s" % (flag, json_text(path))
-                                        for flag, path in flags], "-H=" + url])
+    out.answer("--tlsverify\n--tlscacert=%s\n--tlscert=%s\n--tlskey=%s\n-H=%s" % (
+        *map(json_text, machine.client_files()), url))
 
 
 def checked_url(machine, swarm):
@@ -6749,10 +6746,10 @@ def variables(context, options, words):
     if options["no-proxy"]:
         with stage("Error getting host IP: "):
             address = machine.driver.get_ip()
-        there = os.environ.get(no_proxy_variable(), "")
+        name = no_proxy_variable()
+        values[name] = there = os.environ.get(name, "")
         if address not in [part.strip() for part in there.split(",")]:
-            there = (there + "," + address).lstrip(",")
-        values[no_proxy_variable()] = there
+            values[name] = (there + "," + address).lstrip(",")
     return values
 
 
@@ -6771,14 +6768,13 @@ def command_inspect(context, options, words):
 
 def without_secrets(machine):
     """The stored settings, with stars for what the driver declares secret."""
-    settings = dict(machine.config.get("Driver") or {})
+    settings = dict(machine.config["Driver"])
     try:
-        flags = machine.driver.flags
-    except MachineError:  # a driver that is not here declares nothing
-        flags = ()
-    for flag in flags:
-        if flag.secret and settings.get(flag.field):
-            settings[flag.field] = "********"
+        for flag in machine.driver.flags:
+            if flag.secret and settings.get(flag.field):
+                settings[flag.field] = "********"
+    except MachineError:
+        pass  # a driver that is not here declares nothing
     return dict(machine.config, Driver=settings)
 
 
@@ -6833,7 +6829,7 @@ def command_ls(context, options, words):
     filters, quiet, layout = parse_filters(options["filter"]), options["quiet"], options["format"]
     rows = [row for row in read_rows(context.store) if row.fits(filters)]
     if "state" in filters or not quiet:
-        ask_rows(rows, options["timeout"])
+        ask_rows(list(filter(Row.aim, rows)), options["timeout"])
         rows = [row for row in rows if row.fits(filters)]
     if quiet:  # what cannot be loaded is never in a list of names
         return show_lines(sorted(row.name for row in rows if row.machine))
@@ -6897,13 +6893,14 @@ class Row:
     `answer`s (its version or an exception), and the `state` that the driver tells (or an
     exception), which is asked only where the engine is silent."""
 
+    swarm, labels, swarm_url, state = {}, (), "", RUNNING  # type: dict, tuple, str, typing.Any
+    machine = engine = answer = None  # type: typing.Any
+
     def __init__(self, store, name):
-        self.name, self.swarm, self.swarm_url, self.labels = name, {}, "", ()
-        self.machine = self.engine = self.answer = None  # type: typing.Any
-        self.state = RUNNING  # type: typing.Any
-        self.cells = dict.fromkeys(LS_HEADERS, "")  # type: dict
-        self.tell(Name=name, ActiveHost=False, ActiveSwarm=False, SwarmOptions=None,
-                  EngineOptions=None, DriverName="not found")
+        self.name = name
+        self.cells = dict(dict.fromkeys(LS_HEADERS, ""), Name=name, DriverName="not found",
+                          ActiveHost=False, ActiveSwarm=False, SwarmOptions=None,
+                          EngineOptions=None)
         try:
             self.machine = machine = store.machine(name)
         except Exception as error:
@@ -6948,10 +6945,9 @@ class Row:
         """Fill in what follows from the answer and the state: only a running machine has a URL
         and can be active."""
         cells, answer, state = self.cells, self.answer, self.state
-        unknown = "Unable to query docker version: %s"
-        if isinstance(state, Silent) or state == RUNNING and isinstance(answer, Silent):
-            late = answer if state == RUNNING else state
-            self.tell(unknown % late, State=TIMEOUT, Active="", DockerVersion="")
+        last, unknown = answer if state == RUNNING else state, "Unable to query docker version: %s"
+        if isinstance(last, Silent):
+            self.tell(unknown % last, State=TIMEOUT, Active="", DockerVersion="")
         elif isinstance(state, Exception):
             self.tell(state, State=ERROR)
         elif isinstance(answer, str):
@@ -6981,9 +6977,8 @@ def read_rows(store):
 
 
 def ask_rows(rows, seconds):
-    """Fill in what engines and drivers say, within `seconds`: each engine is asked once, all at the
-    same time, and then the drivers of machines whose engines are silent."""
-    rows = [row for row in rows if row.aim()]
+    """Fill in what engines and drivers say of rows with an aim(), within `seconds`: each engine is
+    asked once, all at the same time, and then the drivers of machines whose engines are silent."""
     seconds = max(seconds, 1e-6)  # each() takes 0 for no limit
     deadline = time.monotonic() + seconds
     ask_engines([row for row in rows if row.engine], seconds / 2)
@@ -7090,7 +7085,7 @@ def agrees(done, flag, question="Are you sure? (y/n): "):
     if not line:
         raise MachineError("No answer; nothing was %s." % done,
                            "Use %s to skip the question." % flag)
-    agreed = line.strip()[:1] in ("y", "Y") and len(line.split()) == 1
+    agreed = re.fullmatch(r"\s*[yY]\S*\s*", line)
     if not agreed:
         out.say("Nothing was %s." % done)
     return agreed
@@ -7161,7 +7156,7 @@ def remove_machine(store, name, force):
                     machine.driver.remove()
         except Exception as error:
             if force:
-                show_error(MachineError('Error removing host "%s": %s' % (name, error)))
+                out.error('Error removing host "%s": %s' % (name, error))
             else:
                 if isinstance(error, MachineError) and "rm -f" not in error.hint:
                     error.hint = (error.hint + "\nTo forget it here without deleting it there: "
@@ -7400,7 +7395,7 @@ def check_machines(store):
     """Folders without a machine, machines that were left half-made, and those that run but whose
     engine does not answer."""
     rows = read_rows(store)
-    ask_rows(rows, 10)
+    ask_rows(list(filter(Row.aim, rows)), 10)
     for row in rows:
         name, error, step = row.name, row.cells["Error"], store.unfinished(row.name)
         if not exists(join(store.folder(name), "config.json")):
@@ -7583,7 +7578,7 @@ def completions(before, start):
     if start.startswith("-"):
         return ["--" + flag.name for flag in flags]
     if name in ("help", "completion"):
-        return list(COMMANDS if name == "help" else COMPLETION_SCRIPTS)
+        return COMMANDS if name == "help" else COMPLETION_SCRIPTS
     usage = COMMANDS[name].usage
     if "NAME" not in usage or name == "create" or name == "ssh" and words[1:]:
         return []
@@ -7714,23 +7709,16 @@ COMMANDS = {command.name: command for command in (
 def main(argv=None):
     """Run a command line; the exit code. Without one, that of this very program, which ends then
     if it failed: who calls this as an entry point may not look at what it gives."""
-    code = run_main(argv or sys.argv)
-    if argv is None and code:
-        sys.exit(code)
-    return code
-
-
-def run_main(argv):
     # Python 3.6 in the C locale does not take the words for UTF-8.
-    argv = [os.fsencode(word).decode("utf-8", "surrogateescape") for word in argv]
+    words = [os.fsencode(word).decode("utf-8", "surrogateescape") for word in argv or sys.argv]
     try:
-        return dispatch(argv) or 0
+        code = dispatch(words) or 0
     except KeyboardInterrupt as error:
         out.error("\nInterrupted." if sys.stderr and sys.stderr.isatty() else "Interrupted.")
-        return error.args[0] if error.args else 130
+        code = error.args[0] if error.args else 130
     except BrokenPipeError:
         abandon(sys.stdout)  # whoever read the answer has seen enough
-        return 0
+        code = 0
     except Exception as error:
         if out.debugging:
             out.error(traceback.format_exc())
@@ -7738,7 +7726,10 @@ def run_main(argv):
         show_error(told)
         if isinstance(error, OSError):
             abandon(sys.stdout)
-        return told.code
+        code = told.code
+    if argv is None and code:
+        sys.exit(code)
+    return code
 
 
 def dispatch(argv):
