@@ -6028,8 +6028,7 @@ def parent_shell():
         if exists("/proc/self/cmdline"):
             words = read_text("/proc/%d/cmdline" % process).split("\0")
         else:
-            said = run(["ps", "-o", "args=", "-p", str(process)], seconds=5)
-            words = said.stdout.split() + [""]
+            words = run(["ps", "-o", "args=", "-p", str(process)], seconds=5).stdout.split() + [""]
     except (MachineError, OSError):
         return ""
     name = plain_shell_name(words[0].split(" ")[0])  # xonsh makes one word of its command line
@@ -6460,7 +6459,7 @@ class Command:
     """A command: its function(context, options, words), help texts and flags. A `raw` one gets all
     words as they are: function(context, words)."""
 
-    def __init__(self, name, function, usage, summary, flags=(), raw=False):
+    def __init__(self, name, function, usage, summary, *flags, raw=False):
         self.name, self.function, self.usage, self.summary = name, function, usage, summary
         self.flags, self.raw = flags, raw
 
@@ -6490,7 +6489,7 @@ def report_each(names, results):
                 raise error
             told = explained(error)
             lead = "" if '"%s"' % name in told.message else name + ": "
-            show_error(MachineError(lead + told.message, told.hint))
+            show_error(told, lead)
             code = max(code, told.code)
             defects += [error] if told is not error else []
     if defects:
@@ -6513,9 +6512,9 @@ def explained(error):
         "them.")
 
 
-def show_error(error):
+def show_error(error, lead=""):
     """An error as the person sees it: what failed, and below it what to type."""
-    out.error(error.message)
+    out.error(lead + error.message)
     if error.hint:
         out.error(error.hint)
 
@@ -6815,7 +6814,6 @@ LS_HEADERS = {"Name": "NAME", "Active": "ACTIVE", "DriverName": "DRIVER", "State
               "ActiveHost": "ACTIVE_HOST", "ActiveSwarm": "ACTIVE_SWARM",
               "SwarmOptions": "SWARM_OPTIONS", "EngineOptions": "ENGINE_OPTIONS",
               "ResponseTime": "RESPONSE"}
-LS_COLUMNS = tuple(LS_HEADERS)[:8]  # of the table
 FILTERS = {  # key -> whether a row has that value
     "driver": lambda row, value: row.cells["DriverName"].lower() == value.lower(),
     "label": lambda row, value: any(label_fits(label, value) for label in row.labels),
@@ -6838,8 +6836,8 @@ def command_ls(context, options, words):
         return answer(options, cells, "")
     if layout:
         return show_formatted(cells, layout)
-    return show_lines(table([[shown(str(row[field]).replace("\n", " ")) for field in LS_COLUMNS]
-                             for row in [LS_HEADERS] + cells]))
+    return show_lines(table([[shown(str(row[field]).replace("\n", " "))
+                              for field in tuple(LS_HEADERS)[:8]] for row in [LS_HEADERS, *cells]]))
 
 
 def show_formatted(rows, template):
@@ -7194,14 +7192,13 @@ def command_scp(context, options, words):
                              "Leave --delta out, or copy by way of this computer.")
         return run_with_config("scp", machines, ["-3", *flags, "--", *(
             place.text(by_name=True) for place in places)])
-    last = ["--", *(place.text() for place in places)]
     ssh = [word for machine in machines for word in machine.driver.ssh().words()]
-    if not delta:
-        return hand_over(["scp", *ssh, *flags, *last])
-    # rsync splits this at blanks, and a doubled quote stands for one inside quotes.
-    shell = " ".join("'%s'" % word.replace("'", "''") for word in ["ssh", *ssh])
-    progress = [] if options["quiet"] else ["--progress"]
-    return hand_over(["rsync", *progress, *flags, "-e", shell, *last])
+    program = ["scp", *ssh]
+    if delta:
+        # rsync splits this at blanks, and a doubled quote stands for one inside quotes.
+        shell = " ".join("'%s'" % word.replace("'", "''") for word in ["ssh", *ssh])
+        program = ["rsync", "-e", shell, *([] if options["quiet"] else ["--progress"])]
+    return hand_over([*program, *flags, "--", *(place.text() for place in places)])
 
 
 def run_with_config(program, machines, words):
@@ -7264,7 +7261,6 @@ class Place:
 # --- doctor
 
 def command_doctor(context, options, words):
-    """Check what people stumble over; 1 if something is bad."""
     if words:
         raise UsageError("Error: doctor takes no arguments")
     checks = {"programs": check_programs, "clock": check_clock, "store": check_files,
@@ -7274,13 +7270,12 @@ def command_doctor(context, options, words):
         checks["driver " + name] = lambda store, name=name: store.new(
             "doctor", load_driver(name)).driver.checks() or ()
 
-    def rows(subject):
-        try:
-            return list(checks[subject](context.store))
-        except Exception as error:  # which must not hide what the others found
-            return [Finding("bad", subject, str(error), getattr(error, "hint", ""))]
-
-    findings = [finding for found in each(rows, checks) for finding in found]
+    findings = []  # type: list
+    results = each(lambda subject: list(checks[subject](context.store)), checks)
+    for subject, found in zip(checks, results):
+        if isinstance(found, Exception):  # which must not hide what the others found
+            found = [Finding("bad", subject, str(found), getattr(found, "hint", ""))]
+        findings += found
     if options["format"]:
         answer_each(options, [{key.title(): out.mask(text) for key, text in vars(finding).items()}
                               for finding in findings], "")
@@ -7322,12 +7317,12 @@ def check_files(store):
     paths = [path for pattern in ("certs/*", "machines/*", "machines/*/*")
              for path in glob.glob(join(glob.escape(store.path), pattern))]
     for path in () if WINDOWS else paths:
-        facts, name = os.lstat(path), basename(path)
-        secret = "key" in name or name.startswith(("config.json", "id_"))
+        facts = os.lstat(path)
+        secret = re.match(r"(?s)(?!.*\.pub\Z)(.*key|config\.json|id_)", basename(path))
         if os.geteuid() not in (0, facts.st_uid):
             yield Finding("bad", "store", "%s belongs to another user" % path,
                           "Take it: sudo chown -R $(id -u) " + quote(store.path))
-        elif secret and isfile(path) and not name.endswith(".pub") and facts.st_mode & 0o077:
+        elif secret and isfile(path) and facts.st_mode & 0o077:
             yield Finding("bad", "store", "%s is open to other users" % path,
                           "Close it: chmod 600 " + quote(path))
 
@@ -7382,7 +7377,7 @@ def check_proxies(store):
 
 def is_exempt(host, part):
     """Whether an entry of NO_PROXY covers a host (Go's httpproxy); the loopback always is."""
-    part = part.partition(":")[0] if part.count(":") == 1 else part  # it may have a port
+    part = re.sub(r"\A([^:]*):[^:]*\Z", r"\1", part)  # it may have a port
     if part == "*" or host in ("localhost", "::1") or host.startswith("127."):
         return True
     try:
@@ -7564,14 +7559,14 @@ def command_completion(context, words):
 def completions(before, start):
     """What can stand after the words `before`; shells show only what begins with `start`."""
     options, words = parse_flags(GLOBAL_FLAGS, before, interleaved=False)
-    name = words[0] if words else "help"
-    if name not in COMMANDS:
-        return []
-    flags = GLOBAL_FLAGS
+    name, flags = "help", GLOBAL_FLAGS
     if words:
-        own = _outcome(flags_of, words + [""])  # of a driver that does not load, too
+        name = words.pop(0)
+        if name not in COMMANDS:
+            return []
+        own = _outcome(flags_of, [name, *words, ""])  # of a driver that does not load, too
         flags = (own if isinstance(own, tuple) else CREATE_FLAGS) + COMMON_FLAGS
-    given, others = split_words(flags, words[1:] + [""])
+    given, others = split_words(flags, [*words, ""])
     if others[-1:] != [""]:  # what is typed is the value of a flag
         return {"driver": driver_names(), "shell": [*SHELLS, *POSIX_SHELLS[:5]]}.get(
             given[-1][0].name, [])
@@ -7580,7 +7575,7 @@ def completions(before, start):
     if name in ("help", "completion"):
         return COMMANDS if name == "help" else COMPLETION_SCRIPTS
     usage = COMMANDS[name].usage
-    if "NAME" not in usage or name == "create" or name == "ssh" and words[1:]:
+    if "NAME" not in usage or name == "create" or name == "ssh" and words:
         return []
     mark = ":" if "PATH" in usage else ""
     # A name that needs quotes could be a command to the shell.
@@ -7636,68 +7631,65 @@ SWARM_FLAG = Flag("swarm", False, "Use the address of the Swarm manager instead 
 TIMEOUT_FLAG = Flag("timeout", 10, "Timeout in seconds", short="t")
 ONE, SOME = "[NAME]", "[NAME...]"
 COMMANDS = {command.name: command for command in (
-    Command("active", command_active, "", "Print which machine is active",
-            (TIMEOUT_FLAG, FORMAT_FLAG)),
-    Command("config", command_config, ONE, "Print the connection config for machine",
-            (SWARM_FLAG,)),
+    Command("active", command_active, "", "Print which machine is active", TIMEOUT_FLAG,
+            FORMAT_FLAG),
+    Command("config", command_config, ONE, "Print the connection config for machine", SWARM_FLAG),
     Command("create", command_create, "NAME", "Create a machine"),
     Command("doctor", command_doctor, "", "Check this computer, the store and the machines, and "
-            "tell how to fix what is wrong", (FORMAT_FLAG,)),
+            "tell how to fix what is wrong", FORMAT_FLAG),
     Command("env", command_env, ONE,
-            "Display the commands to set up the environment for the Docker client", (
-                SWARM_FLAG, FORMAT_FLAG,
-                Flag("shell", "", "Force environment to be configured for a specified shell: "
-                     "[%s], default is auto-detect" % ", ".join(
-                         POSIX_SHELLS[:5] + tuple(sorted(SHELLS)))),
-                Flag("unset", False, "Unset variables instead of setting them", short="u"),
-                Flag("no-proxy", False, "Add machine IP to NO_PROXY environment variable"))),
-    Command("inspect", command_inspect, ONE, "Inspect information about a machine",
-            (FORMAT_FLAG,)),
-    Command("ip", command_ip, SOME, "Get the IP address of a machine", (FORMAT_FLAG,)),
+            "Display the commands to set up the environment for the Docker client",
+            SWARM_FLAG, FORMAT_FLAG,
+            Flag("shell", "", "Force environment to be configured for a specified shell: [%s], "
+                 "default is auto-detect" % ", ".join([*POSIX_SHELLS[:5], *sorted(SHELLS)])),
+            Flag("unset", False, "Unset variables instead of setting them", short="u"),
+            Flag("no-proxy", False, "Add machine IP to NO_PROXY environment variable")),
+    Command("inspect", command_inspect, ONE, "Inspect information about a machine", FORMAT_FLAG),
+    Command("ip", command_ip, SOME, "Get the IP address of a machine", FORMAT_FLAG),
     Command("kill", for_each(Machine.turn, "kill"), SOME, "Kill a machine"),
-    Command("ls", command_ls, "", "List machines", (
-        Flag("quiet", False, "Enable quiet mode", short="q"),
-        Flag("filter", [], "Filter output by driver, label, name, state or swarm: key=value"),
-        TIMEOUT_FLAG, FORMAT_FLAG)),
+    Command("ls", command_ls, "", "List machines",
+            Flag("quiet", False, "Enable quiet mode", short="q"),
+            Flag("filter", [], "Filter output by driver, label, name, state or swarm: key=value"),
+            TIMEOUT_FLAG, FORMAT_FLAG),
     Command("pause", for_each(Machine.turn, "pause"), SOME, "Pause a machine; start resumes it"),
     Command("provision", for_each(Machine.provision), SOME, "Re-provision existing machines"),
     Command("regenerate-certs", command_regenerate_certs, SOME,
-            "Regenerate TLS Certificates for a machine", (
-                Flag("force", False, "Force rebuild and do not prompt", short="f"),
-                Flag("client-certs", False, "Also regenerate client certificates and CA."))),
+            "Regenerate TLS Certificates for a machine",
+            Flag("force", False, "Force rebuild and do not prompt", short="f"),
+            Flag("client-certs", False, "Also regenerate client certificates and CA.")),
     Command("restart", for_each(Machine.restart, done="Restarted"), SOME, "Restart a machine"),
-    Command("rm", command_rm, "NAME...", "Remove a machine", (
-        Flag("force", False, "Remove local configuration even if machine cannot be removed, also "
-             "implies an automatic yes", short="f"),
-        Flag("y", False, "Assumes automatic yes to proceed with remove, without prompting "
-             "further user confirmation"))),
+    Command("rm", command_rm, "NAME...", "Remove a machine",
+            Flag("force", False, "Remove local configuration even if machine cannot be removed, "
+                 "also implies an automatic yes", short="f"),
+            Flag("y", False, "Assumes automatic yes to proceed with remove, without prompting "
+                 "further user confirmation")),
     Command("ssh", command_ssh, "[NAME [ARG...]]",
             "Log into or run a command on a machine with SSH.", raw=True),
     Command("scp", command_scp, "[[USER@]NAME:]PATH [[USER@]NAME:]PATH",
-            "Copy files between machines", (
-        Flag("recursive", False, "Copy files recursively (required to copy directories)",
-             short="r"),
-        Flag("delta", False, "Reduce amount of data sent over network by sending only the "
-             "differences (uses rsync)", short="d"),
-        Flag("quiet", False, "Disables the progress meter as well as warning and diagnostic "
-             "messages from ssh", short="q"))),
+            "Copy files between machines",
+            Flag("recursive", False, "Copy files recursively (required to copy directories)",
+                 short="r"),
+            Flag("delta", False, "Reduce amount of data sent over network by sending only the "
+                 "differences (uses rsync)", short="d"),
+            Flag("quiet", False, "Disables the progress meter as well as warning and diagnostic "
+                 "messages from ssh", short="q")),
     Command("mount", command_mount, "[[USER@]NAME:]PATH [MOUNTPOINT]",
-            "Mount or unmount a directory from a machine with SSHFS.", (
-                Flag("unmount", False, "Unmount instead of mount", short="u"),)),
+            "Mount or unmount a directory from a machine with SSHFS.",
+            Flag("unmount", False, "Unmount instead of mount", short="u")),
     Command("start", for_each(Machine.turn, "start", done="Started"), SOME, "Start a machine"),
     Command("status", query("State", lambda machine: machine.driver.get_state(),
                             "error getting state for host NAME: "), ONE,
-            "Get the status of a machine", (FORMAT_FLAG,)),
+            "Get the status of a machine", FORMAT_FLAG),
     Command("stop", for_each(Machine.turn, "stop"), SOME, "Stop a machine"),
     Command("upgrade", for_each(Machine.upgrade), SOME,
             "Upgrade a machine to the latest version of Docker"),
     Command("url", query("URL", lambda machine: machine.driver.get_url()), ONE,
-            "Get the URL of a machine", (FORMAT_FLAG,)),
+            "Get the URL of a machine", FORMAT_FLAG),
     Command("version", command_version, ONE,
-            "Show the Docker Machine version or a machine docker version", (FORMAT_FLAG,)),
-    Command("install", command_install, "", "Put docker-machine on the PATH of this computer", (
-        Flag("to", "", "Folder for the program (default: ~/.local/bin, or /usr/local/bin for root)"),
-        Flag("uninstall", False, "Remove it again; machines stay"))),
+            "Show the Docker Machine version or a machine docker version", FORMAT_FLAG),
+    Command("install", command_install, "", "Put docker-machine on the PATH of this computer",
+            Flag("to", "", "Folder for the program (default: ~/.local/bin; /usr/local/bin for root)"),
+            Flag("uninstall", False, "Remove it again; machines stay")),
     Command("completion", command_completion, "SHELL",
             "Print a completion script for bash, zsh, fish or powershell", raw=True),
     Command("help", command_help, "[COMMAND]", "Shows a list of commands or help for one command"),
@@ -7772,10 +7764,12 @@ class Signals:
     def replace(self, old, new):
         """Set the handler `new` where it was `old`; 0 is what the system does by itself."""
         for name in self.names:
-            number = getattr(signal, name, 0)  # type: typing.Any  # Windows has no SIGHUP
-            may_set = number and threading.current_thread() is threading.main_thread()
-            if may_set and signal.getsignal(number) == old:
-                signal.signal(number, new)
+            try:
+                number = getattr(signal, name)
+                if signal.getsignal(number) == old:
+                    signal.signal(number, new)
+            except (AttributeError, ValueError):
+                pass  # Windows has no SIGHUP, and only the main thread may set them
 
     @staticmethod
     def end(number, frame):
