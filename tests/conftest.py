@@ -220,6 +220,18 @@ def add(store):
 
 
 @pytest.fixture
+def drivers():
+    """The table of drivers, which is as it was afterwards: a driver that was loaded is forgotten."""
+    before, modules = dict(core.DRIVERS), set(sys.modules)
+    yield core.DRIVERS
+    core.DRIVERS.clear()
+    core.DRIVERS.update(before)
+    for name in set(sys.modules) - modules:
+        if name.startswith("docker_machine_driver_"):
+            del sys.modules[name]
+
+
+@pytest.fixture
 def bin_folder(tmp_path):
     """bin_folder(names, apt_get=script): a PATH with nothing but these programs of this system and these scripts."""
     def make(*programs, **scripts):

@@ -24,15 +24,7 @@ MANAGERS = {"apt-get": ("sudo apt-get install openssh-client", "sudo apt-get ins
             "pacman": ("sudo pacman -S openssh", "sudo pacman -S openssl"),
             "brew": ("brew install openssh", "brew install openssl")}
 DOCKER = "echo 'Docker version 99.1'"
-
-
-@pytest.fixture(autouse=True)
-def drivers():
-    """The table of drivers as it was: doctor loads all."""
-    before = dict(core.DRIVERS)
-    yield
-    core.DRIVERS.clear()
-    core.DRIVERS.update(before)
+pytestmark = pytest.mark.usefixtures("drivers")  # doctor loads all
 
 
 def rows(text):

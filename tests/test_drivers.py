@@ -66,17 +66,6 @@ def origin(program, name="probe", **env):
     return found
 
 
-@pytest.fixture
-def drivers():
-    """The table of drivers, which loading one adds to, as it is now again afterwards."""
-    tables = core.DRIVERS, sys.modules  # type: tuple
-    before = [dict(table) for table in tables]
-    yield core.DRIVERS
-    for table, kept in zip(tables, before):
-        for name in set(table) - set(kept):
-            del table[name]
-
-
 # --- which file it is
 
 def test_built_in_drivers_come_before_files_of_their_names(dm, tmp_path):

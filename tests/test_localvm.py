@@ -7,7 +7,6 @@ import os
 import re
 import socket
 import stat
-import sys
 from pathlib import Path
 
 import pytest
@@ -23,16 +22,11 @@ IMAGE = "The kernel says hello.\n"
 
 
 @pytest.fixture
-def sleeper(dm, monkeypatch):
-    """The class of the driver, as the program loads it; it is forgotten afterwards."""
+def sleeper(dm, drivers, monkeypatch):
+    """The class of the driver, as the program loads it."""
     dm.env["MACHINE_DRIVER_PATH"] = str(ROOT / "tests" / "drivers")
     monkeypatch.setenv("MACHINE_DRIVER_PATH", dm.env["MACHINE_DRIVER_PATH"])
-    tables = core.DRIVERS, sys.modules  # type: tuple
-    before = [set(table) for table in tables]
-    yield core.load_driver("sleeper")
-    for table, kept in zip(tables, before):
-        for name in set(table) - kept:
-            del table[name]
+    return core.load_driver("sleeper")
 
 
 class Here:

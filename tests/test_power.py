@@ -62,14 +62,6 @@ PAUSE = """
 
 
 @pytest.fixture
-def drivers():
-    before = dict(core.DRIVERS)
-    yield
-    core.DRIVERS.clear()
-    core.DRIVERS.update(before)
-
-
-@pytest.fixture
 def folder(tmp_path):
     made = tmp_path / "drivers"
     made.mkdir()
