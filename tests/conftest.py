@@ -232,6 +232,23 @@ def drivers():
 
 
 @pytest.fixture
+def pauses(monkeypatch):
+    """The seconds of each sleep() that is more than a blink; it passes at once, and the clock goes
+    on as if it had not."""
+    slept, real, sleep = [], time.monotonic, time.sleep
+
+    def pause(seconds):
+        if seconds < .05:
+            sleep(seconds)
+        else:
+            slept.append(seconds)
+
+    monkeypatch.setattr(time, "sleep", pause)
+    monkeypatch.setattr(time, "monotonic", lambda: real() + sum(slept))
+    return slept
+
+
+@pytest.fixture
 def bin_folder(tmp_path):
     """bin_folder(names, apt_get=script): a PATH with nothing but these programs of this system and these scripts."""
     def make(*programs, **scripts):

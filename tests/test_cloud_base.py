@@ -11,7 +11,6 @@ import re
 import shutil
 import stat
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -27,16 +26,6 @@ EXAMPLE = re.findall(r"<!-- examplecloud\.py -->\n```python\n(.*?)```", (ROOT / 
     encoding="utf-8"), re.S)
 IGNITION = json.dumps({"ignition": {"version": "3.3.0"}})
 OTHER = "another-token-0815"
-
-
-@pytest.fixture
-def pauses(monkeypatch):
-    """The seconds of each sleep() that is more than a blink; it passes at once, and the clock goes on as if it had
-    not."""
-    slept, real, sleep = [], time.monotonic, time.sleep
-    monkeypatch.setattr(time, "sleep", lambda seconds: sleep(seconds) if seconds < .05 else slept.append(seconds))
-    monkeypatch.setattr(time, "monotonic", lambda: real() + sum(slept))
-    return slept
 
 
 @pytest.fixture

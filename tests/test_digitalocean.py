@@ -134,15 +134,6 @@ class Here:
 
 
 @pytest.fixture
-def pauses(monkeypatch):
-    """The seconds of each sleep() that is no mere blink; it passes at once, and the clock goes on as if it had not."""
-    slept, real, sleep = [], time.monotonic, time.sleep
-    monkeypatch.setattr(time, "sleep", lambda seconds: sleep(seconds) if seconds < .05 else slept.append(seconds))
-    monkeypatch.setattr(time, "monotonic", lambda: real() + sum(slept))
-    return slept
-
-
-@pytest.fixture
 def ocean(digitalocean):
     digitalocean.polls = digitalocean.retry_after = 0
     return digitalocean

@@ -22,6 +22,7 @@ import docker_machine as core
 TOKEN = "dop_v1_0123456789abcdef"
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 BUNDLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+pytestmark = pytest.mark.usefixtures("pauses")  # of all tests, lest a retry be waited for
 
 
 @pytest.fixture(autouse=True)
@@ -31,15 +32,6 @@ def plain_environment(monkeypatch):
         monkeypatch.delenv(name.upper(), raising=False)
     for name in BUNDLES:
         monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture(autouse=True)
-def pauses(monkeypatch):
-    """The seconds of each sleep() that is no mere blink; it passes at once, and the clock goes on as if it had not."""
-    slept, real, sleep = [], time.monotonic, time.sleep
-    monkeypatch.setattr(time, "sleep", lambda seconds: sleep(seconds) if seconds < .05 else slept.append(seconds))
-    monkeypatch.setattr(time, "monotonic", lambda: real() + sum(slept))
-    return slept
 
 
 # --- a server that answers as it is told
