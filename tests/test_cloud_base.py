@@ -10,11 +10,10 @@ import os
 import re
 import shutil
 import stat
-import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, ProviderMachines
 from examplecloud import TOKEN, Account, ExampleCloud
 
 import docker_machine as core
@@ -49,44 +48,16 @@ def driver_class(cloud, drivers):
     return core.load_driver("examplecloud")
 
 
-class Here:
-    """The account and a store as this very process finds them."""
+class ExampleMachines(ProviderMachines):
+    """Machines of the example, and the account at its provider."""
 
     def __init__(self, cloud, store, driver_class, folder):
-        self.cloud, self.store, self.driver_class, self.folder = cloud, store, driver_class, folder
+        super().__init__(store, driver_class, folder, token=TOKEN)
+        self.cloud = cloud
 
     @property
     def account(self):
         return self.cloud.accounts[TOKEN]
-
-    def machine(self, name="web", **flags):
-        """A machine of these flags (user_data="/path") that is not in the store yet."""
-        machine = self.store.new(name, self.driver_class)
-        given = dict({"token": TOKEN}, **flags)
-        words = ["--examplecloud-%s=%s" % (flag.replace("_", "-"), value) for flag, value in given.items()]
-        machine.driver.set_config_from_flags(core.parse_flags(core.create_flags(self.driver_class), words, {})[0])
-        return machine
-
-    def add(self, name="web", **flags):
-        """A machine that passed the check and is in the store; nothing is ordered yet."""
-        machine = self.machine(name, **flags)
-        machine.driver.pre_create_check()
-        self.store.add(machine)
-        return machine
-
-    def create(self, name="web", **flags):
-        """A machine whose server runs and that was never provisioned."""
-        machine = self.add(name, **flags)
-        machine.driver.create()
-        machine.save()
-        machine.mark("")
-        return machine
-
-    def stored(self, name="web"):
-        return json.loads((Path(self.store.folder(name)) / "config.json").read_text(encoding="utf-8"))["Driver"]
-
-    def load(self, name="web"):
-        return self.store.machine(name)
 
     def server(self):
         """The only server."""
@@ -102,24 +73,12 @@ class Here:
         """Whether the account holds nothing that was made here."""
         return not self.account.servers and not self.account.keys
 
-    def key(self, name="mine", passphrase=""):
-        """The path of a new private key."""
-        path = self.folder / name
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-f", str(path)], check=True,
-                       stdin=subprocess.DEVNULL)
-        return path
-
-    def file(self, text, name="user-data"):
-        path = self.folder / name
-        path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return path
-
 
 @pytest.fixture
 def here(cloud, store, driver_class, tmp_path, pauses, monkeypatch):
     monkeypatch.setattr(core.out, "secrets", set())
     monkeypatch.setattr(os, "fsync", lambda file: None)
-    return Here(cloud, store, driver_class, tmp_path)
+    return ExampleMachines(cloud, store, driver_class, tmp_path)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import HANG, ROOT, VERSION, listening
+from conftest import HANG, ROOT, VERSION, listening, ssh_key
 
 import docker_machine as core
 
@@ -516,9 +516,7 @@ def test_a_missing_copy_program_is_told(dm, add_generic, bin_folder, words, miss
 def key(tmp_path):
     if not shutil.which("ssh-keygen"):
         pytest.skip("ssh-keygen is not installed")
-    path = tmp_path / "id_test"
-    subprocess.check_call(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)])
-    return path
+    return ssh_key(tmp_path / "id_test")
 
 
 def create(dm, program, port, key, *words, **env):

@@ -19,7 +19,7 @@ from pathlib import Path
 import digitalocean_account as account
 import digitalocean_catalogue as catalogue
 import pytest
-from conftest import HANG
+from conftest import HANG, ProviderMachines, take_environment
 from digitalocean import TOKEN
 
 import docker_machine as core
@@ -49,40 +49,13 @@ DEFAULT_LIFE = ["GET /v2/images/ubuntu-24-04-x64", "GET /v2/sizes?per_page=200",
 
 # --- one account and one store
 
-class Here:
-    """The account and a store as this very process finds them; `ocean` is the account's server."""
+class DropletMachines(ProviderMachines):
+    """Machines that are droplets, and their account; `ocean` is the account's server."""
 
     def __init__(self, ocean, store, folder):
-        self.ocean, self.store, self.folder = ocean, store, folder
-
-    def machine(self, name="web", **flags):
-        """A machine of these flags (ssh_user="me") that is not in the store yet."""
-        machine = self.store.new(name, core.load_driver("digitalocean"))
-        given = dict({"access_token": TOKEN}, **flags)
-        words = ["--digitalocean-%s=%s" % (flag.replace("_", "-"), value) for flag, value in given.items()]
-        machine.driver.set_config_from_flags(core.parse_flags(core.create_flags(type(machine.driver)), words, {})[0])
-        return machine
-
-    def add(self, name="web", **flags):
-        """A machine that passed the check and is in the store; nothing is asked for yet."""
-        machine = self.machine(name, **flags)
-        machine.driver.pre_create_check()
-        self.store.add(machine)
-        return machine
-
-    def create(self, name="web", **flags):
-        """A machine whose droplet runs and that was never provisioned."""
-        machine = self.add(name, **flags)
-        machine.driver.create()
-        machine.save()
-        machine.mark("")
-        return machine
-
-    def load(self, name="web"):
-        return self.store.machine(name)
-
-    def stored(self, name="web"):
-        return json.loads((Path(self.store.folder(name)) / "config.json").read_text(encoding="utf-8"))["Driver"]
+        driver_class = core.load_driver("digitalocean")
+        super().__init__(store, driver_class, folder, access_token=TOKEN)
+        self.ocean = ocean
 
     def droplet(self):
         """The only droplet."""
@@ -116,21 +89,9 @@ class Here:
         """Whether the account holds nothing that was made here."""
         return self.ocean.empty() and not self.ocean.keys
 
-    def key(self, name="mine", *words):
-        """The path of a new private key."""
-        path = self.folder / name
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)] + list(words), check=True,
-                       stdin=subprocess.DEVNULL)
-        return path
-
     def account_key(self, path):
         """Put a key into the account; its fingerprint."""
         return self.ocean.add_key((path.parent / (path.name + ".pub")).read_text().strip())["fingerprint"]
-
-    def file(self, text, name="user-data"):
-        path = self.folder / name
-        path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return path
 
 
 @pytest.fixture
@@ -180,15 +141,11 @@ def ready_keys(key_pairs, monkeypatch):
 
 @pytest.fixture
 def here(dm, ocean, store, tmp_path, monkeypatch, pauses, ready_keys):
-    for name in list(os.environ):
-        if name.startswith(("DIGITALOCEAN_", "MACHINE_")) or name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
-    for name, value in dm.env.items():
-        monkeypatch.setenv(name, value)
+    take_environment(monkeypatch, dm.env, "DIGITALOCEAN_")
     monkeypatch.delenv("DIGITALOCEAN_ACCESS_TOKEN")  # what a store holds must do
     monkeypatch.setattr(core.out, "secrets", set())
     monkeypatch.setattr(os, "fsync", lambda file: None)
-    return Here(ocean, store, tmp_path)
+    return DropletMachines(ocean, store, tmp_path)
 
 
 @pytest.fixture
@@ -511,10 +468,9 @@ def test_a_key_file_that_is_not_the_named_key_is_refused(here, call):
 
 @pytest.mark.parametrize("kind", ["passphrase", "public", "open", "garbage"])
 def test_a_key_file_that_cannot_be_used_is_refused(here, call, kind):
-    path = here.key("mine") if kind != "passphrase" else here.folder / "locked"
+    path = here.key(passphrase="secret" if kind == "passphrase" else "")
     if kind == "passphrase":
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "secret", "-f", str(path)], check=True)
-        (here.folder / "locked.pub").unlink()
+        (here.folder / "mine.pub").unlink()
     elif kind == "public":
         path = here.folder / "mine.pub"
         path.chmod(0o600)
@@ -537,10 +493,8 @@ def test_ones_own_key_needs_no_place_in_the_account(here):
 
 
 def test_a_key_with_a_passphrase_will_do_if_its_public_half_is_there(here):
-    path = here.folder / "locked"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "secret", "-f", str(path)], check=True)
-    here.create(ssh_key_path=path)
-    assert (here.folder / "locked.pub").read_text().split()[1] in str(keys_of(ours(here.order()["user_data"])))
+    here.create(ssh_key_path=here.key(passphrase="secret"))
+    assert (here.folder / "mine.pub").read_text().split()[1] in str(keys_of(ours(here.order()["user_data"])))
 
 
 def test_a_key_is_made_and_comes_by_user_data_so_that_none_piles_up(here):

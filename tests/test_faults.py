@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -14,7 +13,7 @@ import zipapp
 from pathlib import Path
 
 import pytest
-from conftest import HANG, engine, listening, pair
+from conftest import HANG, engine, listening, pair, ssh_key
 
 import docker_machine as core
 from docker_machine import MachineError
@@ -420,8 +419,7 @@ def test_where_only_the_store_can_be_written_temporary_files_go_there(dm, monkey
     (lambda data: data.replace(b"\n", b"\r\n"), "line ends of Windows"), (lambda data: b"", "damaged"),
     (lambda data: data[:len(data) // 2], "damaged"), (lambda data: b"hello\n", "damaged")])
 def test_a_damaged_key_is_not_a_refused_login(tmp_path, change, words):
-    path = tmp_path / "key"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
+    path = ssh_key(tmp_path / "key")
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(MachineError, match=words) as caught:
         core.check_key_file(str(path))
@@ -429,8 +427,7 @@ def test_a_damaged_key_is_not_a_refused_login(tmp_path, change, words):
 
 
 def test_a_public_key_that_others_may_read_is_told_to_be_public(tmp_path):
-    path = tmp_path / "key"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "secret", "-f", str(path)], check=True)
+    path = ssh_key(tmp_path / "key", "secret")
     core.check_key_file(str(path))  # a passphrase is no damage
     os.chmod(str(path) + ".pub", 0o644)
     with pytest.raises(MachineError, match="is the public half") as caught:

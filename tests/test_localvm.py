@@ -10,7 +10,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, Machines
 from test_seed import CD
 
 import docker_machine as core
@@ -29,36 +29,13 @@ def sleeper(dm, drivers, monkeypatch):
     return core.load_driver("sleeper")
 
 
-class Here:
-    """A store with machines of that driver."""
+class SleeperMachines(Machines):
+    """Machines whose disks are copies of the file `image`."""
 
     def __init__(self, store, driver_class, folder):
-        self.store, self.driver_class = store, driver_class
         self.image = folder / "image"
         self.image.write_text(IMAGE)
-
-    def machine(self, name="web", **flags):
-        """A machine of these flags (disk_size=1) that is not in the store yet."""
-        machine = self.store.new(name, self.driver_class)
-        given = dict({"image": self.image}, **flags)
-        words = ["--sleeper-%s=%s" % (flag.replace("_", "-"), value) for flag, value in given.items()]
-        machine.driver.set_config_from_flags(core.parse_flags(core.create_flags(self.driver_class), words, {})[0])
-        return machine
-
-    def create(self, name="web", **flags):
-        """A machine that runs and was never provisioned."""
-        machine = self.machine(name, **flags)
-        self.store.add(machine)
-        machine.driver.create()
-        machine.save()
-        machine.mark("")
-        return machine
-
-    def load(self, name="web"):
-        return self.store.machine(name)
-
-    def stored(self, name="web"):
-        return json.loads((Path(self.store.folder(name)) / "config.json").read_text())["Driver"]
+        super().__init__(store, driver_class, folder, image=self.image)
 
     def ports(self, name="web"):
         return [self.stored(name)[key] for key in ("SSHPort", "EnginePort")]
@@ -67,7 +44,7 @@ class Here:
 @pytest.fixture
 def here(store, sleeper, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda file: None)
-    made = Here(store, sleeper, tmp_path)
+    made = SleeperMachines(store, sleeper, tmp_path)
     yield made
     for name in store.names():
         with contextlib.suppress(core.MachineError):  # of an entry that cannot be read

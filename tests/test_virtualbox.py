@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import HANG, ROOT
+from conftest import HANG, ROOT, Machines, take_environment
 from vbox import service
 from vbox.failures import FAILURES
 
@@ -90,39 +90,16 @@ def vbox(vbox, service_port):
     return vbox
 
 
-class Here:
-    """A VirtualBox and a store as this very process finds them; `box` is the VirtualBox."""
+class VirtualBoxMachines(Machines):
+    """Machines of VirtualBox; `box` is the VirtualBox, `iso` the image of each."""
 
     def __init__(self, box, store, folder):
-        self.box, self.store, self.folder = box, store, folder
         self.iso = folder / "images" / "b2d.iso"
         self.iso.parent.mkdir()
         self.iso.write_bytes(an_iso())
-
-    def machine(self, name="web", **flags):
-        """A machine of these flags (hostonly_cidr="10.0.0.1/8") that is not in the store yet."""
-        machine = self.store.new(name, core.load_driver("virtualbox"))
-        given = {"boot2docker_url": str(self.iso)}
-        words = ["--virtualbox-%s=%s" % (flag.replace("_", "-"), value)
-                 for flag, value in dict(given, **flags).items()]
-        machine.driver.set_config_from_flags(core.parse_flags(core.create_flags(type(machine.driver)), words, {})[0])
-        return machine
-
-    def create(self, name="web", **flags):
-        """A machine whose VM runs and that was never provisioned."""
-        machine = self.machine(name, **flags)
-        self.store.add(machine)
-        machine.driver.create()
-        return self.finish(machine)
-
-    @staticmethod
-    def finish(machine):
-        machine.save()
-        machine.mark("")
-        return machine
-
-    def load(self, name="web"):
-        return self.store.machine(name)
+        driver_class = core.load_driver("virtualbox")
+        super().__init__(store, driver_class, folder, boot2docker_url=self.iso)
+        self.box = box
 
     def vm(self, name="web"):
         return self.box.vm(name)
@@ -138,14 +115,10 @@ class Here:
 
 @pytest.fixture
 def here(dm, vbox, store, tmp_path, monkeypatch):
-    for name in list(os.environ):
-        if name.startswith(("VIRTUALBOX_", "VBOX_", "MACHINE_")) or name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
-    for name, value in dm.env.items():
-        monkeypatch.setenv(name, value)
+    take_environment(monkeypatch, dm.env, "VIRTUALBOX_", "VBOX_")
     for name in ("NETWORKS_CONF", "ROUTES"):  # files of this computer
         monkeypatch.setattr(core, name, str(tmp_path / name), raising=False)
-    return Here(vbox, store, tmp_path)
+    return VirtualBoxMachines(vbox, store, tmp_path)
 
 
 @pytest.fixture(scope="session")
