@@ -5,7 +5,6 @@ import contextlib
 import functools
 import inspect
 import io
-import json
 import os
 import re
 import shutil
@@ -32,6 +31,9 @@ HEAD = b"HTTP/1.0 200 OK\r\nServer: Docker/%s (linux)\r\n\r\n" % VERSION.encode(
 ANSWER = HEAD, b'{"Version": "%s"}' % VERSION.encode()
 Ended = collections.namedtuple("Ended", "code out err")
 HANG = 60  # seconds that nothing takes on the busiest computer, unless it waits for what never comes
+
+# Modules with asserts whose names do not begin with test_; before anything imports them.
+pytest.register_assert_rewrite("contract", "machines")
 
 # A shell starts what runs in its background with SIGINT ignored, and so would all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -283,90 +285,7 @@ def digitalocean(dm):
     assert (ocean.unknown, ocean.mistakes) == ([], [])
 
 
-# --- machines of one driver
-
-class Machines:
-    """The store, and machines of one driver in it, as this very process finds them."""
-
-    def __init__(self, store, driver_class, folder, **given):
-        """`folder` is for files of the test; `given` are the flags of each machine, see machine()."""
-        self.store, self.driver_class, self.folder, self.given = store, driver_class, folder, given
-
-    def machine(self, name="web", **flags):
-        """A machine of these flags (disk_size=1 for --DRIVER-disk-size=1) that
-        is not in the store yet."""
-        words = ["--%s-%s=%s" % (self.driver_class.name, flag.replace("_", "-"), value)
-                 for flag, value in dict(self.given, **flags).items()]
-        machine = self.store.new(name, self.driver_class)
-        known = core.create_flags(self.driver_class)
-        machine.driver.set_config_from_flags(core.parse_flags(known, words, {})[0])
-        return machine
-
-    def add(self, name="web", **flags):
-        """A machine that is in the store; nothing is made for it yet."""
-        machine = self.machine(name, **flags)
-        self.store.add(machine)
-        return machine
-
-    def create(self, name="web", **flags):
-        """A machine that runs and was never provisioned."""
-        machine = self.add(name, **flags)
-        machine.driver.create()
-        return self.finish(machine)
-
-    @staticmethod
-    def finish(machine):
-        machine.save()
-        machine.mark("")
-        return machine
-
-    def load(self, name="web"):
-        return self.store.machine(name)
-
-    def stored(self, name="web"):
-        """What the driver keeps of a machine."""
-        path = Path(self.store.folder(name)) / "config.json"
-        return json.loads(path.read_text(encoding="utf-8"))["Driver"]
-
-
-class ProviderMachines(Machines):
-    """Machines that are at a provider, which is asked before one is in the store."""
-
-    def add(self, name="web", **flags):
-        """A machine that passed the check and is in the store; nothing is ordered yet."""
-        machine = self.machine(name, **flags)
-        machine.driver.pre_create_check()
-        self.store.add(machine)
-        return machine
-
-    def key(self, name="mine", passphrase=""):
-        """The path of a new private key."""
-        return ssh_key(self.folder / name, passphrase)
-
-    def file(self, text, name="user-data"):
-        path = self.folder / name
-        path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return path
-
-
-def take_environment(monkeypatch, environment, *prefixes):
-    """Let this very process have these variables, and of its own none that begins with a prefix,
-    none of the program and no proxy."""
-    for name in list(os.environ):
-        if name.startswith(prefixes + ("MACHINE_",)) or name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-
-
-def ssh_key(path, passphrase=""):
-    """Make a key pair whose private half is at `path`; returns that path."""
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-f", str(path)],
-                   check=True, stdin=subprocess.DEVNULL)
-    return path
-
-
-# --- certificates
+# --- certificates and keys
 
 def pair(folder, name=""):
     """The Pair of the CA ("ca"), the client ("") or somebody else in a folder of certificates."""
@@ -388,6 +307,13 @@ def auth(folder):
 def openssl(*words):
     return subprocess.run(["openssl"] + [str(word) for word in words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           check=True).stdout.decode()
+
+
+def ssh_key(path, passphrase=""):
+    """Make a key pair whose private half is at `path`; returns that path."""
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-f", str(path)],
+                   check=True, stdin=subprocess.DEVNULL)
+    return path
 
 
 def redate(who, days, ca=None, names=()):

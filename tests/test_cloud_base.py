@@ -13,13 +13,12 @@ import stat
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, ProviderMachines
+from conftest import ROOT
+from contract import CHECKS, Subject
 from examplecloud import TOKEN, Account, ExampleCloud
+from machines import ProviderMachines, ours, parts_of
 
 import docker_machine as core
-
-pytest.register_assert_rewrite("contract")
-from contract import CHECKS, Subject  # noqa: E402
 
 EXAMPLE = re.findall(r"<!-- examplecloud\.py -->\n```python\n(.*?)```", (ROOT / "docs" / "write-a-driver.md").read_text(
     encoding="utf-8"), re.S)
@@ -91,23 +90,6 @@ def soon(here, closed_port, monkeypatch):
 
 def public_half(path):
     return Path(str(path) + ".pub").read_text().split()[:2]
-
-
-def parts_of(user_data):
-    """The parts of user data, as cloud-init takes it apart: [text]."""
-    if user_data.startswith("#cloud-config"):
-        return [user_data]
-    message = email.message_from_string(user_data)
-    assert message.is_multipart()
-    return [bytes(part.get_payload(decode=True)).decode(part.get_content_charset() or "utf-8")
-            for part in message.walk() if not part.is_multipart()]
-
-
-def ours(user_data):
-    """What our part says; it is the last one."""
-    first, _, rest = parts_of(user_data)[-1].partition("\n")
-    assert first == "#cloud-config"
-    return json.loads(rest)
 
 
 # --- the example

@@ -19,8 +19,9 @@ from pathlib import Path
 import digitalocean_account as account
 import digitalocean_catalogue as catalogue
 import pytest
-from conftest import HANG, ProviderMachines, take_environment
+from conftest import HANG
 from digitalocean import TOKEN
+from machines import ProviderMachines, ours, parts_of, take_environment
 
 import docker_machine as core
 
@@ -154,23 +155,6 @@ def soon(here, closed_port, monkeypatch):
     monkeypatch.setattr(core.DigitalOceanDriver, "boot_seconds", 0.1)
     here.ocean.public_ip = "127.0.0.1"
     return ["create", "-d", "digitalocean", "--digitalocean-ssh-port=%d" % closed_port]
-
-
-def parts_of(user_data):
-    """The parts of user data, as cloud-init takes it apart: [text]; JSON behind the first line of ours."""
-    if user_data.startswith("#cloud-config"):
-        return [user_data]
-    message = email.message_from_string(user_data)
-    assert message.is_multipart()
-    return [bytes(part.get_payload(decode=True)).decode(part.get_content_charset() or "utf-8")
-            for part in message.walk() if not part.is_multipart()]
-
-
-def ours(user_data):
-    """What our part says; it is the last one."""
-    first, _, rest = parts_of(user_data)[-1].partition("\n")
-    assert first == "#cloud-config"
-    return json.loads(rest)
 
 
 def keys_of(config):

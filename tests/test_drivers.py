@@ -12,11 +12,9 @@ import textwrap
 
 import pytest
 from conftest import ROOT
+from contract import CHECKS, Subject
 
 import docker_machine as core
-
-pytest.register_assert_rewrite("contract")
-from contract import CHECKS, Subject  # noqa: E402
 
 PROBE = '''
 from docker_machine import Driver, Flag, MachineError

@@ -10,13 +10,12 @@ import stat
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Machines
+from conftest import ROOT
+from contract import CHECKS, Subject
+from machines import Machines
 from test_seed import CD
 
 import docker_machine as core
-
-pytest.register_assert_rewrite("contract")
-from contract import CHECKS, Subject  # noqa: E402
 
 IMAGE = "The kernel says hello.\n"
 

@@ -17,7 +17,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import HANG, ROOT, Machines, take_environment
+from conftest import HANG, ROOT
+from machines import Machines, take_environment
 from vbox import service
 from vbox.failures import FAILURES
 

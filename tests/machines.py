@@ -1,0 +1,103 @@
+"""Machines of one driver in a store, for the tests of that driver, and what they give cloud-init."""
+
+import email
+import json
+import os
+from pathlib import Path
+
+from conftest import ssh_key
+
+import docker_machine as core
+
+
+class Machines:
+    """The store, and machines of one driver in it, as this very process finds them."""
+
+    def __init__(self, store, driver_class, folder, **given):
+        """`folder` is for files of the test; `given` are the flags of each machine, see machine()."""
+        self.store, self.driver_class, self.folder, self.given = store, driver_class, folder, given
+
+    def machine(self, name="web", **flags):
+        """A machine of these flags (disk_size=1 for --DRIVER-disk-size=1) that
+        is not in the store yet."""
+        words = ["--%s-%s=%s" % (self.driver_class.name, flag.replace("_", "-"), value)
+                 for flag, value in dict(self.given, **flags).items()]
+        machine = self.store.new(name, self.driver_class)
+        known = core.create_flags(self.driver_class)
+        machine.driver.set_config_from_flags(core.parse_flags(known, words, {})[0])
+        return machine
+
+    def add(self, name="web", **flags):
+        """A machine that is in the store; nothing is made for it yet."""
+        machine = self.machine(name, **flags)
+        self.store.add(machine)
+        return machine
+
+    def create(self, name="web", **flags):
+        """A machine that runs and was never provisioned."""
+        machine = self.add(name, **flags)
+        machine.driver.create()
+        return self.finish(machine)
+
+    @staticmethod
+    def finish(machine):
+        machine.save()
+        machine.mark("")
+        return machine
+
+    def load(self, name="web"):
+        return self.store.machine(name)
+
+    def stored(self, name="web"):
+        """What the driver keeps of a machine."""
+        path = Path(self.store.folder(name)) / "config.json"
+        return json.loads(path.read_text(encoding="utf-8"))["Driver"]
+
+
+class ProviderMachines(Machines):
+    """Machines that are at a provider, which is asked before one is in the store."""
+
+    def add(self, name="web", **flags):
+        """A machine that passed the check and is in the store; nothing is ordered yet."""
+        machine = self.machine(name, **flags)
+        machine.driver.pre_create_check()
+        self.store.add(machine)
+        return machine
+
+    def key(self, name="mine", passphrase=""):
+        """The path of a new private key."""
+        return ssh_key(self.folder / name, passphrase)
+
+    def file(self, text, name="user-data"):
+        path = self.folder / name
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+
+def take_environment(monkeypatch, environment, *prefixes):
+    """Let this very process have these variables, and of its own none that begins with a prefix,
+    none of the program and no proxy."""
+    for name in list(os.environ):
+        if name.startswith(prefixes + ("MACHINE_",)) or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+
+# --- user data
+
+def parts_of(user_data):
+    """The parts of user data, as cloud-init takes it apart: [text]."""
+    if user_data.startswith("#cloud-config"):
+        return [user_data]
+    message = email.message_from_string(user_data)
+    assert message.is_multipart()
+    return [bytes(part.get_payload(decode=True)).decode(part.get_content_charset() or "utf-8")
+            for part in message.walk() if not part.is_multipart()]
+
+
+def ours(user_data):
+    """What our part says; it is the last one."""
+    first, _, rest = parts_of(user_data)[-1].partition("\n")
+    assert first == "#cloud-config"
+    return json.loads(rest)
