@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.testbed import Host, Testbed
+
 from .guests import Guests
 from .program import Program
 
@@ -21,6 +23,14 @@ def program(tmp_path: Path) -> Program:
 def shared_program(tmp_path_factory: pytest.TempPathFactory) -> Program:
     """A program for all tests of a module."""
     return Program(tmp_path_factory.mktemp("program"))
+
+
+@pytest.fixture(scope="module")
+def shared_host(bed: Testbed) -> Iterator[Host]:
+    """A host with an engine, for all tests of a module."""
+    host = bed.host("engine")
+    yield host
+    host.remove()
 
 
 @pytest.fixture

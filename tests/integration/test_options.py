@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from tests.testbed import Host, Testbed
+from tests.testbed import Host
 
 from .conftest import HostFactory
 from .program import Program, all_files, engine_process
@@ -31,13 +30,6 @@ NASTY = [
     "@:=,",
 ]
 DAEMON_JSON = "/etc/docker/daemon.json"
-
-
-@pytest.fixture(scope="module")
-def shared_host(bed: Testbed) -> Iterator[Host]:
-    host = bed.host("engine")
-    yield host
-    host.remove()
 
 
 @pytest.fixture

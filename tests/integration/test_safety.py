@@ -22,14 +22,6 @@ from .program import HANG, SOON, Program, engine_process, until
 
 pytest_plugins = (f"{__package__}.fixtures",)
 
-
-@pytest.fixture(scope="module")
-def shared_host(bed: Testbed) -> Iterator[Host]:
-    host = bed.host("engine")
-    yield host
-    host.remove()
-
-
 RESET = """
 if [ -e /run/cloud-init/enabled ]; then
     touch /run/cloud-init/result.json

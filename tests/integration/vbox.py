@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import os
 import re
 import secrets
 import shutil
@@ -26,6 +25,7 @@ from tests.cached import cached
 from tests.cloud_image import run
 from tests.testbed import _apt_options
 
+from .conftest import cannot_run
 from .program import HANG, Done, end_all, processes_with
 
 NEEDS = {"mmdebstrap": "mmdebstrap", "unshare": "util-linux", "ip": "iproute2", "qemu-system-x86_64": "qemu-system-x86"}
@@ -175,10 +175,7 @@ def own_network() -> Iterator[None]:
 def _vbox_requirements(_integration_requirements: None) -> None:
     lacks = missing()
     if lacks:
-        reason = "the tests of VirtualBox cannot run here; install " + " ".join(lacks)
-        if os.environ.get("DOCKER_MACHINE_REQUIRE_INTEGRATION") == "1":
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
+        cannot_run("the tests of VirtualBox cannot run here; install " + " ".join(lacks))
 
 
 @pytest.fixture(scope="session")
