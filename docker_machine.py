@@ -248,7 +248,7 @@ class Output:
 
     def say(self, text):
         text = self._named(text)
-        self.steps[getattr(self.thread, "machine", "")] = time.monotonic(), text, ""
+        self.steps[getattr(self.thread, "machine", "")] = time.perf_counter(), text, ""
         self.progress(text)
 
     def progress(self, text):
@@ -257,7 +257,7 @@ class Output:
     def hear(self, text):
         """Note how far the step has come that was said last; Life shows it if it takes long."""
         name = getattr(self.thread, "machine", "")
-        since, said, _ = self.steps.get(name) or (time.monotonic(), "", "")
+        since, said, _ = self.steps.get(name) or (time.perf_counter(), "", "")
         self.steps[name] = since, said, plain_words(text)
 
     def _move(self, text):
@@ -275,6 +275,11 @@ class Output:
         with self.lock:
             if not self.asking:
                 self._move(text)
+
+    def hold(self, count):
+        self.asking += count
+        with self.lock:
+            self._move("")
 
     def warn(self, text):
         self._tell(sys.stderr, "Warning: " + self._named(text))
@@ -306,8 +311,7 @@ class Asking:
         self.count = 1 if asks else 0
 
     def __enter__(self):
-        out.move("")
-        out.asking += self.count
+        out.hold(self.count)
 
     def __exit__(self, *unused):
         out.asking -= self.count
@@ -319,9 +323,12 @@ class Life:
     one of them every 30 s."""
 
     def __init__(self, lines):
-        self.lines, self.ended = lines, False
+        from _thread import allocate_lock
+        self.lines, self.works = lines, allocate_lock()
 
     def __enter__(self):
+        self.works.acquire()
+        out.asking = 0
         out.steps.clear()
         out.hear("Waiting...")
         terminal = sys.stderr and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
@@ -330,13 +337,13 @@ class Life:
             start_new_thread(self._run, (terminal,))
 
     def __exit__(self, *unused):
-        self.ended = True
-        out.move("")
+        self.works.release()
+        out.hold(1)
 
     def _run(self, terminal):
         told = 0
-        while not self.ended:
-            steps = [(said or heard, time.monotonic() - since, said and heard)
+        while not self.works.acquire(timeout=.2):
+            steps = [(said or heard, time.perf_counter() - since, said and heard)
                      for name, (since, said, heard) in sorted(out.steps.copy().items())
                      if name or len(out.steps) == 1]
             text = " | ".join("%s %d s  %s" % step for step in steps if step[1] >= 1).rstrip()
@@ -346,7 +353,6 @@ class Life:
             elif count > told:
                 out.progress(text)
             told = count
-            time.sleep(.2)
 
 
 # === 4. Doors =====================================================================================
@@ -6010,7 +6016,11 @@ POSIX_SHELLS = ("sh", "bash", "zsh", "dash", "ksh", "ash", "busybox", "mksh", "k
 def find_shell(name, environ):
     """The Shell for --shell, for the program that runs this one, or for $SHELL. Containers and
     services have no $SHELL, but have sh."""
-    name = plain_shell_name(name) or parent_shell() or plain_shell_name(environ.get("SHELL", ""))
+    name = plain_shell_name(name)
+    if name not in ("", *SHELLS, *POSIX_SHELLS):
+        raise UsageError('"%s" is not a shell that is known here.' % name, "Known are: %s." % (
+            ", ".join(sorted([*SHELLS, *POSIX_SHELLS]))))
+    name = name or parent_shell() or plain_shell_name(environ.get("SHELL", ""))
     if not name and WINDOWS:
         name = "powershell" if environ.get("PSModulePath", "").count(";") > 1 else "cmd"
     return SHELLS.get(name, POSIX_SHELL)
@@ -6604,10 +6614,10 @@ def create_machine(machine):
     except BaseException as error:
         if machine.unfinished():
             advice = "The machine is kept. " + resume_hint(machine.name)
-            if isinstance(error, MachineError):
-                error.hint = (error.hint + "\n" + advice).lstrip()
-            else:
+            if isinstance(error, Exception) and not isinstance(error, MachineError):
                 out.error(advice)
+            else:
+                vars(error)["hint"] = (getattr(error, "hint", "") + "\n" + advice).lstrip()
         raise
 
 
@@ -6677,8 +6687,6 @@ engine_version = query("DockerVersion", Machine.engine_version,
 
 
 def command_active(context, options, words):
-    if words:
-        raise UsageError("Error: Too many arguments given")
     there = os.environ.get("DOCKER_HOST") or None
     rows = [row for row in read_rows(context.store)
             if row.aim() and there in (row.cells["URL"], row.swarm_url)]
@@ -6975,13 +6983,15 @@ def read_rows(store):
 
 
 def ask_rows(rows, seconds):
-    """Fill in what engines and drivers say of rows with an aim(), within `seconds`: each engine is
-    asked once, all at the same time, and then the drivers of machines whose engines are silent."""
-    seconds = max(seconds, 1e-6)  # each() takes 0 for no limit
+    """Fill in what engines and drivers say of rows with an aim(), within `seconds`: all engines are
+    asked at the same time, then the drivers of those that are silent, and those that run but were
+    too slow once more."""
     deadline = time.monotonic() + seconds
-    ask_engines([row for row in rows if row.engine], seconds / 2)
-    ask_drivers([row for row in rows if isinstance(row.answer, Unreachable)],
-                max(deadline - time.monotonic(), 0.1))
+    ask_engines([row for row in rows if row.engine], min(2, seconds / 4))
+    silent = [row for row in rows if isinstance(row.answer, Unreachable)]
+    ask_drivers(silent, max(deadline - time.monotonic(), 0.1))
+    ask_engines([row for row in silent if row.state == RUNNING and isinstance(row.answer, Silent)],
+                max(int(deadline - time.monotonic()), 1))
     for row in rows:
         row.finish()
 
@@ -6992,7 +7002,17 @@ def ask_groups(rows, kind, ask, seconds):
     groups = {}  # type: dict
     for row in rows:
         groups.setdefault(kind(row), []).append(row)
-    for group, answer in zip(groups.values(), each(ask, groups.values(), 500, seconds)):
+    awaited = [row.name for row in rows]
+
+    def ask_one(group):
+        out.hear("Waiting for %s..." % ", ".join(awaited))
+        answer = ask(group)
+        for row in group:
+            awaited.remove(row.name)
+        out.hear("Waiting for %s..." % ", ".join(awaited))
+        return answer
+
+    for group, answer in zip(groups.values(), each(ask_one, groups.values(), 500, seconds)):
         for row in group:
             yield row, answer
 
@@ -7074,12 +7094,16 @@ def renew_shared(store, names):
 def agrees(done, flag, question="Are you sure? (y/n): "):
     """Whether the answer to a question is one word that begins with y. Raises MachineError if
     nobody answers."""
-    with Asking():
-        try:
-            print(question, end="", flush=True)
-        except OSError:
-            pass  # nobody reads it
-        line = sys.stdin.readline() if sys.stdin else ""
+    try:
+        with Asking():
+            try:
+                print(question, end="", flush=True)
+            except OSError:
+                pass  # nobody reads it
+            line = sys.stdin.readline() if sys.stdin else ""
+    except KeyboardInterrupt as error:
+        vars(error)["hint"] = "Nothing was %s." % done
+        raise
     if not line:
         raise MachineError("No answer; nothing was %s." % done,
                            "Use %s to skip the question." % flag)
@@ -7261,8 +7285,6 @@ class Place:
 # --- doctor
 
 def command_doctor(context, options, words):
-    if words:
-        raise UsageError("Error: doctor takes no arguments")
     checks = {"programs": check_programs, "clock": check_clock, "store": check_files,
               "certificates": check_certificates, "proxies": check_proxies,
               "machines": check_machines}  # type: dict
@@ -7276,6 +7298,7 @@ def command_doctor(context, options, words):
         if isinstance(found, Exception):  # which must not hide what the others found
             found = [Finding("bad", subject, str(found), getattr(found, "hint", ""))]
         findings += found
+    findings.sort(key=lambda finding: ("bad", "note", "ok").index(finding.level))
     if options["format"]:
         answer_each(options, [{key.title(): out.mask(text) for key, text in vars(finding).items()}
                               for finding in findings], "")
@@ -7284,7 +7307,10 @@ def command_doctor(context, options, words):
             line = "%-5s %s: %s" % (finding.level, finding.subject, finding.words)
             text = "\n      ".join([line, *finding.fix.splitlines()])
             out.answer(shown(out.as_called(out.mask(text))))
-    return int(any(finding.level == "bad" for finding in findings))
+        if findings[0].level == "bad":
+            out.answer(shown(out.as_called(out.mask("Begin with this: " + (
+                findings[0].fix or findings[0].subject)))))
+    return int(findings[0].level == "bad")
 
 
 def check_programs(store):
@@ -7328,10 +7354,13 @@ def check_files(store):
 
 
 def check_certificates(store):
-    renewal = {join(store.certs, name): "--client-certs" for name in ("ca.pem", "cert.pem")}
-    for name in store.names():
-        renewal[join(store.folder(name), "server.pem")] = quote(name)
-    paths = [path for path in renewal if exists(path)]
+    renew, names = "Renew it: docker-machine regenerate-certs ", store.names()
+    shared = "The next create renews it."
+    if names:  # each of them renews what all share
+        shared = renew + "--client-certs " + quote(names[0])
+    cures = {join(store.certs, name): shared for name in ("ca.pem", "cert.pem")}
+    cures.update((join(store.folder(name), "server.pem"), renew + quote(name)) for name in names)
+    paths = [path for path in cures if exists(path)]
     for path, days in zip(paths, each(days_left, paths, 8)):
         if isinstance(days, Exception):
             level, words = "bad", "cannot be read: %s" % days
@@ -7341,8 +7370,7 @@ def check_certificates(store):
             level, words = "note", "expires in %d days" % days
         else:
             continue
-        yield Finding(level, "certificates", "%s %s" % (path, words),
-                      "Renew it: docker-machine regenerate-certs " + renewal[path])
+        yield Finding(level, "certificates", "%s %s" % (path, words), cures[path])
     if paths:
         yield Finding("ok", "certificates", "%d looked at" % len(paths))
 
@@ -7442,8 +7470,8 @@ def command_install(context, options, words):
     if WINDOWS:
         program += ".cmd"
     ours = os.path.islink(program) and os.readlink(program) == start or WINDOWS
-    if words or not ours and os.path.lexists(program):
-        raise UsageError("%s is there, and not of this program." % (words or [program])[0],
+    if not ours and os.path.lexists(program):
+        raise UsageError("%s is there, and not of this program." % program,
                          "Move it away, or name another folder: --to DIR")
     try:
         if options["uninstall"]:
@@ -7624,11 +7652,15 @@ def show_command_help(command, flags=()):
     lines = [(usage + command.usage).rstrip(), "", command.summary]
     if flags:
         lines += ["", "Options:", ""] + flag_help(flags)
+    if command.name == "create":
+        lines += ["", "Drivers: " + ", ".join(driver_names()),
+                  "Run 'docker-machine create --driver name --help' to include the create flags "
+                  "for that driver in the help text."]
     return show_lines(lines)
 
 
 SWARM_FLAG = Flag("swarm", False, "Use the address of the Swarm manager instead of the engine's")
-TIMEOUT_FLAG = Flag("timeout", 10, "Timeout in seconds", short="t")
+TIMEOUT_FLAG = Flag("timeout", 10, "Timeout in seconds", short="t", least=1)
 ONE, SOME = "[NAME]", "[NAME...]"
 COMMANDS = {command.name: command for command in (
     Command("active", command_active, "", "Print which machine is active", TIMEOUT_FLAG,
@@ -7688,7 +7720,7 @@ COMMANDS = {command.name: command for command in (
     Command("version", command_version, ONE,
             "Show the Docker Machine version or a machine docker version", FORMAT_FLAG),
     Command("install", command_install, "", "Put docker-machine on the PATH of this computer",
-            Flag("to", "", "Folder for the program (default: ~/.local/bin; /usr/local/bin for root)"),
+            Flag("to", "", "Folder of the program (default ~/.local/bin, for root /usr/local/bin)"),
             Flag("uninstall", False, "Remove it again; machines stay")),
     Command("completion", command_completion, "SHELL",
             "Print a completion script for bash, zsh, fish or powershell", raw=True),
@@ -7706,7 +7738,8 @@ def main(argv=None):
     try:
         code = dispatch(words) or 0
     except KeyboardInterrupt as error:
-        out.error("\nInterrupted." if sys.stderr and sys.stderr.isatty() else "Interrupted.")
+        blank = "\n" if sys.stderr and sys.stderr.isatty() else ""  # the prompt's line has a ^C
+        show_error(MachineError(blank + "Interrupted.", getattr(error, "hint", "")))
         code = error.args[0] if error.args else 130
     except BrokenPipeError:
         abandon(sys.stdout)  # whoever read the answer has seen enough
@@ -7739,6 +7772,10 @@ def dispatch(argv):
         with Signals(command) as signals, Life(bool(signals.names)):
             return run_command(context, command, words[1:])
     except (MachineError, OSError, UnicodeEncodeError):
+        raise
+    except KeyboardInterrupt as error:
+        if signals.names and not hasattr(error, "hint"):
+            vars(error)["hint"] = "Go on: " + " ".join(map(quote, context.typed))
         raise
     except Exception as error:
         if command.name in ("create", "upgrade"):  # as in Docker Machine, the long ones
@@ -7787,6 +7824,13 @@ def run_command(context, command, words):
     out.debugging = wants_debug(out.debugging or options["debug"])
     if options["help"]:
         return show_command_help(command, flags)
+    out.debug("docker_machine.py %s with Python %d.%d, store %s" % (
+        __version__, *sys.version_info[:2], context.store.path))
+    if words and not command.usage:
+        raise UsageError("Error: Too many arguments given",
+                         "See: docker-machine %s --help" % command.name)
+    for flag in flags if flags is command.flags else ():  # else create does it
+        flag.check(options[flag.name])
     return command.function(context, options, words)
 
 

@@ -30,7 +30,9 @@ pytestmark = pytest.mark.usefixtures("drivers")  # doctor loads all
 def rows(text):
     found = []  # type: list
     for line in text.splitlines():
-        if line.startswith("      "):
+        if line.startswith("Begin with this: "):
+            assert found[0].level == "bad" and (found[0].fix or found[0].subject).startswith(line[17:])
+        elif line.startswith("      "):
             found[-1] = found[-1]._replace(fix=(found[-1].fix + "\n" + line[6:]).strip())
         else:
             level, subject, words = re.match("(ok|note|bad) +(.*?): (.*)$", line).groups()  # type: ignore[union-attr]
@@ -104,7 +106,7 @@ def test_it_changes_nothing(doctor, dm, add, closed_port):
 
 def test_it_takes_no_arguments(call):
     ended = call("doctor", "web")
-    assert (ended.code, ended.out) == (2, "") and ended.err.startswith("Error: doctor takes no arguments\n")
+    assert (ended.code, ended.out) == (2, "") and ended.err.startswith("Error: Too many arguments given\n")
 
 
 def test_as_a_process_it_ends_with_0_or_1_and_prints_to_stdout_alone(dm, store, programs):
@@ -343,7 +345,7 @@ def test_a_config_json_that_cannot_be_used_is_one_bad_machine(doctor, dm, add, e
 # --- certificates
 
 @pytest.mark.parametrize("days, level", [(-1, "bad"), (10, "note"), (31, None)])
-def test_a_client_certificate_near_its_end(doctor, dm, store, days, level):
+def test_a_client_certificate_near_its_end(doctor, dm, store, add, days, level):
     folder = dm.store / "certs"
     redate(pair(folder), days, pair(folder, "ca"))
     found = wrong(doctor())
@@ -351,7 +353,10 @@ def test_a_client_certificate_near_its_end(doctor, dm, store, days, level):
     for row in found:
         assert row.subject == "certificates" and str(folder / "cert.pem") in row.words
         assert ("has expired" if days < 0 else "expires in %d days" % (days - 1)) in row.words
-        assert row.fix == "Renew it: docker-machine regenerate-certs --client-certs"
+        assert row.fix == "The next create renews it."
+    add("web", "tcp://127.0.0.1:1")
+    for row in of(wrong(doctor()), "certificates"):
+        assert row.fix == "Renew it: docker-machine regenerate-certs --client-certs web"
 
 
 def test_a_ca_near_its_end(doctor, dm, store):

@@ -118,7 +118,7 @@ def test_quote_makes_one_literal_word_for_every_posix_shell(shell):
 
 @pytest.mark.parametrize("name, line, unset, comment", [
     ("bash", 'export K="a \\"b\\" \\$c \\`d\\` \\\\"', "unset K", "#"),
-    ("anything", 'export K="a \\"b\\" \\$c \\`d\\` \\\\"', "unset K", "#"),
+    ("/usr/local/bin/bash", 'export K="a \\"b\\" \\$c \\`d\\` \\\\"', "unset K", "#"),
     ("fish", 'set -gx K "a \\"b\\" \\$c `d` \\\\";', "set -e K;", "#"),
     ("powershell", '$Env:K = "a `"b`" `$c ``d`` \\"', "Remove-Item Env:\\\\K", "#"),
     ("pwsh.exe", '$Env:K = "a `"b`" `$c ``d`` \\"', "Remove-Item Env:\\\\K", "#"),

@@ -289,12 +289,18 @@ def test_each_shell_gets_one_line_a_variable_in_docker_machines_order(call, web,
 
 
 @pytest.mark.parametrize("shell, names", {
-    "sh": "bash zsh dash ksh ash anything", "tcsh": "csh", "powershell": "pwsh", "nushell": "nu",
+    "sh": "bash zsh dash ksh ash", "tcsh": "csh", "powershell": "pwsh", "nushell": "nu",
 }.items())
 def test_shells_of_several_names_get_the_same_lines(call, shell, names):
     lines = call("env", "-u", "--shell", shell).out.splitlines()[:4]
     for name in names.split():
         assert call("env", "-u", "--shell", name).out.splitlines()[:4] == lines, name
+
+
+def test_a_shell_that_is_not_known_is_refused_with_those_that_are(call):
+    ended = call("env", "-u", "--shell", "nosuch")
+    assert (ended.code, ended.out) == (2, "") and ended.err.startswith('"nosuch" is not a shell that is known here.\n')
+    assert " fish, " in ended.err
 
 
 @pytest.mark.parametrize("shell, escaped", {
