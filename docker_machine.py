@@ -6428,8 +6428,7 @@ def typed_program(path):
     found = next(filter(exists, places), "")
     if found and os.path.samefile(found, path):
         return [name]
-    runs = os.sep in path and os.access(path, os.X_OK)
-    return [path] if runs else ["python3", path]
+    return [path] if os.sep in path and os.access(path, os.X_OK) else ["python3", path]
 
 
 class Context:
@@ -6730,8 +6729,8 @@ def command_env(context, options, words):
     names = DOCKER_VARIABLES + ((no_proxy_variable(),) if options["no-proxy"] else ())
     values = dict.fromkeys(names) if options["unset"] else variables(context, options, words)
     shell = find_shell(options["shell"], os.environ)
-    lines = shell.lines(values) + shell.hint(context.typed, options["unset"])
-    return answer(options, values, "\n".join(lines))
+    return answer(options, values, "\n".join(
+        shell.lines(values) + shell.hint(context.typed, options["unset"])))
 
 
 DOCKER_VARIABLES = ("DOCKER_TLS_VERIFY", "DOCKER_HOST", "DOCKER_CERT_PATH", "DOCKER_MACHINE_NAME")
@@ -6765,8 +6764,7 @@ def no_proxy_variable():
 
 
 def command_inspect(context, options, words):
-    machine = context.machine(words)
-    config = without_secrets(machine)
+    config = without_secrets(context.machine(words))
     if options["format"] not in ("", "json"):
         with stage("template parsing error: "):
             Template(options["format"])
@@ -6945,7 +6943,7 @@ class Row:
             self.tell(URL=self.engine.url)
         except Exception as error:
             self.fail(error)
-        return bool(self.engine)
+        return self.engine
 
     def finish(self):
         """Fill in what follows from the answer and the state: only a running machine has a URL
@@ -7070,9 +7068,9 @@ def command_regenerate_certs(context, options, words):
     if options["client-certs"]:
         out.say("Regenerating local certificates")
         failed = renew_shared(context.store, names)
-    code = report_each(names, [failed.get(name) for name in names])
-    rest = [name for name in names if name not in failed]
-    return max(code, on_each(context, rest, lambda machine: machine.provision(renew_server=True)))
+    return max(report_each(names, list(map(failed.get, names))),
+               on_each(context, [name for name in names if name not in failed],
+                       lambda machine: machine.provision(renew_server=True)))
 
 
 def renew_shared(store, names):
@@ -7148,7 +7146,7 @@ def announce_removal(store, names):
 def matching(store, word):
     """The machines that a word of `rm` names: itself, or those that a glob pattern matches.
     Raises MachineError for a pattern of nothing but wildcards, and for one without a match."""
-    if not set(word) & set("*?["):
+    if set("*?[").isdisjoint(word):
         if not is_plain_name(word):
             raise UsageError('"%s" is not the name of a machine.' % word, "See: docker-machine ls")
         return [word]
@@ -7260,16 +7258,17 @@ def command_mount(context, options, words):
 class Place:
     """One side of `scp`: PATH, localhost:PATH or [USER@]MACHINE:PATH."""
 
+    machine = None  # type: typing.Any
+
     def __init__(self, store, word):
         host, colon, self.path = word.partition(":")
         self.user, _, name = host.rpartition("@")
-        self.machine = None  # type: typing.Any
         if not colon or "/" in host or WINDOWS and len(host) == 1:  # a file, as scp reads it
             self.path = word
         elif host != "localhost":
             with stage("Error loading host: "):
                 self.machine = store.machine(name)
-        if not self.machine and ":" in self.path.partition("/")[0]:
+        if not self.machine and re.match("[^/]*:", self.path):
             self.path = join(".", self.path)  # scp would take it for a host
 
     def text(self, by_name=False):
@@ -7435,10 +7434,10 @@ def check_machines(store):
 
 # --- crash reports
 
-def report_crash(context, command, error):
+def report_crash(store, command, error):
     """Leave a report of an unexpected exception in the store, unless that has a file
     "no-error-report". Raises nothing."""
-    if exists(join(context.store.path, "no-error-report")):
+    if exists(join(store.path, "no-error-report")):
         return
     report = {
         "Version": __version__, "Python": platform.python_version(), "OS": platform.platform(),
@@ -7448,8 +7447,8 @@ def report_crash(context, command, error):
         "Traceback": "".join(traceback.format_exception(type(error), error, error.__traceback__)),
     }
     report = {key: out.mask(text) for key, text in report.items()}
-    name = "%s-%d.json" % (time.strftime("%Y%m%d-%H%M%S"), os.getpid())
-    path = join(context.store.path, "crash-reports", name)
+    path = join(store.path, "crash-reports", "%s-%d.json" % (
+        time.strftime("%Y%m%d-%H%M%S"), os.getpid()))
     try:
         make_folder(dirname(path))
         write_atomic(path, go_json(report))
@@ -7638,13 +7637,14 @@ def find_command(context, name):
 
 
 def show_help(context):
-    lines = ["Usage: %s [OPTIONS] COMMAND [arg...]" % context.program, "",
-             "Create and manage machines running Docker.", "",
-             "Version: " + version_line().partition(" version ")[2], "", "Options:"]
-    lines += flag_help(GLOBAL_FLAGS) + ["", "Commands:"]
-    lines += ["   %-18s\t%s" % (command.name, command.summary) for command in COMMANDS.values()]
-    return show_lines(lines + [
-        "", "Run '%s COMMAND --help' for more information on a command." % context.program])
+    return show_lines([
+        "Usage: %s [OPTIONS] COMMAND [arg...]" % context.program, "",
+        "Create and manage machines running Docker.", "",
+        "Version: " + version_line().partition(" version ")[2], "",
+        "Options:", *flag_help(GLOBAL_FLAGS), "",
+        "Commands:", *("   %-18s\t%s" % (command.name, command.summary)
+                       for command in COMMANDS.values()), "",
+        "Run '%s COMMAND --help' for more information on a command." % context.program])
 
 
 def show_command_help(command, flags=()):
@@ -7779,7 +7779,7 @@ def dispatch(argv):
         raise
     except Exception as error:
         if command.name in ("create", "upgrade"):  # as in Docker Machine, the long ones
-            report_crash(context, command.name, error)
+            report_crash(context.store, command.name, error)
         raise
 
 
@@ -7814,9 +7814,9 @@ class Signals:
 
 
 def run_command(context, command, words):
-    if command.raw and words[:1] in (["-h"], ["-help"], ["--help"]):
-        return show_command_help(command)
     if command.raw:
+        if words[:1] in (["-h"], ["-help"], ["--help"]):
+            return show_command_help(command)
         return command.function(context, words)
     flags = flags_of([command.name] + words)
     options, words = parse_flags(flags + COMMON_FLAGS, words)
