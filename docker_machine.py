@@ -6418,8 +6418,7 @@ TLS_FLAGS = (
 CREATE_FLAGS = ENGINE_FLAGS + SWARM_FLAGS + TLS_FLAGS
 COMMON_FLAGS = (HELP_FLAG, GLOBAL_FLAGS[0])  # what every command takes, --debug too
 def typed_program(path):
-    """The words by which the user can call this program again: its bare name if that is what the
-    PATH holds, python3 in front of a file that only Python can run."""
+    """The words that call this program again: its bare name if the PATH holds it, else its path."""
     if not isfile(path):
         return [path]
     name = basename(path)
@@ -6531,9 +6530,8 @@ def show_error(error, lead=""):
 # --- create
 
 def create_driver(words):
-    """The class of the driver of a `create` line, found before all flags are known: those of a
-    driver that is not loaded yet are taken for flags without a value. Raises MachineError, unless
-    --help is among the words."""
+    """The class of the driver of a `create` line, before all flags are known: those of drivers not
+    loaded yet are taken for flags without a value. Raises MachineError, but not with --help."""
     flags = [flag for driver in DRIVERS.values() for flag in driver.flags]
     typed, _ = split_words([*flags, *CREATE_FLAGS, *COMMON_FLAGS], words)
     given = {flag.name: text for flag, _, text in reversed(typed)}
@@ -6549,8 +6547,7 @@ def create_driver(words):
 
 
 def default_driver():
-    """The driver of a `create` line that names none. Raises MachineError if nothing is here that
-    runs a VM."""
+    """The driver of a `create` line that names none. Raises MachineError if nothing runs a VM."""
     if find_vboxmanage():
         return "virtualbox"
     if find_qemu():
@@ -6577,8 +6574,7 @@ def command_create(context, options, words):
 
 
 def described_machine(context, options, words):
-    """The Machine that a `create` line describes, all of it checked, and nothing made. Raises
-    MachineError."""
+    """The Machine that a `create` line describes, checked and not made. Raises MachineError."""
     if len(words) > 1:
         raise UsageError("Invalid command line. Found extra arguments [%s]" % " ".join(words[1:]))
     if not words:
@@ -6671,8 +6667,7 @@ def show_lines(lines):
 
 
 def query(field, ask, doing=""):
-    """The command that answers ask(machine), the `field` of its answer; `doing` names the step in
-    an error."""
+    """The command that answers ask(machine) as `field`; `doing` names the step in an error."""
     def command(context, options, words):
         with context.machine(words) as machine, stage(doing.replace("NAME", machine.name)):
             value = ask(machine)
@@ -6707,8 +6702,7 @@ def command_config(context, options, words):
 
 
 def checked_url(machine, swarm):
-    """The URL of a machine whose engine (or Swarm manager) has just answered over TLS. Raises
-    MachineError."""
+    """The URL of a machine's engine (or Swarm manager), which has just answered over TLS."""
     if not swarm:
         machine.engine_version()
         return machine.driver.engine_url()
@@ -6803,8 +6797,7 @@ def command_version(context, options, words):
 
 
 def version_line():
-    """As Docker Machine prints it, whatever name this runs under, since programs parse it; the
-    build is a checksum of this very file."""
+    """As Docker Machine prints it, since programs parse it; the build is this file's checksum."""
     loader = globals().get("__loader__")  # type: typing.Any  # of a folder, or of a zip archive
     try:
         build = "%08x" % (binascii.crc32(loader.get_data(THIS_FILE)) & 0xffffffff)
@@ -6874,8 +6867,7 @@ def parse_filters(texts):
 
 
 def name_pattern(text):
-    r"""A regular expression as Go takes it: flags may stand anywhere, and \z is the end. Raises
-    UsageError."""
+    r"""A regular expression as Go takes it: flags anywhere, \z is the end. Raises UsageError."""
     flags = re.findall(r"\(\?[a-zA-Z]+\)", text)
     rest = re.sub(r"\(\?[a-zA-Z]+\)", "", text)
     try:
@@ -6885,8 +6877,7 @@ def name_pattern(text):
 
 
 def label_fits(label, wanted):
-    """Whether a label is the one that is wanted: by its key, and its value in any case if that is
-    given."""
+    """Whether a label is the wanted one: by its key, and its value in any case if it is given."""
     name, _, text = label.partition("=")
     key, equals, value = wanted.partition("=")
     return name == key and (not equals or text.lower() == value.lower())
@@ -6946,8 +6937,7 @@ class Row:
         return self.engine
 
     def finish(self):
-        """Fill in what follows from the answer and the state: only a running machine has a URL
-        and can be active."""
+        """Fill in what follows from all answers: only what runs has a URL and can be active."""
         cells, answer, state = self.cells, self.answer, self.state
         last, unknown = answer if state == RUNNING else state, "Unable to query docker version: %s"
         if isinstance(last, Silent):
@@ -6968,8 +6958,7 @@ class Row:
 
 
 def read_rows(store):
-    """A Row for each machine, in natural order, with the masters of standalone Swarms, which are
-    known by their discovery URLs."""
+    """A Row for each machine, in natural order, with its Swarm's master, by the discovery URL."""
     rows = [Row(store, name) for name in sorted(store.names(), key=natural_key)]
     masters = {row.swarm.get("Discovery"): row.name for row in rows if row.swarm.get("Master")}
     for row in rows:
@@ -6995,8 +6984,7 @@ def ask_rows(rows, seconds):
 
 
 def ask_groups(rows, kind, ask, seconds):
-    """Each row with the answer of ask(rows), which is asked once for all rows of one kind(row), or
-    with the exception."""
+    """Each row with the answer, or exception, of ask(rows) for all rows of the same kind(row)."""
     groups = {}  # type: dict
     for row in rows:
         groups.setdefault(kind(row), []).append(row)
@@ -7016,8 +7004,7 @@ def ask_groups(rows, kind, ask, seconds):
 
 
 def ask_engines(rows, seconds):
-    """Take what engines answer into rows. Machines that have one engine ask it once, and those
-    with the same files share their TLS context."""
+    """Take what engines answer into rows. An engine is asked once; files share a TLS context."""
     engines = {row.engine.files: row.engine for row in rows}
     contexts = {files: _outcome(Engine.context, engine) for files, engine in engines.items()}
 
@@ -7074,8 +7061,7 @@ def command_regenerate_certs(context, options, words):
 
 
 def renew_shared(store, names):
-    """Renew every CA and client pair that these machines use, once and before the machines get
-    copies; {name: error} of those where that is not possible."""
+    """Renew each CA and client pair of these machines once; {name: error} where that failed."""
     done = {}  # type: dict
 
     def renew(name):
@@ -7090,8 +7076,7 @@ def renew_shared(store, names):
 
 
 def agrees(done, flag, question="Are you sure? (y/n): "):
-    """Whether the answer to a question is one word that begins with y. Raises MachineError if
-    nobody answers."""
+    """Whether the answer is one word that begins with y. Raises MachineError without an answer."""
     try:
         with Asking():
             try:
@@ -7414,8 +7399,7 @@ def is_exempt(host, part):
 
 
 def check_machines(store):
-    """Folders without a machine, machines that were left half-made, and those that run but whose
-    engine does not answer."""
+    """Folders without a machine, machines left half-made, and those whose engine is silent."""
     rows = read_rows(store)
     ask_rows(list(filter(Row.aim, rows)), 10)
     for row in rows:
@@ -7435,8 +7419,7 @@ def check_machines(store):
 # --- crash reports
 
 def report_crash(store, command, error):
-    """Leave a report of an unexpected exception in the store, unless that has a file
-    "no-error-report". Raises nothing."""
+    """Leave a report of an unexpected exception, unless the store forbids it. Raises nothing."""
     if exists(join(store.path, "no-error-report")):
         return
     report = {
@@ -7611,8 +7594,7 @@ def completions(before, start):
 
 
 def flags_of(words):
-    """The flags of the command that these words begin with; for `create`, of its driver too.
-    Raises MachineError."""
+    """The flags of the command at the front; of `create` also its driver's. Raises MachineError."""
     if words[0] != "create":
         return COMMANDS[words[0]].flags
     return tuple(create_flags(create_driver(words[1:])))
@@ -7784,8 +7766,7 @@ def dispatch(argv):
 
 
 class Signals:
-    """While an action runs, SIGTERM and SIGHUP end it as ^C does: nothing is left, and it says how
-    to go on."""
+    """While an action runs, SIGTERM and SIGHUP end it as ^C does, so that it says how to go on."""
 
     def __init__(self, command):
         query = FORMAT_FLAG in command.flags or command.name in ("config", "ssh", "completion")
@@ -7835,8 +7816,7 @@ def run_command(context, command, words):
 
 
 def end(code):
-    """Leave at once. Taking Python down in good order would cost 3 ms, a tenth of a short command,
-    and wait for what hangs in a thread."""
+    """Leave at once: in good order Python takes 3 ms, and waits for what hangs in a thread."""
     for path in list(Scratch.left):
         shutil.rmtree(path, ignore_errors=True)
     for stream in (sys.stdout, sys.stderr):

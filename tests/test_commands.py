@@ -139,7 +139,8 @@ def test_without_a_name_the_machine_default_is_meant(call, add):
     (["inspect", "a", "b"], 2, "Error: Expected one machine name as an argument\n"),
     (["env", "a", "b"], 2, "Error: Expected one machine name as an argument\n"),
     (["env", "-u", "web"], 2, "Error: Expected no machine name when the -u flag is present\n"),
-    (["active", "web"], 2, "Error: Too many arguments given\nSee: docker-machine active --help\n"), (["active"], 1, None),
+    (["active", "web"], 2, "Error: Too many arguments given\nSee: docker-machine active --help\n"),
+    (["active"], 1, None),
     (["scp", "a"], 2, None), (["scp", "gone:x", "y"], 1, None), (["ssh", "web"], 1, None), (["ssh", "gone"], 1, None),
     (["create", "-d", "none", "--url", "tcp://h:1", "a", "b", "c"], 2,
      "Invalid command line. Found extra arguments [b c]\n"),
@@ -225,7 +226,8 @@ def test_a_prompt_that_is_interrupted_ends_with_130_and_removes_nothing(dm, add,
         said += os.read(process.stdout.fileno(), 100)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=HANG)
-    assert (process.returncode, err) == (130, b"Interrupted.\nNothing was removed.\n") and (dm.store / "machines" / "web").exists()
+    assert (process.returncode, err) == (130, b"Interrupted.\nNothing was removed.\n")
+    assert (dm.store / "machines" / "web").exists()
 
 
 @pytest.mark.parametrize("stdin, code", [("n\n", 0), ("", 1)])
