@@ -3508,7 +3508,7 @@ def cloud_config(driver, **more):
     `more` are further top-level keys (cloud-init's module reference). JSON is YAML too."""
     user, key = driver.get_ssh_username(), driver.public_key()
     host_key = join(driver.folder, HOST_KEY)
-    config = {
+    return "#cloud-config\n%s\n" % json_text({
         "hostname": host_name(driver.get("MachineName")), "manage_etc_hosts": True,
         "ssh_pwauth": False, "disable_root": user != "root", "ssh_deletekeys": True,
         "ssh_keys": {"ed25519_private": read_text(host_key),
@@ -3517,8 +3517,7 @@ def cloud_config(driver, **more):
         "groups": [user] if user != "root" else [],
         "users": [{"name": user, "primary_group": user, "ssh_authorized_keys": [key],
                    "lock_passwd": True, "sudo": "ALL=(ALL) NOPASSWD:ALL", "shell": "/bin/bash"}],
-    }  # type: dict
-    return "#cloud-config\n%s\n" % json_text(dict(config, **more))
+        **more})
 
 
 def seed_iso(files):
@@ -3531,41 +3530,44 @@ def seed_iso(files):
         return data + bytes(-len(data) % 2048)
 
     def record(name, place, size, kind=b"\0"):
-        body = (both(place) + both(size) + b"\x7e\1\1\0\0\0\0" + kind + b"\0\0\1\0\0\1"
-                + bytes([len(name)]) + name + bytes(1 - len(name) % 2))
-        return bytes([len(body) + 2, 0]) + body
+        length = 34 + len(name) // 2 * 2
+        return b"".join([
+            bytes([length, 0]), both(place), both(size), b"\x7e\1\1\0\0\0\0", kind,
+            b"\0\0\1\0\0\1", bytes([len(name)]), name]).ljust(length, b"\0")
 
     # Sectors 16 and 17 are descriptors, 18 and 19 path tables, 20 the root; then come the files.
-    root, contents = record(b"\0", 20, 2048, b"\2"), b""
+    contents = b""
+    root = record(b"\0", 20, 2048, b"\2")
     names = root + root[:-1] + b"\1"  # "." and ".."
     for name, data in sorted(files.items()):
         names += record(name.upper().encode() + b";1", 21 + len(contents) // 2048, len(data))
         contents += sectors(data)
-    descriptor = (
-        b"\1CD001\1\0".ljust(40) + b"cidata".ljust(32) + bytes(8)
-        + both(21 + len(contents) // 2048) + bytes(32)
-        + b"\1\0\0\1\1\0\0\1\0\x08\x08\0"  # one CD, the first, 2048 bytes in a sector
-        + both(10) + b"\x12\0\0\0\0\0\0\0\0\0\0\x13\0\0\0\0"  # size and places of path tables
-        + root + b" " * 623 + (b"0" * 16 + b"\0") * 4 + b"\1")
-    tables = b"\1\0\x14\0\0\0\1\0\0\0", b"\1\0\0\0\0\x14\0\1\0\0"
-    parts = [bytes(16 * 2048), descriptor, b"\xffCD001\1", *tables, names, contents]
-    return b"".join(map(sectors, parts))
+    descriptor = b"".join([
+        b"\1CD001\1\0".ljust(40), b"cidata".ljust(32), bytes(8),
+        both(21 + len(contents) // 2048), bytes(32),
+        b"\1\0\0\1\1\0\0\1\0\x08\x08\0",  # one CD, the first, 2048 bytes in a sector
+        both(10), b"\x12\0\0\0\0\0\0\0\0\0\0\x13\0\0\0\0",  # size and places of path tables
+        root, b" " * 623, (b"0" * 16 + b"\0") * 4, b"\1"])
+    return b"".join(map(sectors, [
+        bytes(16 * 2048), descriptor, b"\xffCD001\1", b"\1\0\x14\0\0\0\1\0\0\0",
+        b"\1\0\0\0\0\x14\0\1\0\0", names, contents]))
 
 
 def cached_image(driver, url, checksum, check, renew=False):
     """The path of a URL's image in the store's cache, fetched once; check(path) raises
     MachineError for what is not to stay there."""
     plain = url.partition("?")[0]
-    name, key = plain.rpartition("/")[2] or "image", hashlib.sha256((url + checksum).encode())
-    folder = join(driver.cache(), driver.name, "%s-%s" % (key.hexdigest()[:8], name))
+    name = plain.rpartition("/")[2] or "image"
+    key = hashlib.sha256((url + checksum).encode()).hexdigest()[:8]
+    folder = join(driver.cache(), driver.name, key + "-" + name)
     path = join(folder, name)
     with CacheLock(folder):
         if exists(path) and not renew:
             return path
         checksum = checksum or published_checksum(plain)
-        if not checksum and plain.startswith("https://cloud.debian.org/"):
-            raise MachineError("The list of checksums beside %s is missing." % url)
         if not checksum:
+            if plain.startswith("https://cloud.debian.org/"):
+                raise MachineError("The list of checksums beside %s is missing." % url)
             out.warn("%s has no list of checksums beside it; it is taken as it is." % url)
         need_space(folder, 1000)
         driver.log("Downloading %s..." % url)
@@ -3652,10 +3654,11 @@ class GenericDriver(Driver):
             return
         self.log("Importing SSH key...")
         name = basename(key)
-        self["SSHKeyPath"] = self.path("ssh-" + name if name in MACHINE_FILES else name)
-        copy_file(key, self["SSHKeyPath"])
+        copied = self.path("ssh-" + name if name in MACHINE_FILES else name)
+        self["SSHKeyPath"] = copied
+        copy_file(key, copied)
         if exists(key + ".pub"):
-            copy_file(key + ".pub", self["SSHKeyPath"] + ".pub")
+            copy_file(key + ".pub", copied + ".pub")
 
     def get_state(self):
         try:
@@ -3718,7 +3721,8 @@ class LocalVM(Driver):
             self["ShareFolder"] = folder + ":" + where
             if not isdir(folder):
                 raise UsageError("--%s-share-folder: there is no folder %s." % (self.name, folder))
-        self["IPAddress"], self["SSHUser"] = LOOPBACK, self["SSHUser"] or self.default_user
+        self["IPAddress"] = LOOPBACK
+        self["SSHUser"] = self["SSHUser"] or self.default_user
 
     def identify(self):
         """The machine's UUID, which is stored before anything carries it."""
@@ -3768,9 +3772,9 @@ class LocalVM(Driver):
     def write_seed(self, name, network=None, **more):
         """Write the CD of cloud-init's NoCloud source, with `more` keys of the user data, and
         `network` as its network configuration of version 2."""
-        facts = {"instance-id": self.identify(), "local-hostname": host_name(self.machine.name)}
-        files = {"user-data": cloud_config(self, **more).encode(),
-                 "meta-data": json_text(facts).encode()}
+        files = {"user-data": cloud_config(self, **more).encode(), "meta-data": json_text({
+            "instance-id": self.identify(),
+            "local-hostname": host_name(self.machine.name)}).encode()}
         if network:
             files["network-config"] = json_text(dict(network, version=2)).encode()
         write_atomic(self.path(name), seed_iso(files))
@@ -3807,11 +3811,17 @@ VBOX_CARDS = ("82540EM", "82543GC", "82545EM", "Am79C970A", "Am79C973", "virtio"
 BOOT2DOCKER = "https://github.com/boot2docker/boot2docker/releases"
 VBOX_NETWORK = "HostInterfaceNetworking-"  # and the name of an interface
 VBOX_NOTE = "docker-machine/hostonly"  # VirtualBox's global extra data: the networks that we made
-VBOX_MEDIA = (  # of a machine's folder: port of the controller, kind to storageattach, closemedium
-    ("boot2docker.iso", 0, "dvddrive", "dvd"), ("seed.iso", 0, "dvddrive", "dvd"),
-    ("disk.vmdk", 1, "hdd", "disk"), ("disk.vdi", 1, "hdd", "disk"),
-    ("image.qcow2", 1, "hdd", "disk"),  # only while it is converted
-)
+VBOX_MEDIA = {  # of a machine's folder; image.qcow2 is there only while it is converted
+    "boot2docker.iso": "dvd", "seed.iso": "dvd", "disk.vmdk": "disk", "disk.vdi": "disk",
+    "image.qcow2": "disk"}
+VBOX_PLACES = {"dvd": "--port 0 --type dvddrive", "disk": "--port 1 --type hdd"}
+VBOX_HARDWARE = (  # of each VM
+    "--memory %(Memory)d --bioslogofadein off --bioslogofadeout off --bioslogodisplaytime 0 "
+    "--biosbootmenu disabled --acpi on --ioapic on --rtcuseutc on --boot2 none --nic1 nat "
+    "--nictype1 %(NatNicType)s --cableconnected1 on --nictype2 %(HostOnlyNicType)s "
+    "--nicpromisc2 %(HostOnlyPromiscMode)s --cableconnected2 on")
+VBOX_X86 = ("--ostype Linux26_64 --firmware bios --pae on --hpet on --hwvirtex on "
+              "--nestedpaging on --largepages on --vtxvpid on")
 VBOX_STATES = {  # of `list --long`
     "running": RUNNING, "live snapshotting": RUNNING, "paused": PAUSED, "saved": SAVED,
     "aborted-saved": SAVED, "powered off": STOPPED, "aborted": STOPPED, "starting": STARTING,
@@ -3845,23 +3855,23 @@ VBOX_CURES = (  # pattern of what is said of a failure -> what helps
 
 def find_vboxmanage():
     """The path of VBoxManage, or None. Windows' installer does not put it on the PATH."""
-    places = [os.environ.get(name) for name in (
-        "PATH", "VBOX_INSTALL_PATH", "VBOX_MSI_INSTALL_PATH")]
-    places.append(join(os.environ.get("ProgramFiles", os.sep), "Oracle", "VirtualBox"))
-    return shutil.which("VBoxManage", path=os.pathsep.join(filter(None, places)))
+    places = map(os.environ.get, ("PATH", "VBOX_INSTALL_PATH", "VBOX_MSI_INSTALL_PATH"))
+    usual = join(os.environ.get("ProgramFiles", os.sep), "Oracle", "VirtualBox")
+    return shutil.which("VBoxManage", path=os.pathsep.join([*filter(None, places), usual]))
 
 
-def vbox(*words, seconds=60, stdin=None, absent_ok=False):
-    """What VBoxManage prints; asked again while VirtualBox is busy. Raises MachineError with its
-    own words; "" if what is named is not there and need not be (`absent_ok`)."""
+def vbox(command, *words, seconds=60, stdin=None, absent_ok=False):
+    """What VBoxManage prints for a command and more words; asked again while VirtualBox is busy.
+    Raises MachineError with its own words; "" if what is named is not there and need not be
+    (`absent_ok`)."""
     program = find_vboxmanage()
     if not program:
         raise MachineError("VBoxManage was not found on this computer.", "Install VirtualBox: "
                            "https://www.virtualbox.org/wiki/Downloads")
-    # VBoxManage 7 translates what it prints, and in the locale C it prints no letter beyond ASCII.
-    environ = {"LC_ALL": "en_US.UTF-8" if MACOS else "C.UTF-8", "LANGUAGE": ""}
     for pause in (0.1, 0.2, 0.5, 1, 2, 3, 0):
-        result = run([program, *map(str, words)], stdin, seconds, environ=environ)
+        # It translates what it prints, and in the locale C it prints no letter beyond ASCII.
+        result = run([program, *command.split(), *map(str, words)], stdin, seconds, environ={
+            "LC_ALL": "en_US.UTF-8" if MACOS else "C.UTF-8", "LANGUAGE": ""})
         if result.ok:
             return result.stdout
         if not re.search(VBOX_BUSY, result.stderr):
@@ -3870,7 +3880,8 @@ def vbox(*words, seconds=60, stdin=None, absent_ok=False):
     if absent_ok and re.search(VBOX_GONE, result.stderr):
         return ""
     said = re.findall(r"^VBoxManage.*?: error: (?!Context:)(.*)", result.stderr, re.M)
-    failure = "VBoxManage %s failed: %s" % (words[0], " ".join(said) or result.last_words())
+    failure = "VBoxManage %s failed: %s" % (
+        command.split()[0], " ".join(said) or result.last_words())
     raise MachineError(failure, next((
         cure for pattern, cure in VBOX_CURES if re.search(pattern, failure)), ""))
 
@@ -3884,10 +3895,11 @@ def vbox_version():
     return tuple(map(int, found.groups()))
 
 
-def vbox_list(*words, seconds=60):
+def vbox_list(what, seconds=60):
     """The objects of a `VBoxManage list`, [(name, {key in lower case: value})]."""
-    found, said = [("", {})], vbox("list", *words, seconds=seconds)  # type: list, str
-    for key, value in re.findall(r"^(\S[^:\n]*): *(.*)", said, re.M):
+    found = [("", {})]  # type: list
+    for key, value in re.findall(
+            r"^(\S[^:\n]*): *(.*)", vbox("list " + what, seconds=seconds), re.M):
         if key in ("Name", "NetworkName"):
             found.append((value, {}))
         found[-1][1].setdefault(key.lower(), value)
@@ -3898,7 +3910,7 @@ def vm_states(patience=60):
     """{UUID, and path of the settings: state} of all VMs, in VirtualBox's words. Raises
     MachineError after `patience` seconds."""
     found = {}
-    for _, row in vbox_list("--long", "vms", seconds=patience):
+    for _, row in vbox_list("--long vms", patience):
         if "uuid" in row:  # not the name of a shared folder further down
             state = row.get("state", "inaccessible").partition("(since")[0].strip()
             settings = os.path.normcase(realpath(row.get("config file", "")))
@@ -3927,19 +3939,24 @@ class HostOnly(Lock):
         """(Our address with its network, the name of what has it already or ""). For the default
         CIDR, or if `flexible`, another one where that cannot be. Changes nothing. Raises
         MachineError."""
-        owns, rows = [ipaddress.ip_interface(wanted)], self.rows()
+        cidrs = [wanted]
         if flexible or wanted == VBOX_CIDR:
-            owns += [ipaddress.ip_interface("192.168.%d.1/24" % third) for third in range(56, 64)]
+            cidrs += ["192.168.%d.1/24" % third for third in range(56, 64)]
+        owns = [ipaddress.ip_interface(cidr) for cidr in cidrs]
+        rows = self.rows()
         for own in owns:
             for name, row in rows:
                 there = own_address(row)
                 if there == own or self.nets and there.network == own.network:
                     return own, name
         taken = networks_here(rows)
-        troubles = [self._why_not(own, taken) for own in owns]
-        if all(troubles):
-            raise troubles[0]
-        return owns[troubles.index(None)], ""
+        troubles = []
+        for own in owns:
+            trouble = self._why_not(own, taken)
+            if not trouble:
+                return own, ""
+            troubles.append(trouble)
+        raise troubles[0]
 
     def _why_not(self, own, taken):
         """The MachineError that says why a new network cannot have that address; or None."""
@@ -3979,7 +3996,7 @@ class HostOnly(Lock):
             return ["--nic2", "hostonlynet", "--host-only-net2", name]
         row = dict(self.rows())[name]
         if row["status"] != "Up" or own_address(row) != own:
-            vbox("hostonlyif", "ipconfig", name, "--ip", own.ip, "--netmask", own.netmask)
+            vbox("hostonlyif ipconfig", name, "--ip", own.ip, "--netmask", own.netmask)
         if not driver["HostOnlyNoDHCP"]:
             serve_addresses(VBOX_NETWORK + name, own)
         return ["--nic2", "hostonly", "--hostonlyadapter2", name]
@@ -3990,40 +4007,40 @@ class HostOnly(Lock):
         note_ours(ours, [name for name, _ in self.rows()])
         if self.nets:
             name = "docker-machine-%s" % own.network[0]
-            vbox("hostonlynet", "add", "--name", name, "--netmask", own.netmask,
-                 "--lower-ip", own.ip, "--upper-ip", own.network[-2], "--enable")
+            vbox("hostonlynet add --enable --name", name, "--netmask", own.netmask,
+                 "--lower-ip", own.ip, "--upper-ip", own.network[-2])
         else:
-            name = vbox("hostonlyif", "create", seconds=120).partition("'")[2].rpartition("'")[0]
+            name = vbox("hostonlyif create", seconds=120).partition("'")[2].rpartition("'")[0]
         note_ours(ours + [name])
         return name
 
     def drop(self):
         """Remove the networks that we made and that no VM is on; the names of ours that stay."""
-        note = vbox("getextradata", "global", VBOX_NOTE).partition("Value: ")[2]
+        note = vbox("getextradata global", VBOX_NOTE).partition("Value: ")[2]
         if not note:
             return []
         ours, before = map(parse_json(note).get, ("ours", "before"))
         if before is not None:  # a command was killed: what it made is new, and not set up
             ours += [name for name, row in self.rows()
                      if name not in before and row.get("status") != "Up"]
-        used = vbox("list", "--long", "vms")
+        used = vbox("list --long vms")
         kept = [name for name in ours if "'%s'" % name in used]
         for name in set(ours).difference(kept):
             if self.nets:
-                vbox("hostonlynet", "remove", "--name", name, absent_ok=True)
+                vbox("hostonlynet remove --name", name, absent_ok=True)
             else:
-                vbox("dhcpserver", "remove", "--netname", VBOX_NETWORK + name, absent_ok=True)
-                vbox("hostonlyif", "remove", name, absent_ok=True, seconds=120)
+                vbox("dhcpserver remove --netname", VBOX_NETWORK + name, absent_ok=True)
+                vbox("hostonlyif remove", name, absent_ok=True, seconds=120)
         note_ours(kept)
         return kept
 
 
 def note_ours(ours, before=None):
     """Note the names of what we made; while one is being made, also what was there `before`."""
-    words = ["setextradata", "global", VBOX_NOTE]  # which removes the note
+    note = []  # which removes it
     if ours or before is not None:
-        words.append(json_text({"ours": ours, "before": before}))
-    vbox(*words)
+        note = [json_text({"ours": ours, "before": before})]
+    vbox("setextradata global", VBOX_NOTE, *note)
 
 
 def own_address(row):
@@ -4038,8 +4055,8 @@ def serve_addresses(network, own):
     if row and row["enabled"] == "Yes":
         server, low, high = (ipaddress.ip_address(row[key]) for key in (
             "dhcpd ip", "loweripaddress", "upperipaddress"))
-        inside = all(address in whole for address in (server, low, high))
-        if inside and own.ip != server and not low <= own.ip <= high:
+        if own.ip != server and not low <= own.ip <= high and all(
+                address in whole for address in (server, low, high)):
             return
     first, last = whole[whole.num_addresses * 101 // 256], whole[-2]  # of a /24: .101 to .254
     if own.ip >= first - 1:
@@ -4158,16 +4175,17 @@ class VirtualBoxDriver(LocalVM):
         try:
             return [Finding("ok", "virtualbox", "%d.%d.%d" % vbox_version())]
         except MachineError as error:
-            level = "bad" if find_vboxmanage() else "note"
-            return [Finding(level, "virtualbox", error.message, error.hint)]
+            return [Finding("bad" if find_vboxmanage() else "note", "virtualbox", error.message,
+                            error.hint)]
 
     # --- before the machine is made
 
     def set_config_from_flags(self, options):
         super().set_config_from_flags(options)
         self["DNSProxy"] = not options["virtualbox-no-dns-proxy"]
-        if self["Boot2DockerURL"] and "://" not in self["Boot2DockerURL"]:
-            self["Boot2DockerURL"] = file_of_url(self["Boot2DockerURL"])
+        url = self["Boot2DockerURL"]
+        if url and "://" not in url:
+            self["Boot2DockerURL"] = file_of_url(url)
         try:
             own = ipaddress.IPv4Interface(self["HostOnlyCIDR"])
             if own.network.prefixlen > 28 or own.ip in (own.network[0], own.network[-1]):
@@ -4180,26 +4198,24 @@ class VirtualBoxDriver(LocalVM):
         self["SSHKeyPath"] = self.path("id_rsa")  # where Docker Machine's users look for it
 
     def pre_create_check(self):
-        """Check VirtualBox and get the image: that is not part of the machine, and a missing one
-        must leave nothing behind."""
+        """Check VirtualBox, and get the image: a missing one must leave nothing behind."""
         super().pre_create_check()
-        version, name, imported = vbox_version(), self["MachineName"], self["Boot2DockerImportVM"]
+        version = vbox_version()
         if version < (6, 1):
             raise MachineError("VirtualBox %d.%d.%d is too old; 6.1 is the least." % version,
                                "Get a newer one: https://www.virtualbox.org/wiki/Downloads")
-        if not self["NoVTXCheck"] and "supports HW virtualization: no" in vbox("list", "hostinfo"):
+        if not self["NoVTXCheck"] and "supports HW virtualization: no" in vbox("list hostinfo"):
             out.warn("VirtualBox finds no hardware virtualization on this computer. See that it is "
                      "enabled in the firmware (BIOS), and, on Windows, that Hyper-V is off.")
-        if '"%s" {' % name in vbox("list", "vms"):
-            raise MachineError("VirtualBox has a VM of the name %s already." % name,
+        if '"%s" {' % self["MachineName"] in vbox("list vms"):
+            raise MachineError("VirtualBox has a VM of the name %s already." % self["MachineName"],
                                "Choose another name, or see: VBoxManage list vms")
         HostOnly().plan(self["HostOnlyCIDR"])
-        if imported:
-            self._disk_to_import()
+        imported = self["Boot2DockerImportVM"] and self._disk_to_import()
         _, kind, size, label = self.image()
-        if kind != "iso" and imported:
-            raise MachineError("--virtualbox-import-boot2docker-vm needs an ISO to boot from.")
         if kind != "iso":
+            if imported:
+                raise MachineError("--virtualbox-import-boot2docker-vm needs an ISO to boot from.")
             self.check_disk(size)
         if label.startswith("Boot2Docker-v"):
             out.warn("boot2docker ended in 2020, with Docker Engine 19.03; this is %s. Leave "
@@ -4243,41 +4259,34 @@ class VirtualBoxDriver(LocalVM):
         vbox("createvm", "--basefolder", self.folder, "--name", self["MachineName"], "--uuid",
              self.identify(), "--register", *(["--platform-architecture", "arm"]
                                            if host_arch() == "aarch64" else []))
-        self.vm("modifyvm", *self._hardware(kind))
-        self.vm("storagectl", "--name", "SATA", "--add", "sata", "--hostiocache", "on",
-             "--portcount", "2")
+        self.vm("modifyvm VM", *self._hardware(kind))
+        self.vm("storagectl VM --name SATA --add sata --hostiocache on --portcount 2")
         if kind == "iso":
             self._make_data_disk(path)
         else:
             self._make_system_disk(path, kind)
-        for name, port, drive, _ in VBOX_MEDIA:
+        for name, medium in VBOX_MEDIA.items():
             if exists(self.path(name)):
-                self.vm("storageattach", "--storagectl", "SATA", "--port", port,
-                     "--device", "0", "--type", drive, "--medium", self.path(name))
+                self.vm("storageattach VM --storagectl SATA --device 0 %s --medium"
+                        % VBOX_PLACES[medium], self.path(name))
         if kind != "iso" and self["DiskSize"] << 20 > size:
-            vbox("modifymedium", "disk", self.path("disk.vdi"), "--resize", self["DiskSize"],
+            vbox("modifymedium disk", self.path("disk.vdi"), "--resize", self["DiskSize"],
                  seconds=300)
         for name, folder in self.shares():
-            self.vm("sharedfolder add", "--name", name, "--hostpath", folder, "--automount")
-            self.vm("setextradata", "VBoxInternal2/SharedFoldersEnableSymlinksCreate/" + name, "1")
+            self.vm("sharedfolder add VM --automount --name", name, "--hostpath", folder)
+            self.vm("setextradata VM", "VBoxInternal2/SharedFoldersEnableSymlinksCreate/" + name, 1)
         self.start()
 
     def _hardware(self, kind):
-        words = ["--memory", self["Memory"], "--cpus", self.cpus(), "--ostype"]
-        words += ["Linux_arm64"] if host_arch() == "aarch64" else [
-            "Linux26_64", "--firmware", "bios", "--pae", "on", "--hpet", "on", "--hwvirtex", "on",
-            "--nestedpaging", "on", "--largepages", "on", "--vtxvpid", "on"]
-        return words + [
-            "--bioslogofadein", "off", "--bioslogofadeout", "off", "--bioslogodisplaytime", "0",
-            "--biosbootmenu", "disabled", "--acpi", "on", "--ioapic", "on", "--rtcuseutc", "on",
+        return [
+            *("--ostype Linux_arm64" if host_arch() == "aarch64" else VBOX_X86).split(),
+            *(VBOX_HARDWARE % self).split(),
+            "--cpus", self.cpus(), "--boot1", "dvd" if kind == "iso" else "disk",
             "--natdnshostresolver1", "on" if self["HostDNSResolver"] else "off",
             "--natdnsproxy1", "on" if self["DNSProxy"] else "off",
-            "--boot1", "dvd" if kind == "iso" else "disk", "--boot2", "none",
             # Cloud images log to the first serial port, and hang where there is none.
             "--uart1", "0x3F8", "4", "--uartmode1", "file", self.path("console.log"),
-            "--nic1", "nat", "--nictype1", self["NatNicType"], "--cableconnected1", "on",
-            "--nictype2", self["HostOnlyNicType"], "--nicpromisc2", self["HostOnlyPromiscMode"],
-            "--cableconnected2", "on", "--macaddress1", self.mac(1), "--macaddress2", self.mac(2)]
+            "--macaddress1", self.mac(1), "--macaddress2", self.mac(2)]
 
     def mac(self, card):
         """The address of a network card, in VirtualBox's own range: 080027D14C66."""
@@ -4289,10 +4298,10 @@ class VirtualBoxDriver(LocalVM):
         self.log("Creating disk image...")
         disk = self.path("disk.vmdk")
         if not self["Boot2DockerImportVM"]:
-            vbox("convertfromraw", "stdin", disk, self["DiskSize"] << 20, "--format", "VMDK",
+            vbox("convertfromraw stdin", disk, self["DiskSize"] << 20, "--format", "VMDK",
                  stdin=format_me(public_key), seconds=300)
             return
-        vbox("clonemedium", "disk", self._disk_to_import(), disk, "--format", "VMDK", seconds=1800)
+        vbox("clonemedium disk", self._disk_to_import(), disk, "--format", "VMDK", seconds=1800)
         for suffix in ("", ".pub"):
             key = expanduser("~/.ssh/id_boot2docker" + suffix)  # which that disk knows
             if exists(key):
@@ -4305,18 +4314,13 @@ class VirtualBoxDriver(LocalVM):
             vbox("convertfromraw", image, disk, "--format", "VDI", seconds=1800)
         else:  # from a copy: VirtualBox opens it for writing, and keeps it in its list
             shutil.copyfile(image, source)
-            vbox("clonemedium", "disk", source, disk, "--format", "VDI", seconds=1800)
-            vbox("closemedium", "disk", source, "--delete")
+            vbox("clonemedium disk", source, disk, "--format", "VDI", seconds=1800)
+            vbox("closemedium disk", source, "--delete")
         self.make_ssh_keys()
-        self._write_seed()
-
-    def _write_seed(self):
-        """Both cards take their addresses by DHCP, and are known by their MACs."""
-        cards = {}
-        for card in (1, 2):
-            address = ":".join(textwrap.wrap(self.mac(card).lower(), 2))
-            cards["card%d" % card] = {"match": {"macaddress": address}, "dhcp4": True,
-                                      "dhcp-identifier": "mac", "optional": card > 1}
+        # Both cards take their addresses by DHCP, and are known by their MACs.
+        cards = {"card%d" % card: {
+            "match": {"macaddress": ":".join(textwrap.wrap(self.mac(card).lower(), 2))},
+            "dhcp4": True, "dhcp-identifier": "mac", "optional": card > 1} for card in (1, 2)}
         self.write_seed("seed.iso", {"ethernets": cards}, mounts=[
             [name, "/" + name, "vboxsf", "uid=1000,gid=1000,nofail", "0", "0"]
             for name, _ in self.shares()])
@@ -4335,7 +4339,7 @@ class VirtualBoxDriver(LocalVM):
     def start(self):
         state = self.get_state()
         if state == PAUSED:
-            self.vm("controlvm", "resume")
+            self.vm("controlvm VM resume")
         if state in (PAUSED, RUNNING):
             return
         if state == SAVED and port_trouble(self["SSHPort"]):
@@ -4345,14 +4349,14 @@ class VirtualBoxDriver(LocalVM):
         if state == STOPPED:
             self.settle_ports()
             # This waits for the end of a session.
-            self.vm("modifyvm", "--natpf1", "delete", "ssh", absent_ok=True)
+            self.vm("modifyvm VM --natpf1 delete ssh", absent_ok=True)
             # The removal of another machine must not take the network away in between.
             with HostOnly() as networks:
-                self.vm("modifyvm", *networks.use(self), "--natpf1",
-                     "ssh,tcp,%s,%d,,22" % (LOOPBACK, self["SSHPort"]))
+                self.vm("modifyvm VM", *networks.use(self), "--natpf1",
+                        "ssh,tcp,%s,%d,,22" % (LOOPBACK, self["SSHPort"]))
         self["IPAddress"] = ""
         self.log("Starting the VM...")
-        self.vm("startvm", "--type", self.get("UIType", "headless"), seconds=180)
+        self.vm("startvm VM --type", self.get("UIType", "headless"), seconds=180)
         self.log("Waiting for an IP...")
         self["IPAddress"] = wait_for(self._find_address, self.boot_seconds, "The machine got no "
                                      "address on its host-only network within %d s."
@@ -4363,7 +4367,7 @@ class VirtualBoxDriver(LocalVM):
         ssh; "" until there is one."""
         self.check_boot()
         try:
-            return self._within(self.vm("guestproperty enumerate")) or self._within(
+            return self._within(self.vm("guestproperty enumerate VM")) or self._within(
                 self.ssh().run("ip -4 -o addr show || /sbin/ifconfig", seconds=20).stdout)
         except MachineError:
             return ""
@@ -4390,13 +4394,13 @@ class VirtualBoxDriver(LocalVM):
                                "Start it, or throw that state away: docker-machine kill "
                                + self["MachineName"])
         if state == PAUSED:
-            self.vm("controlvm", "resume")
+            self.vm("controlvm VM resume")
         self.shut_down(lambda: self._control("acpipowerbutton"))
 
     def _control(self, verb):
         """For what may have gone off in between."""
         try:
-            self.vm("controlvm", verb)
+            self.vm("controlvm VM " + verb)
         except MachineError:
             if self.get_state() != STOPPED:
                 raise
@@ -4404,12 +4408,12 @@ class VirtualBoxDriver(LocalVM):
     def kill(self):
         state = self.get_state()
         if state == SAVED:
-            self.vm("discardstate")
+            self.vm("discardstate VM")
         elif state != STOPPED:
             self._control("poweroff")
 
     def pause(self):
-        self.vm("controlvm", "pause")
+        self.vm("controlvm VM pause")
 
     def upgrade(self):
         """Replace boot2docker's ISO by the newest one of its source, which takes a restart; what
@@ -4435,13 +4439,13 @@ class VirtualBoxDriver(LocalVM):
             return  # it was never made
         state = vm_states().get(self._key())
         if state == "inaccessible":  # --delete would fail, since it finds no files
-            self.vm("unregistervm", absent_ok=True)
+            self.vm("unregistervm VM", absent_ok=True)
         elif state:
             wait_for(self._is_off, 60, "The VM does not go off.")
-            self.vm("unregistervm", "--delete", absent_ok=True, seconds=300)
-        for name, _, _, kind in VBOX_MEDIA:
+            self.vm("unregistervm VM --delete", absent_ok=True, seconds=300)
+        for name, kind in VBOX_MEDIA.items():
             if exists(self.path(name)):
-                vbox("closemedium", kind, self.path(name), absent_ok=True)
+                vbox("closemedium " + kind, self.path(name), absent_ok=True)
                 os.unlink(self.path(name))
         # What a killed createvm leaves would be in its way.
         shutil.rmtree(self.path(self["MachineName"]), ignore_errors=True)
@@ -4460,10 +4464,11 @@ class VirtualBoxDriver(LocalVM):
 
     # --- what and where it is
 
-    def vm(self, verb, *words, **more):
-        """What vbox() gives for a verb of one or two words and the VM, which has no UUID if Docker
-        Machine made it."""
-        return vbox(*verb.split(), self.get("UUID") or self["MachineName"], *words, **more)
+    def vm(self, command, *words, **more):
+        """What vbox() gives for a command about the VM, which has no UUID if Docker Machine made
+        it."""
+        verb, _, options = command.partition(" VM")
+        return vbox(verb, self.get("UUID") or self["MachineName"], *options.split(), *words, **more)
 
     def _key(self):
         """The VM's key in vm_states(). One of Docker Machine's is known by where it lies: a VM of
