@@ -4004,7 +4004,7 @@ class HostOnly(Lock):
     def _make(self, own, ours):
         """Make a network, or an interface without an address; its name."""
         out.say("Creating a new host-only network...")
-        note_ours(ours, [name for name, _ in self.rows()])
+        note_ours(ours, list(dict(self.rows())))
         if self.nets:
             name = "docker-machine-%s" % own.network[0]
             vbox("hostonlynet add --enable --name", name, "--netmask", own.netmask,
@@ -4358,9 +4358,9 @@ class VirtualBoxDriver(LocalVM):
         self.log("Starting the VM...")
         self.vm("startvm VM --type", self.get("UIType", "headless"), seconds=180)
         self.log("Waiting for an IP...")
-        self["IPAddress"] = wait_for(self._find_address, self.boot_seconds, "The machine got no "
-                                     "address on its host-only network within %d s."
-                                     % self.boot_seconds)
+        self["IPAddress"] = wait_for(
+            self._find_address, self.boot_seconds, "The machine got no address on its host-only "
+            "network within %d s." % self.boot_seconds)
 
     def _find_address(self):
         """The address on the host-only network, as the guest reports it to VirtualBox, or says by
@@ -4435,20 +4435,22 @@ class VirtualBoxDriver(LocalVM):
         return True
 
     def remove(self):
-        if not find_vboxmanage() and not isdir(self.path(self["MachineName"])):
+        folder = self.path(self["MachineName"])
+        if not find_vboxmanage() and not isdir(folder):
             return  # it was never made
-        state = vm_states().get(self._key())
+        state = self._word(vm_states())
         if state == "inaccessible":  # --delete would fail, since it finds no files
             self.vm("unregistervm VM", absent_ok=True)
         elif state:
             wait_for(self._is_off, 60, "The VM does not go off.")
             self.vm("unregistervm VM --delete", absent_ok=True, seconds=300)
         for name, kind in VBOX_MEDIA.items():
-            if exists(self.path(name)):
-                vbox("closemedium " + kind, self.path(name), absent_ok=True)
-                os.unlink(self.path(name))
+            path = self.path(name)
+            if exists(path):
+                vbox("closemedium " + kind, path, absent_ok=True)
+                os.unlink(path)
         # What a killed createvm leaves would be in its way.
-        shutil.rmtree(self.path(self["MachineName"]), ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
         try:
             with HostOnly() as networks:
                 networks.drop()
@@ -4470,12 +4472,12 @@ class VirtualBoxDriver(LocalVM):
         verb, _, options = command.partition(" VM")
         return vbox(verb, self.get("UUID") or self["MachineName"], *options.split(), *words, **more)
 
-    def _key(self):
-        """The VM's key in vm_states(). One of Docker Machine's is known by where it lies: a VM of
-        the same name elsewhere is not ours."""
+    def _word(self, states):
+        """What vm_states() tells of the VM, or None. One of Docker Machine's is known by where it
+        lies: a VM of the same name elsewhere is not ours."""
         name = self["MachineName"]
-        return self.get("UUID") or os.path.normcase(
-            join(realpath(self.folder), name, name + ".vbox"))
+        return states.get(self.get("UUID") or os.path.normcase(
+            join(realpath(self.folder), name, name + ".vbox")))
 
     def get_state(self):
         return self._state(vm_states())
@@ -4486,7 +4488,7 @@ class VirtualBoxDriver(LocalVM):
         return [_outcome(driver._state, there) for driver in drivers]
 
     def _state(self, states):
-        word = states.get(self._key())
+        word = self._word(states)
         if not word:
             raise MachineError("VirtualBox has no VM %s." % self["MachineName"],
                                "Forget it: docker-machine rm " + quote(self["MachineName"]))
