@@ -67,11 +67,11 @@ __all__ = [
     "CacheLock", "CloudDriver", "Driver", "ERROR", "Finding", "Flag", "HOST_KEY", "Instance",
     "LOOPBACK", "LocalVM", "Lock", "MachineError", "PACKAGE_NAMES", "PAUSED", "PreCreateError",
     "RUNNING", "Rest", "RestError", "Result", "SAVED", "SSH", "STARTING", "STATES", "STOPPED",
-    "STOPPING", "TIMEOUT", "UsageError", "WINDOWS", "cached_image", "cloud_config", "download",
-    "each", "find_qemu", "free_port", "host_arch", "host_name", "image_kind", "install_line",
-    "ip_address", "is_word", "json_text", "main", "missing_program", "need", "need_space", "out",
-    "parse_checksum", "parse_json", "port_trouble", "published_checksum", "quote", "read_text",
-    "run", "wait_for", "write_atomic",
+    "STOPPING", "Scratch", "TIMEOUT", "UsageError", "WINDOWS", "cached_image", "cloud_config",
+    "download", "each", "find_qemu", "free_port", "host_arch", "host_name", "image_kind",
+    "install_line", "ip_address", "is_word", "json_text", "main", "missing_program", "need",
+    "need_space", "out", "parse_checksum", "parse_json", "port_trouble", "published_checksum",
+    "quote", "read_text", "run", "wait_for", "write_atomic",
 ]
 
 WINDOWS, MACOS = os.name == "nt", sys.platform == "darwin"

@@ -26,6 +26,7 @@ from docker_machine import (
     Flag,
     LocalVM,
     MachineError,
+    Scratch,
     UsageError,
     cached_image,
     find_qemu,
@@ -158,7 +159,7 @@ class QemuDriver(LocalVM):
             raise UsageError("--qemu-forward names a port twice.")
         self.extra_arguments()
         self["Image"] = self["Image"] or self.default_image()
-        if not is_url(self["Image"]):
+        if "://" not in self["Image"]:
             parse_recipe(self["Image"])
             if self["SSHUser"] not in ("docker", "root"):
                 raise UsageError('--qemu-ssh-user "%s" is none of: docker, root.' % self["SSHUser"])
@@ -184,7 +185,7 @@ class QemuDriver(LocalVM):
     def image(self):
         """Get the base image into the cache: its Image."""
         if self._image is None:
-            self._image = (CloudImage if is_url(self["Image"]) else BuiltImage)(self)
+            self._image = (CloudImage if "://" in self["Image"] else BuiltImage)(self)
         return self._image
 
     # --- the machine
@@ -429,9 +430,8 @@ class talk_to:
 
 
 def send(connection, command, arguments=None):
-    import json
     words = {"execute": command, "arguments": arguments} if arguments else {"execute": command}
-    connection.sendall(json.dumps(words).encode() + b"\n")
+    connection.sendall(json_text(words).encode() + b"\n")
 
 
 def exchange(connection, lines, command, arguments=None):
@@ -446,50 +446,31 @@ def exchange(connection, lines, command, arguments=None):
 
 
 def connect_to(path, seconds):
-    """A connection to a unix socket, whose path may be longer than the 104 bytes or so that an
-    address can hold."""
+    """A connection to a unix socket, by a link where the path is longer than the 104 bytes or so
+    that an address can hold."""
     import socket
     if WINDOWS:
         return socket.create_connection((LOOPBACK, int(read_text(path))), seconds)
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.settimeout(seconds)
     try:
-        with ShortPath(os.path.dirname(path)) as folder:
-            connection.connect(os.path.join(folder, os.path.basename(path)))
+        if len(os.fsencode(path)) < 100:
+            connection.connect(path)
+        else:
+            with Scratch() as folder:
+                link = os.path.join(folder, "m")
+                os.symlink(os.path.dirname(path), link)
+                connection.connect(os.path.join(link, os.path.basename(path)))
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-class ShortPath:
-    """`with ShortPath(folder) as path:`: a symlink to the folder, if its own path is long."""
-
-    def __init__(self, folder):
-        self.folder, self.link = folder, ""
-
-    def __enter__(self):
-        if WINDOWS or len(os.fsencode(self.folder)) < 90:
-            return self.folder
-        import tempfile
-        self.link = os.path.join(tempfile.mkdtemp(prefix="dm-", dir="/tmp"), "m")
-        os.symlink(self.folder, self.link)
-        return self.link
-
-    def __exit__(self, *unused):
-        if self.link:
-            os.unlink(self.link)
-            os.rmdir(os.path.dirname(self.link))
-
-
 # --- Checks
 
 def is_name(text):
     return is_word(text, "_.-") and text[0] not in "-."
-
-
-def is_url(text):
-    return "://" in text
 
 
 def check_file_name(url):
@@ -1043,37 +1024,28 @@ STEPS = (  # what mmdebstrap, debootstrap or our own script says -> what the use
     ("STEP disk", "Making the disk image..."),
 )
 MIRROR_HINT = "Check the network and the proxy, or name another mirror: --qemu-mirror URL"
-KEYS_HINT = "Update the package {package}, or name another mirror: --qemu-mirror URL"
-USER_HINT = ("Give yourself a range of ids: sudo usermod --add-subuids 100000-165535 "
-             "--add-subgids 100000-165535 $USER")
-FAILURES = (  # words of mmdebstrap and its tools -> what is wrong, what to do
-    ("No space left on device", "the disk is full",
+FAILURES = (  # what mmdebstrap and its tools say, the surest first -> what is wrong, what to do
+    (("No space left on device",), "the disk is full",
      "Make room: 2 GB in {scratch}, and as much in the store."),
-    ("does not have a Release file", "the mirror has no release {suite}",
+    (("does not have a Release file", "has no Release file", "404  Not Found"),
+     "the mirror has no release {suite}",
      "Name one that it has, or another mirror: --qemu-mirror URL"),
-    ("has no Release file", "the mirror has no release {suite}",
-     "Name one that it has, or another mirror: --qemu-mirror URL"),
-    ("404  Not Found", "the mirror has no release {suite}",
-     "Name one that it has, or another mirror: --qemu-mirror URL"),
-    ("is not valid yet", "this computer's clock is wrong", "Set the clock."),
-    ("is expired", "the mirror is out of date, or this computer's clock is wrong", MIRROR_HINT),
-    ("NO_PUBKEY", "the packages' signature cannot be verified", KEYS_HINT),
-    ("BADSIG", "the packages' signature cannot be verified", KEYS_HINT),
-    ("is not signed", "the packages' signature cannot be verified", KEYS_HINT),
-    ("signatures were invalid", "the packages' signature cannot be verified", KEYS_HINT),
-    ("Could not resolve", "the package mirror cannot be reached", MIRROR_HINT),
-    ("Temporary failure resolving", "the package mirror cannot be reached", MIRROR_HINT),
-    ("onnect to", "the package mirror cannot be reached", MIRROR_HINT),
-    ("Connection", "the package mirror cannot be reached", MIRROR_HINT),
-    ("Failed to fetch", "the package mirror cannot be reached", MIRROR_HINT),
-    ("subuid", "this user may not make user namespaces", USER_HINT),
-    ("newuidmap", "this user may not make user namespaces", USER_HINT),
-    ("unshare: unshare failed", "this root may not mount file systems", "Run it where root may, or "
-     "give the URL of a cloud image: --qemu-image URL"),
-    ("unshare", "this user may not make user namespaces", "See whether sysctl "
+    (("is not valid yet",), "this computer's clock is wrong", "Set the clock."),
+    (("is expired",), "the mirror is out of date, or this computer's clock is wrong", MIRROR_HINT),
+    (("NO_PUBKEY", "BADSIG", "is not signed", "signatures were invalid"),
+     "the packages' signature cannot be verified",
+     "Update the package {package}, or name another mirror: --qemu-mirror URL"),
+    (("Could not resolve", "Temporary failure resolving", "onnect to", "Connection",
+      "Failed to fetch"), "the package mirror cannot be reached", MIRROR_HINT),
+    (("subuid", "newuidmap"), "this user may not make user namespaces",
+     "Give yourself a range of ids: sudo usermod --add-subuids 100000-165535 "
+     "--add-subgids 100000-165535 $USER"),
+    (("unshare: unshare failed",), "this root may not mount file systems", "Run it where root may, "
+     "or give the URL of a cloud image: --qemu-image URL"),
+    (("unshare",), "this user may not make user namespaces", "See whether sysctl "
      "kernel.unprivileged_userns_clone or kernel.apparmor_restrict_unprivileged_userns forbids it, "
      "or build the image as root."),
-    ("Unable to locate package", "the mirror lacks a package", MIRROR_HINT),
+    (("Unable to locate package",), "the mirror lacks a package", MIRROR_HINT),
 )
 
 
@@ -1103,7 +1075,10 @@ def build_image(distribution, suite, arch, general, mirror, folder, say):
         os.makedirs(os.path.join(work, "out"))
         os.symlink(scratch, os.path.join(work, "scratch"))
         builder = _debootstrap if uses_debootstrap() else _mmdebstrap
-        command = builder(facts, suite, arch, general, keyring, _sources(facts, suite, mirror))
+        kernel = facts["general" if general else "kernel"]
+        if kernel.endswith("-"):
+            kernel += arch
+        command = builder(facts, suite, arch, kernel, keyring, _sources(facts, suite, mirror))
         _run_builder(command, work, scratch, say, dict(facts, suite=suite, scratch=scratch))
         manifest = _manifest(read_text(os.path.join(work, "out", "manifest")), arch)
         write_atomic(os.path.join(work, "out", "image.json"), json_text(manifest))
@@ -1162,11 +1137,6 @@ def _tool_path():
     return os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
 
 
-def _kernel(facts, arch, general):
-    kernel = facts["general" if general else "kernel"]
-    return kernel + (arch if kernel.endswith("-") else "")
-
-
 def _customize(kernel):
     script = CUSTOMIZE_SH
     for name, value in (("MASKED", MASKED), ("GENERATORS", GENERATORS), ("KERNEL", kernel),
@@ -1175,8 +1145,7 @@ def _customize(kernel):
     return script
 
 
-def _debootstrap(facts, suite, arch, general, keyring, sources):
-    kernel = _kernel(facts, arch, general)
+def _debootstrap(facts, suite, arch, kernel, keyring, sources):
     packages = " ".join(map(quote, PACKAGES.split() + [kernel]))
     lines = ["deb %s %s %s" % source for source in sources]
     return _own_mounts() + ["sh", "-c", DEBOOTSTRAP_SH.replace("@PACKAGES@", packages),
@@ -1185,8 +1154,7 @@ def _debootstrap(facts, suite, arch, general, keyring, sources):
             "--components=" + facts["components"].replace(" ", ",")]
 
 
-def _mmdebstrap(facts, suite, arch, general, keyring, sources):
-    kernel = _kernel(facts, arch, general)
+def _mmdebstrap(facts, suite, arch, kernel, keyring, sources):
     return ([] if os.geteuid() else _own_mounts()) + [
         "mmdebstrap", "--variant=minbase", "--format=null", "--architectures=" + arch,
         "--mode=" + ("unshare" if os.geteuid() else "root"), '--aptopt=APT::Sandbox::User "root"',
@@ -1277,11 +1245,12 @@ def _run_builder(command, work, scratch, say, words):
 
 def _failure(said, words):
     """The MachineError for what mmdebstrap and its tools said."""
-    for mark, sentence, hint in FAILURES:
-        for line in said:
-            if mark in line and "oAPT::Status-Fd" not in line:
-                return MachineError("The image cannot be built: %s (%s)." % (
-                    sentence.format(**words), line.strip().rstrip(".")), hint.format(**words))
+    for marks, sentence, hint in FAILURES:
+        found = [line for mark in marks for line in said
+                 if mark in line and "oAPT::Status-Fd" not in line]
+        if found:
+            return MachineError("The image cannot be built: %s (%s)." % (
+                sentence.format(**words), found[0].strip().rstrip(".")), hint.format(**words))
     return MachineError("The image cannot be built. Its builder says:\n" + "\n".join(said[-12:]))
 
 
