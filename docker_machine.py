@@ -3700,11 +3700,9 @@ class GenericDriver(Driver):
 
 class LocalVM(Driver):
     """Base of drivers that run virtual machines on this computer: ports of 127.0.0.1 that stay
-    theirs, a seed for cloud-init, the checks of memory and disk, the console's last words.
-
-    Their flags are --NAME-memory and --NAME-disk-size (MB, stored as Memory and DiskSize),
-    --NAME-cpu-count (stored as CPU) and maybe --NAME-share-folder FOLDER:WHERE (ShareFolder).
-    """
+    theirs, a seed for cloud-init, the checks of memory and disk, the console's last words. Their
+    flags are --NAME-memory and --NAME-disk-size (MB, stored as Memory and DiskSize),
+    --NAME-cpu-count (stored as CPU) and maybe --NAME-share-folder FOLDER:WHERE (ShareFolder)."""
 
     default_user = "docker"
     boot_seconds = 600  # without hardware virtualization
@@ -3920,10 +3918,8 @@ def vm_states(patience=60):
 
 class HostOnly(Lock):
     """VirtualBox's host-only networks, for one process at a time: `with HostOnly() as networks:`.
-
     What we made is noted in VirtualBox's own global extra data, and removed when no VM is on it
-    any more. VirtualBox 7 on macOS has networks in place of interfaces.
-    """
+    any more. VirtualBox 7 on macOS has networks in place of interfaces."""
 
     def __init__(self):
         folder = os.environ.get("VBOX_USER_HOME") or expanduser("~/.docker/machine")
@@ -3950,13 +3946,10 @@ class HostOnly(Lock):
                 if there == own or self.nets and there.network == own.network:
                     return own, name
         taken = networks_here(rows)
-        troubles = []
         for own in owns:
-            trouble = self._why_not(own, taken)
-            if not trouble:
+            if not self._why_not(own, taken):
                 return own, ""
-            troubles.append(trouble)
-        raise troubles[0]
+        raise self._why_not(owns[0], taken)
 
     def _why_not(self, own, taken):
         """The MachineError that says why a new network cannot have that address; or None."""
@@ -4037,9 +4030,8 @@ class HostOnly(Lock):
 
 def note_ours(ours, before=None):
     """Note the names of what we made; while one is being made, also what was there `before`."""
-    note = []  # which removes it
-    if ours or before is not None:
-        note = [json_text({"ours": ours, "before": before})]
+    # Without a value the note is removed.
+    note = [json_text({"ours": ours, "before": before})] if ours or before is not None else []
     vbox("setextradata global", VBOX_NOTE, *note)
 
 
@@ -4068,12 +4060,12 @@ def serve_addresses(network, own):
 def networks_here(rows):
     """This computer's IPv4 networks, {interface: network}, those of VirtualBox's `rows` too."""
     found = {name: own_address(row).network for name, row in rows + vbox_list("bridgedifs")}
+    routes = read_text(ROUTES) if exists(ROUTES) else ""
     # Also what is not bridged, such as a VPN, but for single hosts and default routes (a VPN may
     # have two, each for half of all addresses). The lines (proc(5)) hold name, target, five other
     # fields and mask, little-endian.
     for name, target, mask in re.findall(
-            r"^(\S+)\t(\w{8})(?:\t\S+){5}\t(?!F{8})(\w{6}FF)",
-            read_text(ROUTES) if exists(ROUTES) else "", re.M):
+            r"(?m)^(\S+)\t(\w{8})(?:\t\S+){5}\t(?!F{8})(\w{6}FF)", routes):
         network = "%d.%d.%d.%d/%d.%d.%d.%d" % tuple(bytes.fromhex(mask + target)[::-1])
         found.setdefault(name, ipaddress.ip_network(network))
     return found
@@ -4375,10 +4367,9 @@ class VirtualBoxDriver(LocalVM):
     def _within(self, text):
         """The first address of the host-only network in a text, or ""."""
         own = ipaddress.ip_interface(self["HostOnlyCIDR"])
-        edges = own.ip, own.network[-1]
         for word in filter(ip_address, re.findall(r"(?<![\d.])\d+(?:\.\d+){3}(?![\d.])", text)):
             address = ipaddress.ip_address(word)
-            if address in own.network and address not in edges:
+            if address in own.network and address not in (own.ip, own.network[-1]):
                 return word
         return ""
 
