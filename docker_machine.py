@@ -3654,11 +3654,10 @@ class GenericDriver(Driver):
             return
         self.log("Importing SSH key...")
         name = basename(key)
-        copied = self.path("ssh-" + name if name in MACHINE_FILES else name)
-        self["SSHKeyPath"] = copied
-        copy_file(key, copied)
+        self["SSHKeyPath"] = self.path("ssh-" + name if name in MACHINE_FILES else name)
+        copy_file(key, self["SSHKeyPath"])
         if exists(key + ".pub"):
-            copy_file(key + ".pub", copied + ".pub")
+            copy_file(key + ".pub", self["SSHKeyPath"] + ".pub")
 
     def get_state(self):
         try:
@@ -3734,7 +3733,7 @@ class LocalVM(Driver):
         return min(os.cpu_count() or 1, self.most_cpus) if self["CPU"] == -1 else self["CPU"]
 
     def pre_create_check(self):
-        """Raises MachineError if the machine is to have more memory than this computer has."""
+        """Refuse more memory than this computer has."""
         need("ssh-keygen")
         memory = total_memory()
         if memory and self["Memory"] > memory:
@@ -3905,8 +3904,7 @@ def vbox_list(what, seconds=60):
 
 
 def vm_states(patience=60):
-    """{UUID, and path of the settings: state} of all VMs, in VirtualBox's words. Raises
-    MachineError after `patience` seconds."""
+    """{UUID, and path of the settings: state} of all VMs, in VirtualBox's words."""
     found = {}
     for _, row in vbox_list("--long vms", patience):
         if "uuid" in row:  # not the name of a shared folder further down
@@ -4225,9 +4223,9 @@ class VirtualBoxDriver(LocalVM):
         return disks[0]
 
     def image(self, renew=False):
-        """(path, kind, bytes of the disk, label) of what the machine boots from, which comes from
-        the network once, or again if `renew`: an ISO that speaks boot2docker's protocol (it
-        formats the data disk and takes our key from it), or a cloud image with cloud-init."""
+        """(path, kind, bytes of the disk, label) of what the machine boots from, fetched once, or
+        again if `renew`: an ISO that speaks boot2docker's protocol (it formats the data disk and
+        takes our key from it), or a cloud image with cloud-init."""
         old = self["Boot2DockerImportVM"] or renew
         url = release_iso(self["Boot2DockerURL"] or (
             BOOT2DOCKER if old else VBOX_IMAGE % {"aarch64": "arm64"}.get(host_arch(), "amd64")))
@@ -4355,8 +4353,7 @@ class VirtualBoxDriver(LocalVM):
             "network within %d s." % self.boot_seconds)
 
     def _find_address(self):
-        """The address on the host-only network, as the guest reports it to VirtualBox, or says by
-        ssh; "" until there is one."""
+        """The address on the host-only network, by VirtualBox or ssh; "" until there is one."""
         self.check_boot()
         try:
             return self._within(self.vm("guestproperty enumerate VM")) or self._within(
@@ -4407,8 +4404,7 @@ class VirtualBoxDriver(LocalVM):
         self.vm("controlvm VM pause")
 
     def upgrade(self):
-        """Replace boot2docker's ISO by the newest one of its source, which takes a restart; what
-        else a machine runs is upgraded by its packages."""
+        """Replace boot2docker's ISO by the newest one of its source, which takes a restart."""
         iso = self.path("boot2docker.iso")
         if not exists(iso):
             return False
@@ -4417,12 +4413,12 @@ class VirtualBoxDriver(LocalVM):
             raise MachineError("%s is not an ISO." % newest)
         if filecmp.cmp(newest, iso, shallow=False):
             self.log("Its ISO is the newest one.")
-            return True
-        self.log("Upgrading the ISO...")
-        self.stop()
-        shutil.copyfile(newest, iso + ".new")
-        os.replace(iso + ".new", iso)
-        self.start()
+        else:
+            self.log("Upgrading the ISO...")
+            self.stop()
+            shutil.copyfile(newest, iso + ".new")
+            os.replace(iso + ".new", iso)
+            self.start()
         return True
 
     def remove(self):
@@ -4458,8 +4454,7 @@ class VirtualBoxDriver(LocalVM):
     # --- what and where it is
 
     def vm(self, command, *words, **more):
-        """What vbox() gives for a command about the VM, which has no UUID if Docker Machine made
-        it."""
+        """What vbox() gives for a command; VM is ours, without a UUID if Docker Machine made it."""
         verb, _, options = command.partition(" VM")
         return vbox(verb, self.get("UUID") or self["MachineName"], *options.split(), *words, **more)
 
