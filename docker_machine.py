@@ -3778,12 +3778,19 @@ class LocalVM(Driver):
 
     def went_off(self, hint=""):
         """The error for a machine that is off although it is to boot."""
-        try:
-            end = read_bytes(self.path("console.log"))[-2000:]  # as much as plain_words() takes
-        except OSError:
-            end = b""
         return MachineError("The machine went off while it booted. Its console said last: %s" % (
-            plain_words(end.decode(errors="replace"))[-500:] or "nothing"), hint)
+            plain_words(self.console())[-500:] or "nothing"), hint)
+
+    def console(self):
+        """The last 2000 characters that the machine wrote to its console."""
+        try:
+            return read_bytes(self.path("console.log"))[-2000:].decode(errors="replace")
+        except OSError:
+            return ""
+
+    def check_boot(self):
+        """What it says last is heard by whoever waits."""
+        out.hear(self.console().strip().rpartition("\n")[2])
 
     def restart(self):
         self.stop()
@@ -4374,6 +4381,7 @@ class VirtualBoxDriver(LocalVM):
         if self.get_state() in (STOPPED, ERROR):
             raise self.went_off("See console.log and %s/Logs/VBox.log in %s." % (
                 self["MachineName"], self.folder))
+        super().check_boot()
 
     def stop(self):
         state = self.get_state()

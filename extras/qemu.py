@@ -251,6 +251,7 @@ class QemuDriver(LocalVM):
         if self.get_state() == ERROR:
             raise MachineError("QEMU gave up on the machine while it booted.",
                                "Try it without acceleration: --qemu-accel tcg")
+        super().check_boot()
 
     def _check_forwards(self):
         for address, port, _, kind in map(parse_forward, self.get("Forward", [])):
@@ -1231,6 +1232,7 @@ def _run_builder(command, work, scratch, say, words):
         for start, text in STEPS:
             if line.startswith(start):
                 say(text)
+        out.hear(line)
         if line and not line.startswith(("I: ", "STEP ")):
             said.append(line)
 
