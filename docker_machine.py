@@ -35,6 +35,7 @@ Contents, in the order data flows; a section uses only what stands above it:
 import os
 import sys
 import time
+from _thread import _local, allocate_lock, start_new_thread
 from os.path import abspath, basename, dirname, exists, expanduser, isdir, isfile, join, realpath
 
 
@@ -180,20 +181,24 @@ def shown(text):
     return text if len(text) <= 8000 else text[:4000] + "\n[...]\n" + text[-4000:]
 
 
+class OwnThread(_local):
+    """What belongs to the work of one thread: the `machine`, if one of several."""
+
+    machine = ""
+
+
 class Output:
     """Everything that is printed. An answer goes to stdout alone; progress goes to stdout as
     Docker Machine does, or to stderr while a query runs; warnings and errors go to stderr. Only an
     answer fails where nobody reads it: an action goes on without its words."""
 
     def __init__(self):
-        from _thread import _local, allocate_lock
         self.debugging, self.start = False, time.monotonic()
         self.program = "docker-machine"  # as it was called
         self.progress_to_stderr = False
         self.secrets = set()
-        # Its `machine`, if one of several, is named in the progress and warnings of this thread and
-        # of those that it starts.
-        self.thread = _local()
+        # Its `machine` is named in progress and warnings, of the threads that it starts too.
+        self.thread = OwnThread()
         self.steps = {}  # machine -> when something was last said of it, what, what was heard since
         self.moving, self.asking = "", 0  # see move(); how many ask something at the terminal
         self.lock = allocate_lock()
@@ -227,7 +232,7 @@ class Output:
         self._write(sys.stdout, text)
 
     def _named(self, text):
-        name = getattr(self.thread, "machine", "")
+        name = self.thread.machine
         mark = "(%s) " % name
         if not name or '"%s"' % name in text or text.startswith(mark):
             return text
@@ -248,7 +253,7 @@ class Output:
 
     def say(self, text):
         text = self._named(text)
-        self.steps[getattr(self.thread, "machine", "")] = time.perf_counter(), text, ""
+        self.steps[self.thread.machine] = time.perf_counter(), text, ""
         self.progress(text)
 
     def progress(self, text):
@@ -256,7 +261,7 @@ class Output:
 
     def hear(self, text):
         """Note how far the step has come that was said last; Life shows it if it takes long."""
-        name = getattr(self.thread, "machine", "")
+        name = self.thread.machine
         since, said, _ = self.steps.get(name) or (time.perf_counter(), "", "")
         self.steps[name] = since, said, plain_words(text)
 
@@ -308,7 +313,7 @@ class Asking:
     """While something else writes to the terminal, nothing of ours moves there."""
 
     def __init__(self, asks=True):
-        self.count = 1 if asks else 0
+        self.count = bool(asks)
 
     def __enter__(self):
         out.hold(self.count)
@@ -323,7 +328,6 @@ class Life:
     one of them every 30 s."""
 
     def __init__(self, lines):
-        from _thread import allocate_lock
         self.lines, self.works = lines, allocate_lock()
 
     def __enter__(self):
@@ -333,7 +337,6 @@ class Life:
         out.hear("Waiting...")
         terminal = sys.stderr and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         if terminal or self.lines:
-            from _thread import start_new_thread
             start_new_thread(self._run, (terminal,))
 
     def __exit__(self, *unused):
@@ -489,7 +492,7 @@ def _start(argv, errors, cwd, environ):
 
 
 def _in_thread(function, *arguments):
-    machine = getattr(out.thread, "machine", "")
+    machine = out.thread.machine
 
     def work():
         out.thread.machine = machine
@@ -1574,16 +1577,12 @@ def flag_help(flags):
     width = min(max(len(left) for left, _ in entries) + 3, 60)
     if not (sys.stdout and sys.stdout.isatty()):
         return ["   %s\t%s" % (left.ljust(width), right) for left, right in entries]
-    columns = os.get_terminal_size().columns or 80
-    width, lines = min(width, columns // 3), []
+    columns, lines = max(os.get_terminal_size().columns, 40), []  # type: int, list
+    width = min(width, columns // 3)
     for left, right in entries:
-        left = left.partition(" [--")[0]
-        first, *rest = textwrap.wrap(right, max(columns - width - 4, 20)) or [""]
-        if len(left) > width - 2:
-            lines.append("   " + left)
-            left = ""
-        lines += ["   %s%s" % (left.ljust(width), first)]
-        lines += [" " * (width + 3) + line for line in rest]
+        left = "   %s  " % left.partition(" [--")[0].ljust(width - 2)
+        lines += textwrap.wrap(right, columns - 1, initial_indent=left,
+                               subsequent_indent=" " * (width + 3))
     return lines
 
 
@@ -3473,10 +3472,8 @@ def run_as_root(ssh, facts, script, seconds):
 def cause_first(log):
     """The lines of a log of the engine, with the last one that names a cause alone before them."""
     causes = [line for line in log if re.search(
-        r"failed to start|unable to configure|unknown flag|invalid argument|level=fatal", line)]
-    if not causes or len(log) < 3:
-        return log
-    return ["    " + causes[-1], "", "The log of the engine:", *log]
+        "failed to start|unable to configure|unknown flag|invalid argument|level=fatal", line)]
+    return ["    " + causes[-1], "", "The log of the engine:", *log] if causes else log
 
 
 def upload_bundle(ssh, path):
@@ -5251,7 +5248,7 @@ def is_pending(error):
 
 DRIVERS = {driver.name: driver for driver in (
     NoneDriver, GenericDriver, VirtualBoxDriver, DigitalOceanDriver)}
-LOADING = {}  # type: dict
+LOADING = allocate_lock()  # one class for all threads
 
 
 def own_extras():
@@ -5284,7 +5281,7 @@ def load_driver(name):
     Raises MachineError for one that is not there or does not load."""
     if name in DRIVERS:
         return DRIVERS[name]
-    with LOADING.setdefault("lock", threading.Lock()):  # one class for all threads
+    with LOADING:
         for folder in driver_folders():
             if name not in DRIVERS and name in drivers_in(folder):
                 DRIVERS[name] = _driver_from(folder, name)
@@ -7165,7 +7162,7 @@ def remove_machine(store, name, force):
                 out.error('Error removing host "%s": %s' % (name, error))
             else:
                 if isinstance(error, MachineError) and "rm -f" not in error.hint:
-                    error.hint = (error.hint + "\nTo forget it here without deleting it there: "
+                    error.hint = (error.hint + "\nTo remove only the local entry: "
                                   "docker-machine rm -f " + quote(name)).lstrip()
                 raise
         store.delete(name)
@@ -7447,8 +7444,9 @@ LAUNCHER = "#!/usr/bin/env python3\nfrom docker_machine import end, main\n\nend(
 
 
 def command_install(context, options, words):
+    """Let a link in a folder of the PATH start what is put into lib beside it."""
     folder = abspath(expanduser(options["to"] or default_bin()))
-    library = join(dirname(folder), "lib", "docker-machine")
+    library = join(dirname(folder), "lib", "docker-machine-portable")
     start, program = join(library, "docker-machine"), join(folder, "docker-machine")
     if WINDOWS:
         program += ".cmd"
@@ -7506,11 +7504,8 @@ def tell_how_to_call(folder, program):
     if realpath(first) != realpath(program):
         out.say("Put its folder at the front of the PATH%s: export PATH=%s:\"$PATH\"" % (
             first and ", before " + first, quote(folder)))
-    shell = find_shell("", os.environ)
-    line = 'eval "$(docker-machine completion bash)"  # or zsh'
-    if shell is SHELLS["fish"]:
-        line = "docker-machine completion fish | source"
-    out.say("For completion put this into the shell's start-up file: " + line)
+    out.say("For completion, in the start-up file of bash, or of zsh with its name instead: "
+            'eval "$(docker-machine completion bash)"')
     return 0
 
 
@@ -7518,11 +7513,16 @@ def tell_how_to_call(folder, program):
 
 COMPLETION_SCRIPTS = {  # each asks `completion SHELL WORDS...` what the last word can become
     "bash": r"""_docker_machine() {
-    local line
+    local line words last lead
+    line=${COMP_LINE:0:COMP_POINT}
+    read -ra words <<<"$line"
+    [[ $line != *[[:space:]] ]] || words+=('')
+    last=${words[${#words[@]}-1]}
+    lead=${last%"${last##*[=:]}"} # bash takes what follows these signs for a word of its own
     COMPREPLY=()
-    while IFS= read -r line; do COMPREPLY+=("$line"); done < <(
-        docker-machine completion bash "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
-    [[ ${COMPREPLY-} != *: ]] || compopt -o nospace 2>/dev/null
+    while IFS= read -r line; do COMPREPLY+=("${line#"$lead"}"); done < <(
+        docker-machine completion bash "${words[@]:1}" 2>/dev/null)
+    [[ ${COMPREPLY-} != *[=:/] ]] || compopt -o nospace 2>/dev/null
 }
 complete -o default -F _docker_machine docker-machine""",
     "zsh": r"""#compdef docker-machine
@@ -7530,8 +7530,8 @@ _docker_machine() {
     local -a found
     found=(${(f)"$(docker-machine completion zsh "${(@)words[2,CURRENT]}" 2>/dev/null)"})
     (( $#found )) || { _files; return; }
-    compadd -- ${found:#*:}
-    compadd -S '' -- ${(M)found:#*:}
+    compadd -- ${found:#*[=:\/]}
+    compadd -S '' -- ${(M)found:#*[=:\/]}
 }
 compdef _docker_machine docker-machine""",
     "fish": r"""function __docker_machine
@@ -7577,21 +7577,49 @@ def completions(before, start):
             return []
         own = _outcome(flags_of, [name, *words, ""])  # of a driver that does not load, too
         flags = (own if isinstance(own, tuple) else CREATE_FLAGS) + COMMON_FLAGS
+    store = Store(expanduser(options["storage-path"]))
     given, others = split_words(flags, [*words, ""])
+    flag, equals, text = start.partition("=")
     if others[-1:] != [""]:  # what is typed is the value of a flag
-        return {"driver": driver_names(), "shell": [*SHELLS, *POSIX_SHELLS[:5]]}.get(
-            given[-1][0].name, [])
+        return flag_values(store, given[-1][0].name, start)
+    if start.startswith("-") and equals:
+        return [flag + "=" + value for value in flag_values(store, flag.lstrip("-"), text)]
     if start.startswith("-"):
-        return ["--" + flag.name for flag in flags]
+        return ["--" + one.name for one in flags]
     if name in ("help", "completion"):
         return COMMANDS if name == "help" else COMPLETION_SCRIPTS
     usage = COMMANDS[name].usage
     if "NAME" not in usage or name == "create" or name == "ssh" and words:
         return []
-    mark = ":" if "PATH" in usage else ""
+    if "PATH" in usage and ":" in start:
+        return remote_paths(store, start)
     # A name that needs quotes could be a command to the shell.
-    return [machine + mark for machine in Store(expanduser(options["storage-path"])).names()
+    return [machine + (":" if "PATH" in usage else "") for machine in store.names()
             if quote(machine) == machine]
+
+
+def flag_values(store, name, start):
+    """What a flag may be given."""
+    if name == "filter":
+        key = start.partition("=")[0]
+        values = {"driver": driver_names(), "name": store.names(), "state": STATES[1:]}
+        return [key + "=" + value for value in values.get(key, ())] or [
+            key + "=" for key in FILTERS]
+    fields = ["{{.%s}}" % field for field in LS_HEADERS]
+    return {"driver": driver_names(), "shell": [*SHELLS, *POSIX_SHELLS[:5]],
+            "format": ["json", *fields]}.get(name, [])
+
+
+def remote_paths(store, start):
+    """[USER@]NAME:PATH for the files on a machine whose paths begin so; none if it is silent."""
+    place, _, path = start.partition(":")
+    sys.stdin = None  # ssh is not to ask
+    try:
+        with store.machine(place.rpartition("@")[2]) as machine:
+            found = machine.driver.ssh().run("ls -1dp -- %s*" % quote(path), seconds=5).stdout
+    except MachineError:
+        found = ""
+    return [place + ":" + line for line in found.splitlines() if quote(line) == line]
 
 
 def flags_of(words):
@@ -7806,8 +7834,7 @@ def run_command(context, command, words):
     out.debugging = wants_debug(out.debugging or options["debug"])
     if options["help"]:
         return show_command_help(command, flags)
-    out.debug("docker_machine.py %s with Python %d.%d, store %s" % (
-        __version__, *sys.version_info[:2], context.store.path))
+    out.debug("store: " + context.store.path)
     if words and not command.usage:
         raise UsageError("Error: Too many arguments given",
                          "See: docker-machine %s --help" % command.name)

@@ -183,6 +183,7 @@ CASES = [  # typed words, some that must be offered, some that must not
     (["--st"], "--storage-path", "--shell"),
     (["--debug", "sta"], "start status", "stop"),
     (["help", "st"], "start status stop", "ls web"),
+    (["ls", "--filter", ""], "driver label name state swarm", "Running"),
 ]
 
 
@@ -194,6 +195,27 @@ def test_what_is_typed_is_completed(shells, add, shell):
         offered = {word.rstrip("=:") for word in getattr(shells, shell)("docker-machine", *typed)}
         assert set(wanted.split()) <= offered, typed
         assert not offered & set(other.split()), typed
+
+
+PARTS = [  # typed words, the last of which holds a sign that bash takes for the end of a word; what is offered
+    (["create", "--driver=ge"], "--driver=", "generic"), (["ls", "--filter", "state=Ru"], "state=", "Running"),
+    (["ls", "--filter=dri"], "--filter=", "driver="), (["inspect", "--format=js"], "--format=", "json"),
+    (["scp", "web:/etc/host"], "web:", "/etc/hosts"), (["scp", "x", "me@web:/et"], "me@web:", "/etc/"),
+]
+
+
+@pytest.mark.parametrize("shell", [pytest.param(name, marks=needs(name)) for name in ("bash", "fish", "zsh")])
+def test_values_and_the_paths_on_machines_are_completed(shells, store, bin_folder, shell):
+    """The machine's ssh runs what it is told on this computer."""
+    machine = store.new("web", core.GenericDriver)
+    machine.driver["IPAddress"] = "192.0.2.7"
+    store.add(machine)
+    ssh = shells.folder / "bin" / "ssh"
+    ssh.write_text('#!/bin/sh\nfor last; do :; done\nexec sh -c "$last"\n')
+    ssh.chmod(0o755)
+    for typed, lead, rest in PARTS:
+        offered = getattr(shells, shell)("docker-machine", *typed)
+        assert (rest if shell == "bash" else lead + rest) in offered, typed
 
 
 @pytest.mark.parametrize("shell", [pytest.param(name, marks=needs(name)) for name in ("bash", "fish", "zsh")])

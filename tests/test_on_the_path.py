@@ -18,7 +18,7 @@ def place(dm):
     class Place:
         folder = dm.home / "bin"
         program = folder / "docker-machine"
-        library = dm.home / "lib" / "docker-machine"
+        library = dm.home / "lib" / "docker-machine-portable"
         env = dict(dm.env, PYTHONPATH="", PATH=os.pathsep.join([str(folder), os.path.dirname(sys.executable),
                                                                 os.environ["PATH"]]))
 
