@@ -93,6 +93,10 @@ class MachineError(Exception):
     def __str__(self):
         return self.message
 
+    def advise(self, words):
+        """Add to the hint."""
+        self.hint = (self.hint + "\n" + words).lstrip()
+
 
 class UsageError(MachineError):
     """The command line is wrong; nothing was done."""
@@ -253,7 +257,7 @@ class Output:
 
     def say(self, text):
         text = self._named(text)
-        self.steps[self.thread.machine] = time.perf_counter(), text, ""
+        self.steps[self.thread.machine] = [time.perf_counter(), text, ""]
         self.progress(text)
 
     def progress(self, text):
@@ -261,9 +265,8 @@ class Output:
 
     def hear(self, text):
         """Note how far the step has come that was said last; Life shows it if it takes long."""
-        name = self.thread.machine
-        since, said, _ = self.steps.get(name) or (time.perf_counter(), "", "")
-        self.steps[name] = since, said, plain_words(text)
+        step = self.steps.setdefault(self.thread.machine, [time.perf_counter(), "", ""])
+        step[2] = plain_words(text)
 
     def _move(self, text):
         """Put another line in place of the one on the terminal that does not stay. A ^C may have
@@ -4240,8 +4243,7 @@ class VirtualBoxDriver(LocalVM):
                 path = file_of_url(url)
             return (path,) + image_kind(path)
         except MachineError as error:
-            error.hint = (error.hint + "\nAn image of your own: --virtualbox-boot2docker-url "
-                          "file:///PATH").strip()
+            error.advise("An image of your own: --virtualbox-boot2docker-url file:///PATH")
             raise
 
     # --- the machine
@@ -4654,8 +4656,8 @@ class CloudDriver(Driver):
             error.message = "%s refuses the %s: %s" % (self.provider, self.login, error.words)
             error.hint = self.new_login
             if self[self.id_field] and self.login_field:
-                error.hint += '\nThen put it into "%s" of %s' % (
-                    self.login_field, self.path("config.json"))
+                error.advise('Then put it into "%s" of %s' % (
+                    self.login_field, self.path("config.json")))
         elif error.status == 403:
             error.message = "The %s may not %s: %s" % (self.login, request, error.words)
             error.hint = self.scope_hint.replace("%s", scope)
@@ -6607,10 +6609,12 @@ def create_machine(machine):
     except BaseException as error:
         if machine.unfinished():
             advice = "The machine is kept. " + resume_hint(machine.name)
-            if isinstance(error, Exception) and not isinstance(error, MachineError):
-                out.error(advice)
+            if isinstance(error, MachineError):
+                error.advise(advice)
+            elif isinstance(error, KeyboardInterrupt):
+                vars(error)["hint"] = advice
             else:
-                vars(error)["hint"] = (getattr(error, "hint", "") + "\n" + advice).lstrip()
+                out.error(advice)
         raise
 
 
@@ -7162,8 +7166,8 @@ def remove_machine(store, name, force):
                 out.error('Error removing host "%s": %s' % (name, error))
             else:
                 if isinstance(error, MachineError) and "rm -f" not in error.hint:
-                    error.hint = (error.hint + "\nTo remove only the local entry: "
-                                  "docker-machine rm -f " + quote(name)).lstrip()
+                    error.advise("To remove only the local entry: docker-machine rm -f "
+                                 + quote(name))
                 raise
         store.delete(name)
         lock.remove()
