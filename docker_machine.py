@@ -376,7 +376,8 @@ PACKAGE_NAMES = {  # program -> package, by package manager where the name diffe
     "ssh": OPENSSH, "scp": OPENSSH, "ssh-keygen": OPENSSH,
     "rsync": {"": "rsync"},
     "sshfs": {"": "sshfs", "dnf": "fuse-sshfs", "yum": "fuse-sshfs"},
-    "docker": {"": "docker-cli", "apt-get": "docker.io", "brew": "docker"},
+    "docker": {"": "docker-cli", "brew": "docker",
+               "apt-get": "docker-cli || sudo apt-get install docker.io"},  # Debian's until 12
     "fusermount": {"": "fuse3"},
 }
 
