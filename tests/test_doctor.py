@@ -160,7 +160,8 @@ def test_where_no_package_manager_is_known_it_says_what_is_to_be_done(doctor, bi
 
 def test_docker_and_virtualbox_may_be_missing(doctor, bin_folder):
     found = doctor(PATH=bin_folder("ssh", "openssl", apt_get="exit 9"))
-    assert [row.fix for row in of(found, "docker")] == ["Install it: sudo apt-get install docker-cli || sudo apt-get install docker.io"]
+    assert [row.fix for row in of(found, "docker")] == [
+        "Install it: sudo apt-get install docker-cli || sudo apt-get install docker.io"]
     assert [row.level for row in of(found, "virtualbox")] == ["note"]
     assert [row.fix.split(":")[0] for row in of(found, "virtualbox")] == ["Install VirtualBox"]
     assert [row.level for row in of(found, "docker")] == ["note"]

@@ -12,6 +12,7 @@ import concurrent.futures
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -955,3 +956,43 @@ def test_boot2dockers_daemon_json_is_merged_or_refused(make):
         return
     assert run.done == "yes" and "b=2" in guest.read("/etc/docker/daemon.json")
     assert "--label" not in guest.read("/var/lib/boot2docker/profile"), "dockerd takes it once"
+
+
+# --- what is heard while it works
+
+PARTS = "\n".join(re.findall(r"(?ms)^(?:tell|report|clean_up)\(\) \{(?: [^\n]*\}|.*?^\})$", dm.PROVISION_SH))
+AT_WORK = PARTS + """
+MARK=m TROUBLE=$PWD/trouble SCRATCH=$PWD/scratch bundle=$SCRATCH
+mkdir -p "$SCRATCH"
+report & reporter=$!
+trap clean_up EXIT
+printf 'Reading\\nUnpacking a\\n' >"$TROUBLE"
+sleep 3
+"""
+
+
+def at_work(folder, shell):
+    process = subprocess.Popen(SHELLS[shell or sorted(SHELLS)[0]], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                               cwd=str(folder))
+    assert process.stdin
+    process.stdin.write((AT_WORK + "exit 3\n").encode())
+    process.stdin.close()
+    return process
+
+
+@pytest.mark.parametrize("name", sorted(SHELLS))
+def test_what_a_step_says_last_is_reported_once_and_the_reporter_ends_with_the_script(tmp_path, name):
+    process = at_work(tmp_path, name)
+    assert process.stdout
+    said = process.stdout.read().decode()  # to its end: nobody holds the pipe
+    assert process.wait(10) == 3 and said.splitlines()[-1] == "m::heard Unpacking a"
+    assert said.count("Unpacking") == 1 and not (tmp_path / "scratch").exists()
+
+
+@pytest.mark.parametrize("name", sorted(SHELLS))
+def test_the_reporter_of_a_script_that_was_killed_ends_too(tmp_path, name):
+    process = at_work(tmp_path, name)
+    assert process.stdout and process.stdout.readline()
+    process.kill()
+    process.wait()
+    process.stdout.read()  # ends when the reporter has
