@@ -272,21 +272,23 @@ class Output:
         """Put another line in place of the one on the terminal that does not stay. A ^C may have
         made that one longer."""
         if text != self.moving:
-            blank = " " * (len(self.moving) + 2)
-            self._put(sys.stderr, "\r%s\r%s" % (blank if self.moving else "", text))
+            try:
+                self._put(sys.stderr, "\r%s\r%s" % (" " * (len(self.moving) + 2), text))
+            except OSError:  # the terminal is gone
+                abandon(sys.stderr)
             self.moving = text
 
     def move(self, text):
         """The same for what may be too long, unless something else writes to the terminal."""
         text = text and self.mask(text).encode("ascii", "replace").decode()[
-            :(os.get_terminal_size(2).columns or 80) - 3]
+            :columns(sys.stderr) - 3]
         with self.lock:
-            if not self.asking:
+            if not self.asking and in_front():
                 self._move(text)
 
     def hold(self, count):
-        self.asking += count
         with self.lock:
+            self.asking += count
             self._move("")
 
     def warn(self, text):
@@ -298,6 +300,25 @@ class Output:
     def debug(self, text):
         if self.debugging:
             self._tell(sys.stderr, "%7.3f %s" % (time.monotonic() - self.start, text))
+
+
+def columns(stream):
+    """How wide the terminal is that a stream leads to; 0 if it is none, or cannot tell, as NUL of
+    Windows. A program that imports this one may have put anything in its place."""
+    try:
+        if stream.isatty():
+            return os.get_terminal_size(stream.fileno()).columns or 80
+    except (AttributeError, OSError, ValueError):
+        pass
+    return 0
+
+
+def in_front():
+    """Whether the terminal is ours, not that of a shell which has us in the background."""
+    try:
+        return WINDOWS or os.tcgetpgrp(2) == os.getpgrp()
+    except OSError:  # it is not the controlling terminal
+        return True
 
 
 def abandon(stream):
@@ -322,7 +343,7 @@ class Asking:
         out.hold(self.count)
 
     def __exit__(self, *unused):
-        out.asking -= self.count
+        out.hold(-self.count)
 
 
 class Life:
@@ -338,7 +359,7 @@ class Life:
         out.asking = 0
         out.steps.clear()
         out.hear("Waiting...")
-        terminal = sys.stderr and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        terminal = columns(sys.stderr) and os.environ.get("TERM") != "dumb"
         if terminal or self.lines:
             start_new_thread(self._run, (terminal,))
 
@@ -356,7 +377,7 @@ class Life:
             count = max([step[1] for step in steps], default=0) // LINE_SECONDS
             if terminal:
                 out.move(text)
-            elif count > told:
+            elif count > told and not out.asking:
                 out.progress(text)
             told = count
 
@@ -1579,13 +1600,14 @@ def flag_help(flags):
     leaves it."""
     entries = [flag.entry() for flag in flags]
     width = min(max(len(left) for left, _ in entries) + 3, 60)
-    if not (sys.stdout and sys.stdout.isatty()):
+    lines, whole = [], columns(sys.stdout)  # type: list, int
+    if not whole:
         return ["   %s\t%s" % (left.ljust(width), right) for left, right in entries]
-    columns, lines = max(os.get_terminal_size().columns, 40), []  # type: int, list
-    width = min(width, columns // 3)
+    whole = max(whole, 40)
+    width = min(width, whole // 3)
     for left, right in entries:
         left = "   %s  " % left.partition(" [--")[0].ljust(width - 2)
-        lines += textwrap.wrap(right, columns - 1, initial_indent=left,
+        lines += textwrap.wrap(right, whole - 1, initial_indent=left,
                                subsequent_indent=" " * (width + 3))
     return lines
 
@@ -6979,9 +7001,9 @@ def ask_rows(rows, seconds):
     deadline = time.monotonic() + seconds
     ask_engines([row for row in rows if row.engine], min(2, seconds / 4))
     silent = [row for row in rows if isinstance(row.answer, Unreachable)]
-    ask_drivers(silent, max(deadline - time.monotonic(), 0.1))
+    ask_drivers(silent, max((deadline - time.monotonic()) / 2, 0.1))
     ask_engines([row for row in silent if row.state == RUNNING and isinstance(row.answer, Silent)],
-                max(int(deadline - time.monotonic()), 1))
+                max(round(deadline - time.monotonic()), 1))
     for row in rows:
         row.finish()
 
@@ -7080,16 +7102,12 @@ def renew_shared(store, names):
 
 def agrees(done, flag, question="Are you sure? (y/n): "):
     """Whether the answer is one word that begins with y. Raises MachineError without an answer."""
-    try:
-        with Asking():
-            try:
-                print(question, end="", flush=True)
-            except OSError:
-                pass  # nobody reads it
-            line = sys.stdin.readline() if sys.stdin else ""
-    except KeyboardInterrupt as error:
-        vars(error)["hint"] = "Nothing was %s." % done
-        raise
+    with Asking():
+        try:
+            print(question, end="", flush=True)
+        except OSError:
+            pass  # nobody reads it
+        line = sys.stdin.readline() if sys.stdin else ""
     if not line:
         raise MachineError("No answer; nothing was %s." % done,
                            "Use %s to skip the question." % flag)
@@ -7445,7 +7463,16 @@ def report_crash(store, command, error):
 
 # --- install
 
-LAUNCHER = "#!/usr/bin/env python3\nfrom docker_machine import end, main\n\nend(main())\n"
+LAUNCHER = """#!/usr/bin/env python3
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
+from docker_machine import end, main
+
+end(main())
+"""
+COMMAND_FILE = '@py -3 "%~dp0..\\lib\\docker-machine-portable\\docker-machine" %*\r\n'
 
 
 def command_install(context, options, words):
@@ -7454,11 +7481,13 @@ def command_install(context, options, words):
     library = join(dirname(folder), "lib", "docker-machine-portable")
     start, program = join(library, "docker-machine"), join(folder, "docker-machine")
     if WINDOWS:
-        program += ".cmd"
-    ours = os.path.islink(program) and os.readlink(program) == start or WINDOWS
-    if not ours and os.path.lexists(program):
-        raise UsageError("%s is there, and not of this program." % program,
-                         "Move it away, or name another folder: --to DIR")
+        start = program = program + ".cmd"
+    marks = {library: isfile(join(library, "docker_machine.py")),
+             program: realpath(program) == realpath(start)}
+    for path, is_ours in marks.items():
+        if os.path.lexists(path) and not is_ours:
+            raise UsageError("%s is there, and not of this program." % path,
+                             "Move it away, or name another folder: --to DIR")
     try:
         if options["uninstall"]:
             os.unlink(program)
@@ -7468,8 +7497,8 @@ def command_install(context, options, words):
         put_library(library)
         os.makedirs(folder, exist_ok=True)
         if WINDOWS:
-            write_atomic(program, '@py -3 "%s" %%*\r\n' % start)
-        elif not ours:
+            write_atomic(program, COMMAND_FILE)
+        elif not exists(program):
             os.symlink(start, program)
     except OSError as error:
         raise MachineError(explained(error).message, "Name another folder: --to DIR")
@@ -7507,8 +7536,7 @@ def tell_how_to_call(folder, program):
     out.program, first = "docker-machine", shutil.which("docker-machine") or ""
     out.say("docker-machine %s is installed: %s" % (__version__, program))
     if realpath(first) != realpath(program):
-        out.say("Put its folder at the front of the PATH%s: export PATH=%s:\"$PATH\"" % (
-            first and ", before " + first, quote(folder)))
+        out.say('Put its folder at the front of the PATH: export PATH=%s:"$PATH"' % quote(folder))
     out.say("For completion, in the start-up file of bash, or of zsh with its name instead: "
             'eval "$(docker-machine completion bash)"')
     return 0
@@ -7754,7 +7782,7 @@ def main(argv=None):
     try:
         code = dispatch(words) or 0
     except KeyboardInterrupt as error:
-        blank = "\n" if sys.stderr and sys.stderr.isatty() else ""  # the prompt's line has a ^C
+        blank = "\n" if columns(sys.stderr) else ""  # the prompt's line has a ^C
         show_error(MachineError(blank + "Interrupted.", getattr(error, "hint", "")))
         code = error.args[0] if error.args else 130
     except BrokenPipeError:
@@ -7784,14 +7812,15 @@ def dispatch(argv):
     if options["help"] or not words:
         return show_help(context)
     command = find_command(context, "help" if words[0] == "h" else words[0])
+    signals = Signals(command)
     try:
-        with Signals(command) as signals, Life(bool(signals.names)):
+        with signals, Life(bool(signals.names)):
             return run_command(context, command, words[1:])
     except (MachineError, OSError, UnicodeEncodeError):
         raise
     except KeyboardInterrupt as error:
         if signals.names and not hasattr(error, "hint"):
-            vars(error)["hint"] = "Go on: " + " ".join(map(quote, context.typed))
+            vars(error)["hint"] = "To go on, run the same command again."
         raise
     except Exception as error:
         if command.name in ("create", "upgrade"):  # as in Docker Machine, the long ones

@@ -226,7 +226,7 @@ def test_a_prompt_that_is_interrupted_ends_with_130_and_removes_nothing(dm, add,
         said += os.read(process.stdout.fileno(), 100)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=HANG)
-    assert (process.returncode, err) == (130, b"Interrupted.\nNothing was removed.\n")
+    assert (process.returncode, err) == (130, b"Interrupted.\nTo go on, run the same command again.\n")
     assert (dm.store / "machines" / "web").exists()
 
 

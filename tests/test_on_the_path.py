@@ -51,10 +51,10 @@ def test_it_says_what_is_left_to_do(dm, place):
     assert "PATH=" not in ended.out and ended.err == ""
 
 
-def test_another_program_that_is_found_first_is_named(dm, place, bin_folder):
+def test_where_another_program_is_found_first_it_says_how_to_be_before_it(dm, place, bin_folder):
     other = bin_folder(**{"docker-machine": "exit 0"})
     ended = install(dm, place, PATH="%s:%s" % (other, place.env["PATH"]))
-    assert ended.code == 0 and "before %s" % (other / "docker-machine") in ended.out
+    assert ended.code == 0 and 'export PATH=%s:"$PATH"' % place.folder in ended.out
 
 
 def test_a_new_version_takes_the_place_of_the_old_one(dm, place):
@@ -76,6 +76,14 @@ def test_a_program_of_somebody_else_stays(dm, place):
         ended = install(dm, place, *words)
         assert ended.code == 2 and "not of this program" in ended.err and "--to DIR" in ended.err
     assert place.program.read_bytes() == b"\x7fELF" and not place.library.exists()
+
+
+@pytest.mark.parametrize("words", [(), ("--uninstall",)])
+def test_a_folder_of_somebody_else_stays(dm, place, words):
+    place.library.mkdir(parents=True)
+    (place.library / "mine").write_text("")
+    ended = install(dm, place, *words)
+    assert ended.code == 2 and str(place.library) in ended.err and (place.library / "mine").exists()
 
 
 def test_uninstall_leaves_nothing_but_the_machines(dm, place, add):
