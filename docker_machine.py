@@ -265,8 +265,8 @@ class Output:
 
     def hear(self, text):
         """Note how far the step has come that was said last; Life shows it if it takes long."""
-        step = self.steps.setdefault(self.thread.machine, [time.perf_counter(), "", ""])
-        step[2] = plain_words(text)
+        self.steps.setdefault(self.thread.machine, [
+            time.perf_counter(), "", ""])[2] = plain_words(text)
 
     def _move(self, text):
         """Put another line in place of the one on the terminal that does not stay. A ^C may have
@@ -279,9 +279,8 @@ class Output:
             self.moving = text
 
     def move(self, text):
-        """The same for what may be too long, unless something else writes to the terminal."""
-        text = text and self.mask(text).encode("ascii", "replace").decode()[
-            :columns(sys.stderr) - 3]
+        """The same, unless something else writes to the terminal."""
+        text = self.mask(text).encode("ascii", "replace").decode()
         with self.lock:
             if not self.asking and in_front():
                 self._move(text)
@@ -370,16 +369,16 @@ class Life:
     def _run(self, terminal):
         told = 0
         while not self.works.acquire(timeout=.2):
-            steps = [(said or heard, time.perf_counter() - since, said and heard)
-                     for name, (since, said, heard) in sorted(out.steps.copy().items())
-                     if name or len(out.steps) == 1]
-            text = " | ".join("%s %d s  %s" % step for step in steps if step[1] >= 1).rstrip()
-            count = max([step[1] for step in steps], default=0) // LINE_SECONDS
+            now = time.perf_counter()
+            # Of several machines that of which nothing was said for longest.
+            since, said, heard = min([*out.steps.copy().values()] or [[now, "", ""]])
+            seconds = int(now - since)
+            text = ("%s %d s  %s" % (said or heard, seconds, said and heard)).rstrip()
             if terminal:
-                out.move(text)
-            elif count > told and not out.asking:
+                out.move(text[:columns(sys.stderr) - 3] if seconds else "")
+            elif seconds // LINE_SECONDS > told and not out.asking:
                 out.progress(text)
-            told = count
+            told = seconds // LINE_SECONDS
 
 
 # === 4. Doors =====================================================================================
@@ -581,7 +580,7 @@ def dial(host, port, seconds):
 def no_answer(host, port, seconds, error):
     """The Silent or Unreachable for what a socket raised."""
     if type(error).__name__ in ("timeout", "TimeoutError"):  # one class since Python 3.10
-        return Silent("%s gave no answer on port %s within %g s." % (host, port, seconds))
+        return Silent("%s gave no answer on port %s within %g s." % (host, port, round(seconds, 1)))
     return Unreachable("%s port %s: %s" % (host, port, reason(error)))
 
 
@@ -1098,7 +1097,8 @@ def each(function, items, workers=64, seconds=FOREVER):
     items = list(items)
     if len(items) == 1 and seconds == FOREVER:
         return [_outcome(function, items[0])]
-    results = [Silent("There was no answer within %g s." % seconds)] * len(items)  # type: list
+    late = Silent("There was no answer within %g s." % round(seconds, 1))
+    results = [late] * len(items)  # type: list
     todo = iter(list(enumerate(items)))  # of a list, so that each item goes to one thread
 
     def work():
@@ -1596,9 +1596,12 @@ def _parse(flags, typed):
 
 
 def flag_help(flags):
-    """The lines of an "Options:" list, two aligned columns, the second one as wide as the terminal
-    leaves it."""
-    entries = [flag.entry() for flag in flags]
+    """The lines of an "Options:" list."""
+    return two_columns([flag.entry() for flag in flags])
+
+
+def two_columns(entries):
+    """Lines of two aligned columns, the second one as wide as the terminal leaves it."""
     width = min(max(len(left) for left, _ in entries) + 3, 60)
     lines, whole = [], columns(sys.stdout)  # type: list, int
     if not whole:
@@ -1924,7 +1927,6 @@ class SSH:
 
     def __init__(self, name):
         self.name = name
-        self.asks = False  # whether it may ask for the passphrase of a key
         self.facts = None  # the Facts of the provisioning probe, which asks only once
         self.known_hosts = ""
         self._scratch = None  # type: typing.Any
@@ -1982,7 +1984,9 @@ class SSH:
         if not WINDOWS and len(self.folder()) < 90:  # a longer path cannot be a socket's
             options += ["ControlMaster=auto", "ControlPersist=15",
                         "ControlPath=" + _config_path(control)]
-        with Asking(terminal and self.asks and not exists(control)):
+        # It may ask for the passphrase of a key, once.
+        with Asking(terminal and not exists(control) and (
+                not self.key or key_complaint(self.key))):
             result = run(self.command(command, options=options), stdin, seconds, on_line,
                          late=SSHError)
         if result.code == 255:
@@ -2304,13 +2308,8 @@ class Driver:
 
     def ssh(self):
         """The SSH of this machine, aimed at where it is now."""
-        self._ssh.asks = self.has_own_key()
         return self._ssh.aim(self.get_ssh_hostname(), self.get_ssh_port(), self.get_ssh_username(),
                              self.get_ssh_key_path(), join(self.folder, "known_hosts"))
-
-    def has_own_key(self):
-        """Whether the user's own key logs in, which may have a passphrase."""
-        return False
 
     def public_key(self):
         """The line of the key that is to log in."""
@@ -2651,7 +2650,7 @@ wait_for_turn() { # a killed docker-machine leaves its script running here
     command -v flock >/dev/null && touch "$lock" 2>/dev/null || return 0
     exec 9>"$lock"
     flock -n 9 && return
-    step "Waiting for another provisioning of this host to finish..."
+    step "Waiting for another run on this host, or an interrupted one, to finish..."
     flock -w 900 9 || fail "Another docker-machine is provisioning this host."
 }
 
@@ -3710,9 +3709,6 @@ class GenericDriver(Driver):
 
     def engine_port(self):
         return self.get("EnginePort", ENGINE_PORT)
-
-    def has_own_key(self):
-        return True
 
     def get_ssh_key_path(self):
         return self.get("SSHKeyPath") or self.get("SSHKey")
@@ -4859,9 +4855,6 @@ class CloudDriver(Driver):
         """Which key of the account the user has named, or ""."""
         return self.get(self.key_name_field)
 
-    def has_own_key(self):
-        return bool(self.named_key() or self.get(self.key_file_field))
-
     def public_key(self):
         return self.account_key()[2].strip() if self.named_key() else super().public_key()
 
@@ -5569,6 +5562,11 @@ class Machine:
         self.copy_client_certificates()
         self.save()
         self.mark("")
+        if step and provisions:
+            out.say("Docker is up and running!")
+        if step:
+            out.say("To see how to connect your Docker Client to the Docker Engine running on this "
+                    "virtual machine, run: docker-machine env " + self.name)
 
     def _create_by_driver(self):
         try:
@@ -6500,13 +6498,16 @@ def on_each(context, names, action):
     def work(name):
         if not context.store.exists(name):
             raise context.store.no_such(name)
-        out.thread.machine = name if len(names) > 1 else ""
+        if len(names) > 1:
+            out.thread.machine = name
+        out.hear("Waiting for another docker-machine...")
         try:
             with context.store.lock(name), context.store.machine(name) as machine:
                 return action(machine)
         finally:
             out.steps.pop(out.thread.machine, None)
 
+    out.steps.clear()
     return report_each(names, each(work, names))
 
 
@@ -6563,6 +6564,8 @@ def create_driver(words):
         return load_driver(default_driver() if named is None else named)
     except MachineError as error:
         if "help" not in given:
+            if named is None:
+                parse_flags([*CREATE_FLAGS, *COMMON_FLAGS], words)  # is one mistyped?
             raise
         if named:
             out.warn("%s These are the flags of all drivers." % error)
@@ -6590,10 +6593,6 @@ def create_flags(driver_class):
 def command_create(context, options, words):
     with described_machine(context, options, words) as machine:
         create_machine(machine)
-    if machine.driver.provisions:
-        out.say("Docker is up and running!")
-    out.say("To see how to connect your Docker Client to the Docker Engine running on this virtual "
-            "machine, run: docker-machine env " + machine.name)
 
 
 def described_machine(context, options, words):
@@ -6635,7 +6634,7 @@ def create_machine(machine):
             if isinstance(error, MachineError):
                 error.advise(advice)
             elif isinstance(error, KeyboardInterrupt):
-                vars(error)["hint"] = advice
+                error.hint = advice  # type: ignore[attr-defined]
             else:
                 out.error(advice)
         raise
@@ -7020,7 +7019,8 @@ def ask_groups(rows, kind, ask, seconds):
         answer = ask(group)
         for row in group:
             awaited.remove(row.name)
-        out.hear("Waiting for %s..." % ", ".join(awaited))
+        if awaited:
+            out.hear("Waiting for %s..." % ", ".join(awaited))
         return answer
 
     for group, answer in zip(groups.values(), each(ask_one, groups.values(), 500, seconds)):
@@ -7143,10 +7143,10 @@ def announce_removal(store, names):
     kept = [name for name in names if _outcome(is_kept, name) is True]
     out.say("About to remove " + ", ".join(names))
     if len(kept) < len(names):
-        out.say("WARNING: This action will delete both local reference and remote instance.")
+        out.progress("WARNING: This action will delete both local reference and remote instance.")
     if kept:
-        out.say("WARNING: This action will delete only the local reference of %s; the host itself "
-                "stays as it is." % ", ".join(kept))
+        out.progress("WARNING: This action will delete only the local reference of %s; the host "
+                     "itself stays as it is." % ", ".join(kept))
 
 
 def matching(store, word):
@@ -7198,7 +7198,8 @@ def remove_machine(store, name, force):
 def command_ssh(context, words):
     machine = context.machine(words[:1])
     if machine.driver.get_state() != RUNNING:
-        raise MachineError('Error: Cannot run SSH command: Host "%s" is not running' % machine.name)
+        raise MachineError('Error: Cannot run SSH command: Host "%s" is not running' % machine.name,
+                           "Start it, or see: docker-machine ls")
     argv = machine.driver.ssh().command(*words[1:])
     if not words[1:]:  # a login may be what the user's ssh_config makes of it
         place = argv.index("RemoteCommand=none")
@@ -7314,7 +7315,7 @@ def command_doctor(context, options, words):
             out.answer(shown(out.as_called(out.mask(text))))
         if findings[0].level == "bad":
             out.answer(shown(out.as_called(out.mask("Begin with this: " + (
-                findings[0].fix or findings[0].subject)))))
+                findings[0].fix.partition(": ")[2] or findings[0].fix)))))
     return int(findings[0].level == "bad")
 
 
@@ -7477,7 +7478,8 @@ COMMAND_FILE = '@py -3 "%~dp0..\\lib\\docker-machine-portable\\docker-machine" %
 
 def command_install(context, options, words):
     """Let a link in a folder of the PATH start what is put into lib beside it."""
-    folder = abspath(expanduser(options["to"] or default_bin()))
+    usual = "~/.local/bin" if WINDOWS or os.geteuid() else "/usr/local/bin"
+    folder = abspath(expanduser(options["to"] or usual))
     library = join(dirname(folder), "lib", "docker-machine-portable")
     start, program = join(library, "docker-machine"), join(folder, "docker-machine")
     if WINDOWS:
@@ -7505,13 +7507,6 @@ def command_install(context, options, words):
     return tell_how_to_call(folder, program)
 
 
-def default_bin():
-    """The folder for programs of all users, or of this one."""
-    if WINDOWS:
-        return join(os.environ.get("LOCALAPPDATA", "~"), "Programs", "docker-machine", "bin")
-    return "~/.local/bin" if os.geteuid() else "/usr/local/bin"
-
-
 def put_library(library):
     """This file and the drivers that came with it, compiled, in place of older ones."""
     import py_compile
@@ -7536,8 +7531,9 @@ def tell_how_to_call(folder, program):
     out.program, first = "docker-machine", shutil.which("docker-machine") or ""
     out.say("docker-machine %s is installed: %s" % (__version__, program))
     if realpath(first) != realpath(program):
-        out.say('Put its folder at the front of the PATH: export PATH=%s:"$PATH"' % quote(folder))
-    out.say("For completion, in the start-up file of bash, or of zsh with its name instead: "
+        out.say("Type this now, and put it into the start-up file of your shell: "
+                'export PATH=%s:"$PATH"' % quote(folder))
+    out.say("For completion put this into it too, with the name of your shell: "
             'eval "$(docker-machine completion bash)"')
     return 0
 
@@ -7559,6 +7555,7 @@ COMPLETION_SCRIPTS = {  # each asks `completion SHELL WORDS...` what the last wo
 }
 complete -o default -F _docker_machine docker-machine""",
     "zsh": r"""#compdef docker-machine
+(( $+functions[compdef] )) || { autoload -Uz compinit && compinit; }
 _docker_machine() {
     local -a found
     found=(${(f)"$(docker-machine completion zsh "${(@)words[2,CURRENT]}" 2>/dev/null)"})
@@ -7638,9 +7635,8 @@ def flag_values(store, name, start):
         values = {"driver": driver_names(), "name": store.names(), "state": STATES[1:]}
         return [key + "=" + value for value in values.get(key, ())] or [
             key + "=" for key in FILTERS]
-    fields = ["{{.%s}}" % field for field in LS_HEADERS]
     return {"driver": driver_names(), "shell": [*SHELLS, *POSIX_SHELLS[:5]],
-            "format": ["json", *fields]}.get(name, [])
+            "format": ["json", *("{{.%s}}" % field for field in LS_HEADERS)]}.get(name, [])
 
 
 def remote_paths(store, start):
@@ -7686,8 +7682,8 @@ def show_help(context):
         "Create and manage machines running Docker.", "",
         "Version: " + version_line().partition(" version ")[2], "",
         "Options:", *flag_help(GLOBAL_FLAGS), "",
-        "Commands:", *("   %-18s\t%s" % (command.name, command.summary)
-                       for command in COMMANDS.values()), "",
+        "Commands:", *two_columns([(command.name, command.summary)
+                                   for command in COMMANDS.values()]), "",
         "Run '%s COMMAND --help' for more information on a command." % context.program])
 
 
@@ -7820,7 +7816,7 @@ def dispatch(argv):
         raise
     except KeyboardInterrupt as error:
         if signals.names and not hasattr(error, "hint"):
-            vars(error)["hint"] = "To go on, run the same command again."
+            error.hint = "To go on, run the same command again."  # type: ignore[attr-defined]
         raise
     except Exception as error:
         if command.name in ("create", "upgrade"):  # as in Docker Machine, the long ones

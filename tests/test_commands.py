@@ -436,7 +436,8 @@ def test_a_host_runs_while_its_ssh_port_answers(call, add_generic, closed_port):
     ended = call("env", "down", SHELL="/bin/sh")
     assert (ended.code, ended.out) == (1, "")
     assert ended.err.startswith("Error checking TLS connection: Host is not running\n")
-    assert call("ssh", "down", "true") == (1, "", 'Error: Cannot run SSH command: Host "down" is not running\n')
+    assert call("ssh", "down", "true") == (
+        1, "", 'Error: Cannot run SSH command: Host "down" is not running\nStart it, or see: docker-machine ls\n')
 
 
 def test_ssh_hands_over_all_words_and_gives_back_the_remote_exit_code(dm, add_generic, bin_folder):
@@ -629,3 +630,11 @@ def test_driver_none_and_all_queries_need_neither_ssh_nor_a_network(call, add, b
     assert call("url", "web", PATH="") == (0, "tcp://192.0.2.1:1\n", "")
     assert call("ls", "-q", PATH="").out == "new\nweb\n"
     assert call("rm", "-y", "web", PATH="").code == 0
+
+
+@pytest.mark.parametrize("words, err", [
+    (["--drivr", "generic", "web"], "flag provided but not defined: -drivr\nDid you mean --driver?\n"),
+    (["--generic-ip-address", "192.0.2.7", "web"], "flag provided but not defined: -generic-ip-address\n")])
+def test_without_a_driver_a_flag_that_is_wrong_comes_before_the_advice_to_install_one(call, bin_folder, words, err):
+    ended = call("create", *words, PATH=bin_folder())
+    assert (ended.code, ended.out, ended.err) == (2, "", err)

@@ -31,7 +31,8 @@ def rows(text):
     found = []  # type: list
     for line in text.splitlines():
         if line.startswith("Begin with this: "):
-            assert found[0].level == "bad" and (found[0].fix or found[0].subject).startswith(line[17:])
+            assert found[0].level == "bad" and line[17:] in found[0].fix
+            break
         elif line.startswith("      "):
             found[-1] = found[-1]._replace(fix=(found[-1].fix + "\n" + line[6:]).strip())
         else:

@@ -105,3 +105,28 @@ def test_without_a_terminal_a_query_prints_its_answer_alone(dm, silent):
 def test_a_dumb_terminal_gets_no_line_that_moves(dm, silent):
     code, said = on_terminal(dm, "ls", "--timeout", "3", TERM="dumb")
     assert code == 0 and "\r " not in said and "Waiting" not in said
+
+
+def test_a_terminal_that_goes_away_ends_nothing(dm, silent):
+    mine, theirs = pty.openpty()
+    process = subprocess.Popen(dm.argv + ["ls", "--timeout", "4"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=theirs, env={**dm.env, "TERM": "xterm"}, cwd=str(ROOT))
+    os.close(theirs)
+    os.read(mine, 4096)  # a first line moves
+    os.close(mine)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0 and "Timeout" in out.decode()
+
+
+def test_a_program_that_puts_something_else_in_place_of_stderr_gets_its_answer(dm, add):
+    add("web")
+    dm.argv[2] = dm.argv[2].replace("core.end", "sys.stderr = type('Sink', (), {'write': print})(); core.end")
+    assert dm("ls", "-q").out == "web\n"
+
+
+def test_who_starts_a_job_in_the_background_has_the_terminal_for_himself(dm, silent):
+    """...in a process group of its own, as a shell starts it."""
+    dm.argv = [sys.executable, "-c", "import os, subprocess, sys, time\n"
+               "job = subprocess.Popen(%r + sys.argv[1:], preexec_fn=os.setpgrp)\nsys.exit(job.wait())" % dm.argv]
+    code, said = on_terminal(dm, "ls", "--timeout", "3")
+    assert code == 0 and "Waiting" not in said and "Timeout" in said

@@ -488,7 +488,7 @@ def test_two_provisionings_of_one_host_take_turns(make):
         releasing.start()
         run = guest.provision()
         releasing.join()
-    assert run.steps[0] == "Waiting for another provisioning of this host to finish..."
+    assert run.steps[0] == "Waiting for another run on this host, or an interrupted one, to finish..."
     assert run.done == "yes"
 
 
