@@ -1925,11 +1925,12 @@ class SSH:
     """The system's ssh to one machine. All its commands share one connection where the platform
     has multiplexing; `close()` ends it."""
 
+    facts = None  # type: typing.Any  # the Facts of the provisioning probe, which asks only once
+    known_hosts = ""
+    _scratch = None  # type: typing.Any
+
     def __init__(self, name):
         self.name = name
-        self.facts = None  # the Facts of the provisioning probe, which asks only once
-        self.known_hosts = ""
-        self._scratch = None  # type: typing.Any
 
     def aim(self, host, port, user, key="", known_hosts=""):
         """Set the target. Host keys are pinned in `known_hosts`; as long as its folder is not
@@ -5416,6 +5417,8 @@ class Machine:
     ca = stored_pair("CaCertPath", "CaPrivateKeyPath")
     client = stored_pair("ClientCertPath", "ClientKeyPath")
     server_pair = stored_pair("ServerCertPath", "ServerKeyPath")
+    take_over = False  # whether it may have an engine that other clients use
+    draft = None  # type: typing.Any
 
     def __init__(self, store, name, config, driver_class=None):
         self.store, self.name, self.config = store, name, config
@@ -5423,8 +5426,6 @@ class Machine:
         self.driver_name = config.get("DriverName") or ""
         options = config["HostOptions"]
         self.engine, self.swarm = options["EngineOptions"], options["SwarmOptions"]
-        self.take_over = False  # whether it may have an engine that other clients use
-        self.draft = None  # type: typing.Any
         self._driver = driver_class and driver_class(self)
 
     def __enter__(self):
