@@ -71,8 +71,8 @@ __all__ = [
     "STOPPING", "Scratch", "TIMEOUT", "UsageError", "WINDOWS", "cached_image", "cloud_config",
     "download", "each", "find_qemu", "free_port", "host_arch", "host_name", "image_kind",
     "install_line", "ip_address", "is_word", "json_text", "main", "missing_program", "need",
-    "need_space", "out", "parse_checksum", "parse_json", "port_trouble", "published_checksum",
-    "quote", "read_text", "run", "wait_for", "write_atomic",
+    "need_space", "out", "parse_checksum", "parse_json", "plain_words", "port_trouble",
+    "published_checksum", "quote", "read_text", "run", "wait_for", "write_atomic",
 ]
 
 WINDOWS, MACOS = os.name == "nt", sys.platform == "darwin"
