@@ -3,6 +3,7 @@
 import email
 import json
 import os
+import shutil
 from pathlib import Path
 
 from conftest import ssh_key
@@ -13,6 +14,8 @@ import docker_machine as core
 class Machines:
     """The store, and machines of one driver in it, as this very process finds them."""
 
+    environ = None  # type: object  # the variables that flags are read from
+
     def __init__(self, store, driver_class, folder, **given):
         """`folder` is for files of the test; `given` are the flags of each machine, see machine()."""
         self.store, self.driver_class, self.folder, self.given = store, driver_class, folder, given
@@ -20,11 +23,12 @@ class Machines:
     def machine(self, name="web", **flags):
         """A machine of these flags (disk_size=1 for --DRIVER-disk-size=1) that
         is not in the store yet."""
-        words = ["--%s-%s=%s" % (self.driver_class.name, flag.replace("_", "-"), value)
-                 for flag, value in dict(self.given, **flags).items()]
+        words = ["--%s-%s=%s" % (self.driver_class.name, flag.replace("_", "-"), one)
+                 for flag, value in dict(self.given, **flags).items()
+                 for one in (value if isinstance(value, list) else [value])]
         machine = self.store.new(name, self.driver_class)
         known = core.create_flags(self.driver_class)
-        machine.driver.set_config_from_flags(core.parse_flags(known, words, {})[0])
+        machine.driver.set_config_from_flags(core.parse_flags(known, words, self.environ or {})[0])
         return machine
 
     def add(self, name="web", **flags):
@@ -101,3 +105,32 @@ def ours(user_data):
     first, _, rest = parts_of(user_data)[-1].partition("\n")
     assert first == "#cloud-config"
     return json.loads(rest)
+
+
+class Kill:
+    """Ends the next command at a request, `before` or `after` it, as kill -9 would: what is on the disk then is what
+    is there afterwards. `verb` is the driver's method that asks, is_meant(its arguments) knows the request."""
+
+    def __init__(self, here, monkeypatch, verb, when, is_meant):
+        self.ask, self.died, self.when, self.is_meant = getattr(here.driver_class, verb), False, when, is_meant
+        self.machines, self.kept = Path(here.store.machines), here.folder / "as-killed"
+        monkeypatch.setattr(here.driver_class, verb, lambda *words, **more: self._ask(*words, **more))
+
+    def _ask(self, driver, *words, **more):
+        at = not self.died and self.is_meant(*words, **more)
+        if at and self.when == "before":
+            self._die()
+        answer = self.ask(driver, *words, **more)
+        if at:
+            self._die()
+        return answer
+
+    def _die(self):
+        self.died = True
+        shutil.copytree(str(self.machines), str(self.kept))
+        raise KeyboardInterrupt
+
+    def bury(self):
+        assert self.died, "that was not asked"
+        shutil.rmtree(str(self.machines))
+        self.kept.rename(self.machines)

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from awsproxy import AMAZON, AWS, FLATCAR, KEY, SECRET, UBUNTU, WINDOWS, Moto, groups_of
 from conftest import HANG, ROOT
+from machines import Kill, ProviderMachines
 
 import docker_machine as core
 
@@ -57,37 +58,14 @@ def aws(moto):
     proxy.close()
 
 
-class Here:
+class Here(ProviderMachines):
     """An account, and a store as this very process finds it."""
 
+    environ = os.environ
+
     def __init__(self, aws, store, folder):
-        self.aws, self.store, self.folder, self.driver_class = aws, store, folder, core.load_driver("amazonec2")
-
-    def machine(self, name="web", **flags):
-        """A machine of these flags (subnet_id="subnet-1") that is not in the store yet."""
-        machine = self.store.new(name, self.driver_class)
-        words = []
-        for flag, value in dict({"endpoint": self.aws.url}, **flags).items():
-            values = value if isinstance(value, list) else [value]
-            words += ["--amazonec2-%s=%s" % (flag.replace("_", "-"), one) for one in values]
-        options = core.parse_flags(core.create_flags(self.driver_class), words)[0]
-        machine.driver.set_config_from_flags(options)
-        return machine
-
-    def add(self, name="web", **flags):
-        """A machine that passed the check and is in the store; nothing is ordered yet."""
-        machine = self.machine(name, **flags)
-        machine.driver.pre_create_check()
-        self.store.add(machine)
-        return machine
-
-    def create(self, name="web", **flags):
-        """A machine whose instance runs and that was never provisioned."""
-        machine = self.add(name, **flags)
-        machine.driver.create()
-        machine.save()
-        machine.mark("")
-        return machine
+        super().__init__(store, core.load_driver("amazonec2"), folder, endpoint=aws.url)
+        self.aws = aws
 
     def old(self, name="old", region="us-east-1", **fields):
         """An entry as Docker Machine wrote it, with its instance; `fields` of a fork."""
@@ -105,12 +83,6 @@ class Here:
         machine.mark("")
         return self.store.machine(name)
 
-    def stored(self, name="web"):
-        return json.loads((Path(self.store.folder(name)) / "config.json").read_text(encoding="utf-8"))["Driver"]
-
-    def load(self, name="web"):
-        return self.store.machine(name)
-
     def instance(self):
         """moto's row of the only instance that was ever made."""
         (row,) = self.aws.instances()
@@ -126,11 +98,6 @@ class Here:
         path = self.folder / name
         subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(path)], check=True,
                        stdin=subprocess.DEVNULL)
-        return path
-
-    def file(self, text, name="user-data"):
-        path = self.folder / name
-        path.write_bytes(text if isinstance(text, bytes) else text.encode())
         return path
 
 
@@ -724,40 +691,11 @@ def test_user_data_of_40_kb_is_refused_with_the_flags(here, call, soon):
 
 # --- kills, lost answers, delays
 
-class Kill:
-    """Ends the next command at a request, `before` or `after` it, as kill -9 would: what is on the disk then is what
-    is there afterwards."""
-
-    def __init__(self, here, monkeypatch, operation, when):
-        self.here, self.ask, self.died, self.operation, self.when = here, here.driver_class._try, False, operation, when
-        self.machines, self.kept = Path(here.store.machines), here.folder / "as-killed"
-        monkeypatch.setattr(here.driver_class, "_try", lambda *words: self._ask(*words))
-
-    def _ask(self, driver, service, operation="", values=None):
-        at = not self.died and operation == self.operation
-        if at and self.when == "before":
-            self._die()
-        answer = self.ask(driver, service, operation, values)
-        if at:
-            self._die()
-        return answer
-
-    def _die(self):
-        self.died = True
-        shutil.copytree(str(self.machines), str(self.kept))
-        raise KeyboardInterrupt
-
-    def bury(self):
-        assert self.died, "%s was not asked" % self.operation
-        shutil.rmtree(str(self.machines))
-        self.kept.rename(self.machines)
-
-
 @pytest.fixture
 def killed(here, call, monkeypatch):
     """killed(operation, when, words...): that command was killed at that request."""
     def run(operation, when, *words):
-        kill = Kill(here, monkeypatch, operation, when)
+        kill = Kill(here, monkeypatch, "_try", when, lambda service, asked="", values=None: asked == operation)
         ended = call(*words)
         kill.bury()
         assert ended.code == 130

@@ -8,7 +8,6 @@ import email
 import json
 import os
 import re
-import shutil
 import stat
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import pytest
 from conftest import ROOT
 from contract import CHECKS, Subject
 from examplecloud import TOKEN, Account, ExampleCloud
-from machines import ProviderMachines, ours, parts_of
+from machines import Kill, ProviderMachines, ours, parts_of
 
 import docker_machine as core
 
@@ -158,41 +157,12 @@ def test_each_creation_has_a_tag_and_keys_of_its_own(here):
 
 # --- kills
 
-class Kill:
-    """Ends the next command at a request, `before` or `after` it, as kill -9 would: what is on the disk then is what
-    is there afterwards."""
-
-    def __init__(self, here, monkeypatch, method, pattern, when):
-        self.here, self.ask, self.died = here, here.driver_class.ask, False
-        self.machines, self.kept = Path(here.store.machines), here.folder / "as-killed"
-        self.meant = method, pattern, when
-        monkeypatch.setattr(here.driver_class, "ask", lambda *words, **more: self._ask(*words, **more))
-
-    def _ask(self, driver, method, path, *rest, **more):
-        at = not self.died and method == self.meant[0] and re.search(self.meant[1], path)
-        if at and self.meant[2] == "before":
-            self._die()
-        answer = self.ask(driver, method, path, *rest, **more)
-        if at:
-            self._die()
-        return answer
-
-    def _die(self):
-        self.died = True
-        shutil.copytree(str(self.machines), str(self.kept))
-        raise KeyboardInterrupt
-
-    def bury(self):
-        assert self.died, "%s %s was not asked" % self.meant[:2]
-        shutil.rmtree(str(self.machines))
-        self.kept.rename(self.machines)
-
-
 @pytest.fixture
 def killed(here, call, monkeypatch):
     """killed(method, pattern, when, words...): that command was killed at that request."""
     def run(method, pattern, when, *words):
-        kill = Kill(here, monkeypatch, method, pattern, when)
+        kill = Kill(here, monkeypatch, "ask", when, lambda asked, path, *rest, **more: (
+            asked == method and re.search(pattern, path)))
         ended = call(*words)
         kill.bury()
         assert ended.code == 130
