@@ -10,7 +10,9 @@ import sys
 import time
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, engine, listening, pair
+
+import docker_machine as core
 
 pytestmark = [pytest.mark.once, pytest.mark.skipif(not sys.platform.startswith("linux"), reason="drives a terminal")]
 
@@ -130,3 +132,31 @@ def test_who_starts_a_job_in_the_background_has_the_terminal_for_himself(dm, sil
                "job = subprocess.Popen(%r + sys.argv[1:], preexec_fn=os.setpgrp)\nsys.exit(job.wait())" % dm.argv]
     code, said = on_terminal(dm, "ls", "--timeout", "3")
     assert code == 0 and "Waiting" not in said and "Timeout" in said
+
+
+def test_a_host_that_is_off_has_its_row_long_before_the_timeout(dm, store, silent, closed_port):
+    machine = store.new("off", core.GenericDriver)
+    machine.driver.config.update(IPAddress="127.0.0.1", SSHPort=closed_port, EnginePort=int(silent.rpartition(":")[2]))
+    store.add(machine)
+    began = time.monotonic()
+    ended = dm("ls", "--timeout", "100", "--filter", "name=off")
+    assert "Stopped" in ended.out and time.monotonic() - began < 40  # half of it was the engine's before
+
+
+def test_an_engine_that_is_slow_is_asked_once_more(dm, add, certs, server):
+    """...where its driver says that the machine runs; this one gives no answer to the first question."""
+    answers = engine(server, pair(certs, "ca"))
+    asked = []
+
+    def handle(connection):
+        asked.append(connection)
+        if len(asked) > 1:
+            answers(connection)
+        else:
+            connection.recv(1 << 16)
+            connection.recv(1 << 16)  # to its end
+
+    with listening(handle) as port:
+        add("web", "tcp://127.0.0.1:%d" % port)
+        ended = dm("ls", "--timeout", "60")
+    assert len(asked) == 2 and "Running" in ended.out and "Unable" not in ended.out
