@@ -1,12 +1,12 @@
 """How long `create` takes on a host that has an engine, beside a shell script that does the minimum.
 
-Promise: at most twice as long. Both run on fresh hosts, in turn. Needs root, docker and mmdebstrap:
+Promise: at most 1.3 times as long, by the best of each, which a busy machine spoils least. Both run on fresh
+hosts, in turn. Needs root, docker and mmdebstrap:
 
     sudo python3 tests/bench/bench_create.py [--rounds 5] [--check]
 """
 
 import argparse
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT))
 
 from tests.testbed import Testbed  # noqa: E402
 
-PROMISE = 2.0
+PROMISE = 1.3
 
 
 def seconds_of(argv: list) -> float:
@@ -48,8 +48,8 @@ def main() -> int:
                             folder / ("minimal%d" % number)]
                 seconds.append(seconds_of(argv))
                 host.remove()
-    least, ours = (statistics.median(times[what]) for what in ("minimal.sh", "create"))
-    print("minimal.sh %.2f s, create %.2f s (medians of %d): ratio %.2f, promised %.1f"
+    least, ours = (min(times[what]) for what in ("minimal.sh", "create"))
+    print("minimal.sh %.2f s, create %.2f s (best of %d): ratio %.2f, promised %.1f"
           % (least, ours, options.rounds, ours / least, PROMISE))
     return int(options.check and ours / least > PROMISE)
 

@@ -11,7 +11,7 @@ from .program import HANG, ROOT
 @pytest.mark.parametrize(
     ("python", "words"),
     [
-        (sys.executable, ["bench_create.py", "--rounds", "3"]),
+        (sys.executable, ["bench_create.py", "--rounds", "6"]),
         ("/usr/bin/python3", ["bench_startup.py"]),
         ("/usr/bin/python3", ["bench_ls.py"]),
     ],
