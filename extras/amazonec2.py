@@ -2,6 +2,7 @@
 """Instances of Amazon EC2, by way of boto3."""
 
 import os
+import time
 
 from docker_machine import (
     RUNNING,
@@ -53,9 +54,9 @@ ERRORS = (  # patterns of the codes, what to say, and what to do about it
     (".*SSO|TokenRetrieval|Login|ExpiredToken|RequestExpired",
      "The AWS login of the profile %(profile)s has expired: %(words)s",
      "Log in again: aws sso login --profile %(profile)s\nor take newer keys."),
-    ("RegionNotEnabled",
-     "The region %(region)s is not enabled for this account: AWS refuses a login there that it "
-     "accepts elsewhere", "Enable it: aws account enable-region --region-name %(region)s"),
+    ("RegionNotEnabled", "The region %(region)s is not enabled for this account: AWS refuses a "
+     "login there that it accepts elsewhere",
+     "Enable it: aws account enable-region --region-name %(region)s"),
     ("AuthFailure|InvalidClientTokenId|UnrecognizedClient|SignatureDoesNotMatch|InvalidSignature",
      "AWS refuses the key %(key)s: %(words)s",
      "See whether key and secret belong together, and whether the key still exists: "
@@ -64,16 +65,15 @@ ERRORS = (  # patterns of the codes, what to say, and what to do about it
      "docs/drivers/amazonec2.md has a policy with all that it takes."),
     ("OptInRequired|PendingVerification|Blocked", "AWS: %(words)s",
      "It is about the account: https://console.aws.amazon.com/support/home"),
-    ("RequestLimit|.*Throttl|ServiceUnavailable|Unavailable", "AWS takes no more requests now: "
-     "%(words)s", "Try again in some minutes."),
+    ("RequestLimit|.*Throttl|ServiceUnavailable|Unavailable",
+     "AWS takes no more requests now: %(words)s", "Try again in some minutes."),
     ("VcpuLimit|InstanceLimit|MaxSpotInstanceCount|VolumeLimit|AddressLimit|.*LimitExceeded$",
-     "A quota is used up in %(region)s: %(words)s",
-     "Take another type or region, or ask for more: "
-     "https://console.aws.amazon.com/servicequotas/home/services/ec2/quotas"),
+     "A quota is used up in %(region)s: %(words)s", "Take another type or region, or ask for "
+     "more: https://console.aws.amazon.com/servicequotas/home/services/ec2/quotas"),
     ("UnsupportedOperation", "AWS: %(words)s",
      "A one-time spot instance cannot be stopped, only restarted or removed."),
-    ("OperationNotPermitted", "AWS: %(words)s", "Take its protection away: "
-     "aws ec2 modify-instance-attribute --no-disable-api-termination --instance-id ID"),
+    ("OperationNotPermitted", "AWS: %(words)s", "Take its protection away: aws ec2 "
+     "modify-instance-attribute --no-disable-api-termination --instance-id ID"),
     ("UnknownRegion|InvalidRegion|EndpointConnection|ConnectTimeout|ProxyConnection|SSLError",
      "AWS cannot be reached in the region %(region)s: %(words)s",
      "See whether there is such a region (aws ec2 describe-regions), the network and the proxy "
@@ -92,7 +92,7 @@ class AmazonEC2Driver(CloudDriver):
     id_field, key_id_field, key_file_field = "InstanceId", "KeyName", "SSHPrivateKeyPath"
     key_list = "aws ec2 describe-key-pairs"
     kinds = ("image", "groups", "zones")
-    most_user_data = 1 << 20  # of the user's; what is sent is packed, see packed_user_data()
+    most_user_data = 1 << 20  # of the user's; what is sent is packed, see _request()
     flags = (
         Flag("amazonec2-access-key", "", "Access key id; without it boto3 finds a login",
              "AWS_ACCESS_KEY_ID", field="AccessKey", secret=True, form=r"\w{16,128}"),
@@ -100,8 +100,7 @@ class AmazonEC2Driver(CloudDriver):
              field="SecretKey", secret=True, form="[!-~]+"),
         Flag("amazonec2-session-token", "", "Token of a temporary access key",
              "AWS_SESSION_TOKEN", field="SessionToken", secret=True, form="[!-~]+"),
-        Flag("amazonec2-profile", "", "Profile to log in with (default: AWS_PROFILE)",
-             field="Profile"),
+        Flag("amazonec2-profile", "", "Profile (default: AWS_PROFILE)", field="Profile"),
         Flag("amazonec2-region", "", "Region (default: AWS_REGION, the profile's, or us-east-1)",
              "AWS_DEFAULT_REGION", field="Region", form=r"[a-z]{2,4}(-[a-z]+)+-\d+",
              hint="List all: aws ec2 describe-regions"),
@@ -109,15 +108,12 @@ class AmazonEC2Driver(CloudDriver):
              "AWS_ENDPOINT", field="Endpoint", form=r"(https?://)?[\w.:\[\]-]+(/\S*)?"),
         Flag("amazonec2-insecure-transport", False, "Ask the endpoint by http",
              "AWS_INSECURE_TRANSPORT", field="DisableSSL"),
-        Flag("amazonec2-retries", 5, "How often a connection is tried again; -1: nothing is tried "
-             "again", field="RetryCount", least=-1),
+        Flag("amazonec2-retries", 5, "Connection retries; -1: none", field="RetryCount", least=-1),
         Flag("amazonec2-instance-type", "t3.micro", "Instance type", "AWS_INSTANCE_TYPE",
              field="InstanceType", form=r"[a-z0-9-]+\.[a-z0-9-]+",
              hint="List all: aws ec2 describe-instance-types"),
-        Flag("amazonec2-ami", "", "Id of the image (default: Ubuntu 24.04 for the type)",
-             "AWS_AMI", field="AMI", form="ami-[0-9a-f]+"),
-        Flag("amazonec2-vpc-id", "", "VPC (default: the subnet's, or the default one)",
-             "AWS_VPC_ID", field="VpcId", form="vpc-[0-9a-f]+"),
+        Flag("amazonec2-ami", "", "Id of an image", "AWS_AMI", field="AMI", form="ami-[0-9a-f]+"),
+        Flag("amazonec2-vpc-id", "", "VPC", "AWS_VPC_ID", field="VpcId", form="vpc-[0-9a-f]+"),
         Flag("amazonec2-zone", "a", "Zone: b, us-east-1b or use1-az2; a means any, but a first",
              "AWS_ZONE", field="Zone", form="[a-z0-9-]+"),
         Flag("amazonec2-subnet-id", "", "Subnet (default: any of the VPC that has the type)",
@@ -126,19 +122,14 @@ class AmazonEC2Driver(CloudDriver):
              "AWS_SECURITY_GROUP", field="SecurityGroupNames", form="[ -~]{1,255}"),
         Flag("amazonec2-security-group-readonly", False, "Add no rule to any security group",
              "AWS_SECURITY_GROUP_READONLY", field="SecurityGroupReadOnly"),
-        Flag("amazonec2-open-port", [], "Port to let in: 80, 8000-8010 or 53/udp",
-             field="OpenPorts", form=r"\d{1,5}(-\d{1,5})?(/(tcp|udp))?",
-             hint="Write 80, 8000-8010 or 53/udp."),
-        Flag("amazonec2-private-address-only", False, "Make no public address",
-             field="PrivateIPOnly"),
-        Flag("amazonec2-use-private-address", False, "Reach the machine at its private address",
-             field="UsePrivateIP"),
+        Flag("amazonec2-open-port", [], "Port to let in: 80, 8000-8010, 53/udp", field="OpenPorts",
+             form=r"\d{1,5}(-\d{1,5})?(/(tcp|udp))?", hint="Write 80, 8000-8010 or 53/udp."),
+        Flag("amazonec2-private-address-only", False, "No public address", field="PrivateIPOnly"),
+        Flag("amazonec2-use-private-address", False, "Use the private one", field="UsePrivateIP"),
         Flag("amazonec2-ipv6-address-count", 0, "Number of IPv6 addresses",
              field="Ipv6AddressCount", least=0, most=500),
-        Flag("amazonec2-ipv6-address-only", False, "Reach the machine by IPv6 alone",
-             field="Ipv6AddressOnly"),
-        Flag("amazonec2-enable-primary-ipv6", False, "Make the first IPv6 address one that stays",
-             field="EnablePrimaryIpv6"),
+        Flag("amazonec2-ipv6-address-only", False, "Reach it by IPv6", field="Ipv6AddressOnly"),
+        Flag("amazonec2-enable-primary-ipv6", False, "Keep the address", field="EnablePrimaryIpv6"),
         Flag("amazonec2-root-size", 16, "Size of the root volume in GB", "AWS_ROOT_SIZE",
              field="RootSize", least=1, most=65536),
         Flag("amazonec2-volume-type", "gp3", "Type of the root volume", "AWS_VOLUME_TYPE",
@@ -147,10 +138,8 @@ class AmazonEC2Driver(CloudDriver):
              "AWS_DEVICE_NAME", field="DeviceName", form=r"[\w/]+"),
         Flag("amazonec2-encrypt-ebs-volume", False, "Encrypt all volumes of the image",
              "AWS_ENCRYPT_EBS_VOLUME", field="EncryptEbsVolume"),
-        Flag("amazonec2-volume-encrypted", False, "The same as --amazonec2-encrypt-ebs-volume",
-             field="VolumeEncrypted"),
-        Flag("amazonec2-kms-key", "", "KMS key to encrypt with (default: the account's)",
-             "AWS_KMS_KEY", field="KmsKeyId", form=r"[\w:/-]+"),
+        Flag("amazonec2-volume-encrypted", False, "Encrypt all volumes", field="VolumeEncrypted"),
+        Flag("amazonec2-kms-key", "", "KMS key", "AWS_KMS_KEY", field="KmsKeyId", form=r"[\w:/-]+"),
         Flag("amazonec2-volume-kms-key", "", "The same as --amazonec2-kms-key",
              "AWS_VOLUME_KMS_KEY", field="VolumeKmsKeyId", form=r"[\w:/-]+"),
         Flag("amazonec2-http-endpoint", "enabled", "Metadata service: enabled or disabled",
@@ -165,12 +154,9 @@ class AmazonEC2Driver(CloudDriver):
              "HttpProtocolIpv6", env="AWS_HTTP_PROTOCOL_IPV6", choices=("enabled", "disabled")),
         Flag("amazonec2-iam-instance-profile", "", "Name or ARN of the instance profile",
              "AWS_INSTANCE_PROFILE", field="IamInstanceProfile", form=r"[\w+=,.@:/-]+"),
-        Flag("amazonec2-tags", "", "Tags: key1,value1,key2,value2 or key=value,key=value",
-             "AWS_TAGS", field="Tags"),
-        Flag("amazonec2-request-spot-instance", False, "A spot instance, if there is one",
-             field="RequestSpotInstance"),
-        Flag("amazonec2-spot-price", "", "The most to pay for it, in dollars an hour (default: as "
-             "on demand)", field="SpotPrice", form=r"\d*\.?\d+"),
+        Flag("amazonec2-tags", "", "Tags: k1,v1,k2,v2 or k1=v1,k2=v2", "AWS_TAGS", field="Tags"),
+        Flag("amazonec2-request-spot-instance", False, "Spot, if any", field="RequestSpotInstance"),
+        Flag("amazonec2-spot-price", "", "Dollars an hour", field="SpotPrice", form=r"\d*\.?\d+"),
         Flag("amazonec2-block-duration-minutes", 0, "Accepted; AWS offers it no more",
              field="BlockDurationMinutes", least=0),
         Flag("amazonec2-monitoring", False, "Detailed monitoring", field="Monitoring"),
@@ -178,17 +164,14 @@ class AmazonEC2Driver(CloudDriver):
              field="UseEbsOptimizedInstance"),
         Flag("amazonec2-ssh-user", "ubuntu", "SSH user, which is made at the first boot",
              "AWS_SSH_USER", field="SSHUser", form=r"[A-Za-z_][\w.-]*"),
-        Flag("amazonec2-ssh-port", 22, "SSH port that the image listens on", "AWS_SSH_PORT",
-             field="SSHPort", port=True),
+        Flag("amazonec2-ssh-port", 22, "SSH port", "AWS_SSH_PORT", field="SSHPort", port=True),
         Flag("amazonec2-ssh-keypath", "", "SSH private key; without one a key is made",
              "AWS_SSH_KEYPATH", field="SSHPrivateKeyPath", file=True),
-        Flag("amazonec2-keypair-name", "", "Key pair of the account to log in with",
-             "AWS_KEYPAIR_NAME", field="KeyName"),
+        Flag("amazonec2-keypair-name", "", "Key pair to use", "AWS_KEYPAIR_NAME", field="KeyName"),
         Flag("amazonec2-userdata", "", "File of user data for the first boot", "AWS_USERDATA",
              field="UserDataFile", file=True),
     )
-    fields = (("InstanceId", ""), ("ExistingKey", False), ("SecurityGroupIds", []),
-              ("OwnGroupId", ""))  # type: tuple
+    fields = (("ExistingKey", False), ("SecurityGroupIds", []), ("OwnGroupId", ""))  # type: tuple
     fresh_until = 0.0  # until then, what we made may not be found yet
     looks = []  # type: list  # when check_boot() asked
     warned = False  # that AWS lets us wait
@@ -201,13 +184,10 @@ class AmazonEC2Driver(CloudDriver):
 
     def checks(self):
         try:
-            boto3 = self.need("boto3")
+            words, fix = "boto3 " + self.need("boto3").__version__, ""
         except MachineError as error:
-            return [Finding("ok", "amazonec2", "no boto3 here, which only its machines need",
-                            error.hint)]
-        return [Finding("ok", "amazonec2", "boto3 " + boto3.__version__)]
-
-    # --- the flags
+            words, fix = "no boto3 here, which only its machines need", error.hint
+        return [Finding("ok", "amazonec2", words, fix)]
 
     def set_config_from_flags(self, options):
         super().set_config_from_flags(options)
@@ -233,10 +213,8 @@ class AmazonEC2Driver(CloudDriver):
     def _settle_login(self, options):
         """Keep a login that was typed; boto3 finds the one in the variables itself."""
         flags = [flag for flag in self.flags if flag.secret]
-        values = [options[flag.name] for flag in flags]
-        if values == [os.environ.get(flag.env, "") for flag in flags]:
-            for flag in flags:
-                self[flag.field] = ""
+        if all(options[flag.name] == os.environ.get(flag.env, "") for flag in flags):
+            self.config.update({flag.field: "" for flag in flags})
         key, secret, token = [self[flag.field] for flag in flags]
         if bool(key) != bool(secret):
             raise UsageError("--amazonec2-access-key and --amazonec2-secret-key belong together.")
@@ -253,8 +231,8 @@ class AmazonEC2Driver(CloudDriver):
 
     def tags(self):
         """The user's tags, as a dict. Raises UsageError."""
-        words = [word.strip() for word in self["Tags"].split(",")] if self["Tags"] else []
-        if words and all("=" in word for word in words):
+        words = [word.strip() for word in self["Tags"].split(",")]
+        if all("=" in word for word in words):
             pairs = [word.split("=", 1) for word in words]
         else:
             pairs = list(zip(words[::2], words[1::2]))
@@ -287,7 +265,7 @@ class AmazonEC2Driver(CloudDriver):
                          InstanceTypes=[name])
         if not rows:
             known = self.rows("describe_instance_type_offerings", "InstanceTypeOfferings")
-            raise self._unknown("instance-type", name, [row["InstanceType"] for row in known])
+            raise self._unknown("instance-type", name, known, "InstanceType")
         row = rows[0]
         architectures = row["ProcessorInfo"]["SupportedArchitectures"]
         lacks = ""
@@ -311,9 +289,7 @@ class AmazonEC2Driver(CloudDriver):
     def _look_up_image(self):
         architectures = self.look_up("type")["ProcessorInfo"]["SupportedArchitectures"]
         image = self._named_image(self["AMI"]) if self["AMI"] else self._newest(architectures)
-        trouble = image_trouble(image, architectures, self["RootSize"])
-        if trouble:
-            raise MachineError("The image %s %s" % (image["ImageId"], trouble[0]), trouble[1])
+        check_image(image, architectures, self["RootSize"])
         return image
 
     def _named_image(self, name):
@@ -351,46 +327,44 @@ class AmazonEC2Driver(CloudDriver):
             vpc = self._default_vpc()
         wanted = {"subnet-id": named} if named else {"vpc-id": vpc}
         rows = self.rows("describe_subnets", "Subnets", wanted)
-        if named and not rows:
+        if not rows and named:
             known = self.rows("describe_subnets", "Subnets")
-            raise self._unknown("subnet", named, [row["SubnetId"] for row in known])
-        if named and vpc not in ("", rows[0]["VpcId"]):
-            raise MachineError("SubnetId: %s does not belong to VpcId: %s" % (
-                named, vpc), "Leave one of the two out; its VPC is %s." % rows[0]["VpcId"])
+            raise self._unknown("subnet", named, known, "SubnetId")
         if not rows:
             known = self.rows("describe_vpcs", "Vpcs")
-            raise self._unknown("vpc", vpc, [row["VpcId"] for row in known], " with a subnet")
+            raise self._unknown("vpc", vpc, known, "VpcId", " with a subnet")
+        if vpc not in ("", rows[0]["VpcId"]):
+            raise MachineError("SubnetId: %s does not belong to VpcId: %s" % (named, vpc),
+                               "Leave one of the two out; its VPC is %s." % rows[0]["VpcId"])
         return rows
 
     def _default_vpc(self):
         rows = self.rows("describe_vpcs", "Vpcs", {"is-default": "true"})
         if not rows:
-            raise MachineError(
-                "The account has no default VPC in %s." % self["Region"],
-                "Make one: %s\nor name a network of yours: --amazonec2-subnet-id" % self._command(
-                    "create-default-vpc"))
+            raise MachineError("The account has no default VPC in %s." % self["Region"],
+                               "Make one: " + self._command("create-default-vpc")
+                               + "\nor name a network of yours: --amazonec2-subnet-id")
         return rows[0]["VpcId"]
 
     def _look_up_subnets(self):
         """Where to launch, the best first."""
-        rows = self.look_up("network")
-        zone = self["Zone"]
+        rows, zone = self.look_up("network"), self["Zone"]
         if not self["SubnetId"] and zone != "a":
             rows = [row for row in rows if is_in_zone(row, zone)]
             if not rows:
-                known = {row["AvailabilityZone"] for row in self.look_up("network")}
-                raise self._unknown("availability-zone", zone, known, " with a subnet of the VPC")
-        fit = [row for row in rows if row["AvailabilityZone"] in self.look_up("zones")]
+                raise self._unknown("availability-zone", zone, self.look_up("network"),
+                                    "AvailabilityZone", " with a subnet of the VPC")
+        zones = self.look_up("zones")
+        fit = [row for row in rows if row["AvailabilityZone"] in zones]
         if not fit:
-            zones = sorted({row["AvailabilityZone"] for row in rows})
-            raise MachineError("AWS has no %s in %s." % (
-                self["InstanceType"], " or ".join(zones)), "It is in: %s. Take one of these by "
-                "--amazonec2-zone or -subnet-id, or another type." % (
-                    ", ".join(sorted(self.look_up("zones"))) or "no zone of this region"))
-        public = not self["PrivateIPOnly"]
-        return sorted(fit, key=lambda row: (
-            is_in_zone(row, zone), bool(row.get("MapPublicIpOnLaunch")) == public,
-            row.get("AvailableIpAddressCount", 0)), reverse=True)
+            tried = " or ".join(sorted({row["AvailabilityZone"] for row in rows}))
+            others = ", ".join(sorted(zones)) or "no zone of this region"
+            raise MachineError("AWS has no %s in %s." % (self["InstanceType"], tried),
+                               "It is in: %s. Take one of these by --amazonec2-zone or -subnet-id, "
+                               "or another type." % others)
+        return sorted(fit, reverse=True, key=lambda row: (
+            is_in_zone(row, zone), bool(row.get("MapPublicIpOnLaunch")) != self["PrivateIPOnly"],
+            row.get("AvailableIpAddressCount", 0)))
 
     # --- the machine
 
@@ -410,10 +384,9 @@ class AmazonEC2Driver(CloudDriver):
             raise
 
     def _launch(self, request):
-        """The Instance, from the first subnet that has room: a spot one wherever there is one,
-        else one on demand."""
+        """The Instance, from the first subnet that has room: spot anywhere, else on demand."""
         markets = [True, False] if self["RequestSpotInstance"] else [False]
-        tried = []
+        name, tried = self["InstanceType"], []  # type: str, list
         for spot in markets:
             for subnet in self.look_up("subnets"):
                 try:
@@ -423,11 +396,10 @@ class AmazonEC2Driver(CloudDriver):
                         raise
                     kind = "spot instance" if spot else "instance"
                     tried.append("%s in %s" % (kind, subnet["AvailabilityZone"]))
-                    self.log("AWS has no %s %s now: %s" % (
-                        self["InstanceType"], tried[-1], error.words))
-        raise RestError("AWS has no %s now: tried %s." % (
-            self["InstanceType"], ", ".join(tried)), "Try again later, or another "
-            "--amazonec2-instance-type, -zone or -region.", status=400, refused=True)
+                    self.log("AWS has no %s %s now: %s" % (name, tried[-1], error.words))
+        raise RestError("AWS has no %s now: tried %s." % (name, ", ".join(tried)),
+                        "Try again later, or another --amazonec2-instance-type, -zone or -region.",
+                        status=400, refused=True)
 
     def _launch_in(self, subnet, spot, request):
         self["SubnetId"] = subnet["SubnetId"]
@@ -452,14 +424,15 @@ class AmazonEC2Driver(CloudDriver):
     def _request(self, keys, groups):
         """What does not depend on subnet and market of the words of run_instances."""
         image = self.look_up("image")
-        profile = self["IamInstanceProfile"]
-        protocol = self["HttpProtocolIpv6"]
+        profile, protocol = self["IamInstanceProfile"], self["HttpProtocolIpv6"]
+        data = self.user_data()
+        if len(data.encode()) > MOST_USER_DATA and self.reads_user_data():
+            data = packed(data)  # which cloud-init unpacks
         return given({
             "MinCount": 1, "MaxCount": 1, "ImageId": image["ImageId"],
-            "InstanceType": self["InstanceType"], "KeyName": keys[0] if keys else "",
-            "UserData": self.packed_user_data(),
-            "IamInstanceProfile": given({
-                "Arn" if profile.startswith("arn:") else "Name": profile}),
+            "InstanceType": self["InstanceType"], "UserData": data,
+            "KeyName": keys[0] if keys else "",
+            "IamInstanceProfile": given({"Arn" if profile[:4] == "arn:" else "Name": profile}),
             "NetworkInterfaces": [self._interface(self._group_ids(list(groups)))],
             "BlockDeviceMappings": self._disks(image),
             "MetadataOptions": given({
@@ -472,50 +445,48 @@ class AmazonEC2Driver(CloudDriver):
 
     def _interface(self, groups):
         count = self["Ipv6AddressCount"]
-        public = not (self["PrivateIPOnly"] or self["Ipv6AddressOnly"])
         interface = {"DeviceIndex": 0, "Groups": groups, "DeleteOnTermination": True}
         if not self.look_up("subnets")[0].get("Ipv6Native"):
-            interface["AssociatePublicIpAddress"] = public
-        return dict(interface, **given({
-            "Ipv6AddressCount": count, "PrimaryIpv6": bool(count and self["EnablePrimaryIpv6"])}))
+            private = self["PrivateIPOnly"] or self["Ipv6AddressOnly"]
+            interface["AssociatePublicIpAddress"] = not private
+        primary = bool(count and self["EnablePrimaryIpv6"])
+        return dict(interface, **given({"Ipv6AddressCount": count, "PrimaryIpv6": primary}))
 
     def _disks(self, image):
         """The root volume as it is to be, and, where they are to be encrypted, the others."""
         root = self["DeviceName"] or image["RootDeviceName"]
         if root != image["RootDeviceName"]:
-            out.warn("The root device of the image is %s; %s will be a second volume." % (
-                image["RootDeviceName"], root))
+            out.warn("The root device of the image is %s; %s will be a second volume."
+                     % (image["RootDeviceName"], root))
         size, kind = self["RootSize"], self["VolumeType"]
         key = self["KmsKeyId"] or self["VolumeKmsKeyId"]
         encrypted = bool(self["EncryptEbsVolume"] or self["VolumeEncrypted"] or key)
         secret = given({"Encrypted": encrypted, "KmsKeyId": key})
-        disk = {"VolumeSize": size, "VolumeType": kind, "DeleteOnTermination": True}
+        disk = dict(secret, VolumeSize=size, VolumeType=kind, DeleteOnTermination=True)
         if kind.startswith("io"):
             disk["Iops"] = min(50 * size, 3000)
-        disks = [{"DeviceName": root, "Ebs": dict(disk, **secret)}]
         others = [row["DeviceName"] for row in image["BlockDeviceMappings"] if row.get("Ebs")]
-        return disks + [{"DeviceName": name, "Ebs": secret} for name in others
-                        if secret and name != root]
+        return [{"DeviceName": root, "Ebs": disk}] + [
+            {"DeviceName": name, "Ebs": secret} for name in others if secret and name != root]
 
     def describe(self):
         found = self.instances_where({"instance-id": self["InstanceId"]})
-        if found:
-            return found[0]
-        if self["InstanceId"] in ENDED or not self._is_fresh():
-            return None
-        return Instance(self["InstanceId"], STARTING)  # it is not known everywhere yet
+        if not found and self._is_fresh() and self["InstanceId"] not in ENDED:
+            return Instance(self["InstanceId"], STARTING)  # it is not known everywhere yet
+        return found[0] if found else None
 
     def instances(self, tag=""):
         if tag:
             return self.instances_where({"tag:" + TAG: tag})
-        ids = [settings.get("InstanceId") for settings in self.machine.store.drivers()
-               if account_of(settings) == self.account()]
-        ids = sorted({number for number in ids if number})
+        ids = sorted({row["InstanceId"] for row in self.machine.store.drivers()
+                      if row.get("InstanceId") and self.account(row) == self.account()})
         parts = [ids[start:start + 200] for start in range(0, len(ids), 200)]  # AWS takes 200
         return [one for part in parts for one in self.instances_where({"instance-id": part})]
 
-    def account(self):
-        return account_of(self.config)
+    def account(self, settings=None):
+        """What instances have in common that one question tells of."""
+        keys = ("AccessKey", "Profile", "Region", "Endpoint")
+        return tuple((settings or self.config).get(key) or "" for key in keys)
 
     def instances_where(self, filters):
         """The Instances that fit and are not gone; ENDED has why one that is gone ended."""
@@ -523,7 +494,9 @@ class AmazonEC2Driver(CloudDriver):
                 for row in group["Instances"]]
         for row in rows:
             if row["State"]["Name"] == "terminated":
-                ENDED[row["InstanceId"]] = end_of(row)
+                why = row.get("StateReason") or {}
+                words = why.get("Message") or row.get("StateTransitionReason") or why.get("Code")
+                ENDED[row["InstanceId"]] = plain_words(words or "AWS does not say why").rstrip(".")
         return [self._instance(row) for row in rows if row["InstanceId"] not in ENDED]
 
     def _instance(self, row):
@@ -542,8 +515,7 @@ class AmazonEC2Driver(CloudDriver):
             found = [private]
         else:
             found = [public] + ipv6
-        wanted = [(True, address) for address in found if address]
-        return wanted + [(False, private)] if private else wanted
+        return [(True, address) for address in found if address] + [(False, private)]
 
     def progress(self, verb, instance):
         number = self["InstanceId"]
@@ -556,8 +528,7 @@ class AmazonEC2Driver(CloudDriver):
 
     def check_boot(self):
         """Looks twice a minute, lest a fleet that boots is slowed down by AWS."""
-        from time import monotonic
-        now = monotonic()
+        now = time.monotonic()
         self.looks = self.looks or [now]
         if now < self.looks[-1] + 30:
             return
@@ -582,7 +553,8 @@ class AmazonEC2Driver(CloudDriver):
         values = {"InstanceIds": [self["InstanceId"]]}  # type: dict
         if verb == "kill":
             values["Force"] = True
-            if self._knows("StopInstances", "SkipOsShutdown"):
+            known = self.client("ec2").meta.service_model.operation_model("StopInstances")
+            if "SkipOsShutdown" in known.input_shape.members:  # not in older releases of boto3
                 values["SkipOsShutdown"] = True
 
         def asked():
@@ -609,25 +581,21 @@ class AmazonEC2Driver(CloudDriver):
         names = self["SecurityGroupNames"]
         ids = [name for name in names if name.startswith("sg-")]  # which no name does
         rows = []
-        if len(ids) < len(names):
-            others = sorted(set(names) - set(ids))
-            rows += self.groups_where({"vpc-id": vpc, "group-name": others})
-        if ids:
-            rows += self.groups_where({"vpc-id": vpc, "group-id": ids})
+        for key, part in (("group-name", sorted(set(names) - set(ids))), ("group-id", ids)):
+            if part:
+                rows += self.groups_where({"vpc-id": vpc, key: part})
         there = {row[key] for row in rows for key in ("GroupId", "GroupName")}
         for name in names:
             if name not in there and name != DEFAULT_GROUP:
-                known = self.groups_where({"vpc-id": vpc})
-                raise self._unknown("security-group", name, [row["GroupName"] for row in known],
-                                    " in the VPC " + vpc)
+                raise self._unknown("security-group", name, self.groups_where({"vpc-id": vpc}),
+                                    "GroupName", " in the VPC " + vpc)
         return rows
 
     def groups_where(self, filters):
         return self.rows("describe_security_groups", "SecurityGroups", filters)
 
     def _group_ids(self, rows):
-        """The ids of the security groups that are there, and of the default one, which is made;
-        all have their rules then."""
+        """The ids of the groups, which get their rules; the default one is made if need be."""
         self["VpcId"] = self.look_up("network")[0]["VpcId"]
         if DEFAULT_GROUP in self["SecurityGroupNames"]:
             default = [row for row in rows if row["GroupName"] == DEFAULT_GROUP]
@@ -651,8 +619,7 @@ class AmazonEC2Driver(CloudDriver):
                         TagSpecifications=[self._tagged("security-group")])
         self._made()
         if made:
-            return {"GroupId": made["GroupId"], "GroupName": DEFAULT_GROUP,
-                    "Tags": [{"Key": TAG}]}
+            return dict(made, GroupName=DEFAULT_GROUP, Tags=[{"Key": TAG}])
         wanted = {"vpc-id": vpc, "group-name": DEFAULT_GROUP}
         return wait_for(lambda: self.groups_where(wanted), 60,
                         "AWS has the security group docker-machine, but hides it.", 5, 1)[0]
@@ -662,7 +629,6 @@ class AmazonEC2Driver(CloudDriver):
         ports = [parse_port(text) for text in self["OpenPorts"]]
         if group["GroupName"] == DEFAULT_GROUP:
             ports = [("tcp", port, port) for port in self.ports()] + ports
-        ports = list(dict.fromkeys(ports))
         number, seen = group["GroupId"], [group]
 
         def is_open():
@@ -702,27 +668,18 @@ class AmazonEC2Driver(CloudDriver):
         name = self.look_up("image").get("Name", "").lower()
         return not any(system in name for system in OTHER_SYSTEMS)
 
-    def packed_user_data(self):
-        """The user data as text, or, where that is too long, packed: cloud-init unpacks it."""
-        text = self.user_data()
-        if len(text.encode()) <= MOST_USER_DATA or not self.reads_user_data():
-            return text
-        return packed(text)
-
     def named_key(self):
         return self["KeyName"] if self["ExistingKey"] else ""
 
     def account_key(self):
-        name = self["KeyName"]
-        rows = self.rows("describe_key_pairs", "KeyPairs", none="InvalidKeyPair", KeyNames=[name],
-                         IncludePublicKey=True)
-        if not rows:
-            raise self._unknown("key-pair", name, [key[1] for key in self.keys()])
-        return key_of(rows[0])
+        found = self.keys(none="InvalidKeyPair", KeyNames=[self["KeyName"]])
+        if not found:
+            raise self._unknown("key-pair", self["KeyName"], self.keys(), 1)
+        return found[0]
 
-    def keys(self):
-        rows = self.rows("describe_key_pairs", "KeyPairs", IncludePublicKey=True)
-        return [key_of(row) for row in rows]
+    def keys(self, **named):
+        rows = self.rows("describe_key_pairs", "KeyPairs", IncludePublicKey=True, **named)
+        return [(row["KeyName"], row["KeyName"], row.get("PublicKey", "").strip()) for row in rows]
 
     def add_key(self, name, public):
         self.aws("import_key_pair", KeyName=name, PublicKeyMaterial=public.encode(),
@@ -737,10 +694,8 @@ class AmazonEC2Driver(CloudDriver):
 
     def session(self):
         """boto3's session, which is kept. Settles the region if no flag has."""
-        made = self.need("boto3").session.Session(
-            aws_access_key_id=self.get("AccessKey", None), profile_name=self.get("Profile", None),
-            aws_secret_access_key=self.get("SecretKey", None),
-            aws_session_token=self.get("SessionToken", None))
+        login = [self.get(key, None) for key in ("AccessKey", "SecretKey", "SessionToken")]
+        made = self.need("boto3").session.Session(*login, profile_name=self.get("Profile", None))
         self["Region"] = self.get("Region") or os.environ.get("AWS_REGION") or (
             made.region_name or DEFAULT_REGION)
         return made
@@ -784,29 +739,24 @@ class AmazonEC2Driver(CloudDriver):
         return answer[0]
 
     def _may_pass(self, error, tries):
-        """Whether it is to be tried again. All that we ask may be asked twice: a launch has its
-        token, the rest is told as there already."""
+        """Whether to try again; nothing is made twice: a launch has its token."""
         limit = self["RetryCount"]
-        if limit < 0:
-            return False
         if error.unsent:
             return tries <= limit and error.reason != "SSLError"
         missing = error.reason.endswith("NotFound") and self._is_fresh()
         again = error.unsure and error.reason != "IdempotentParameterMismatch"
-        return error.later or again or missing
+        return limit >= 0 and (error.later or again or missing)
 
     def _try(self, service, operation="", values=None):
         """One try. This is the only place where boto3 is asked and its errors become ours."""
-        self.need("boto3")
-        trouble = self.need("botocore.exceptions", "boto3")
-        parser = self.need("botocore.parsers", "boto3")
+        names = ("boto3", "botocore.exceptions", "botocore.parsers")
+        _, trouble, parser = [self.need(name, "boto3") for name in names]
         try:
             client = self.client(service)
             return operation and getattr(client, operation)(**(values or {}))
         except (trouble.BotoCoreError, trouble.ClientError, parser.ResponseParserError) as error:
             failure = rest_error(error)
-        word = "".join(part.capitalize() for part in operation.split("_"))
-        self._word(failure, "%s:%s" % (service, word))
+        self._word(failure, "%s:%s" % (service, operation.title().replace("_", "")))
         raise failure
 
     def _word(self, error, right):
@@ -828,20 +778,18 @@ class AmazonEC2Driver(CloudDriver):
                 error.message, error.hint = sentence % facts, hint % facts
                 break
         if error.encoded:
-            error.hint += "\nWhy: aws sts decode-authorization-message --encoded-message " + (
-                error.encoded)
+            why = "aws sts decode-authorization-message --encoded-message "
+            error.hint += "\nWhy: " + why + error.encoded
 
     def _is_known(self):
-        """Whether the login is a right one elsewhere: where the region is not enabled, AWS says of
-        every login that it does not know it."""
+        """Whether the login is good elsewhere: a region that is not enabled knows none."""
         try:
             return self["Region"] != DEFAULT_REGION and self._try("sts", "get_caller_identity")
         except RestError:
             return False
 
     def rows(self, operation, key, filters=None, **values):
-        """All that an operation lists under a key; the filters are {name: value or values}. For
-        `none`, see aws()."""
+        """All that aws() lists under a key; the filters are {name: value or values}."""
         if filters:
             values["Filters"] = [{"Name": name, "Values": [text] if isinstance(text, str) else text}
                                  for name, text in filters.items()]
@@ -854,33 +802,24 @@ class AmazonEC2Driver(CloudDriver):
             values["NextToken"] = answer["NextToken"]
         return found
 
-    def _knows(self, operation, parameter):
-        """Whether this release of boto3 knows a parameter."""
-        model = self.client("ec2").meta.service_model
-        return parameter in model.operation_model(operation).input_shape.members
-
     def _tagged(self, kind):
         name = DEFAULT_GROUP if kind == "security-group" else self.machine.name
-        tags = {"Name": name}
-        tags.update(self.tags())
-        tags[TAG] = self["CreateTag"]
+        tags = {"Name": name, **self.tags(), TAG: self["CreateTag"]}
         return {"ResourceType": kind,
                 "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
 
     def _made(self):
         """Note that something was made, which not all of AWS knows at once."""
-        from time import monotonic
-        self.fresh_until = monotonic() + 60
+        self.fresh_until = time.monotonic() + 60
 
     def _is_fresh(self):
-        from time import monotonic
-        return monotonic() < self.fresh_until
+        return time.monotonic() < self.fresh_until
 
-    def _unknown(self, kind, name, known, where=""):
-        """The error for what is not there, in AWS's word for that kind."""
+    def _unknown(self, kind, name, rows, key, where=""):
+        """The error for what is not there, in AWS's word for that kind; the rows have what is."""
         command = self._command("describe-%ss" % kind)
         words = kind.replace("-", " ").replace("vpc", "VPC")
-        error = self.unknown(words, name, command, sorted(known))
+        error = self.unknown(words, name, command, sorted({row[key] for row in rows}))
         error.message = error.message[:-1] + where + "."
         return error
 
@@ -888,11 +827,10 @@ class AmazonEC2Driver(CloudDriver):
         return "aws ec2 %s --region %s" % (words, self["Region"])
 
 
-# --- what AWS says, in our words
+# --- helpers
 
 def rest_error(error):
-    """The RestError of an exception of boto3; `skew` is how many seconds AWS's clock is ahead,
-    `encoded` what only AWS can read."""
+    """The RestError of an exception of boto3; for `skew`, see skew(); only AWS reads `encoded`."""
     answer = getattr(error, "response", None) or {}
     about = answer.get("Error") or {}
     meta = answer.get("ResponseMetadata") or {}
@@ -907,39 +845,19 @@ def rest_error(error):
     broken = (status >= 500 or code in BROKEN_OFF) and not later and code not in CAPACITY
     return RestError(
         "AWS: %s (%s)" % (words or "no word of explanation", code), status=status, words=words,
-        reason=code, value=answer, unsent=code in UNSENT, later=later,
-        unsure=broken or code == "IdempotentParameterMismatch",
-        refused=status >= 400 and not broken and not later,
-        encoded=plain_words(encoded), skew=skew(meta.get("HTTPHeaders") or {}))
+        reason=code, value=answer, unsent=code in UNSENT, later=later, encoded=plain_words(encoded),
+        unsure=broken or code == "IdempotentParameterMismatch", skew=skew(meta),
+        refused=status >= 400 and not broken and not later)
 
 
-def skew(headers):
+def skew(meta):
     """How many seconds the clock of an answer is ahead of ours."""
     from email.utils import parsedate_to_datetime
-    from time import time
     try:
-        return parsedate_to_datetime(headers["date"]).timestamp() - time()
+        return parsedate_to_datetime(meta["HTTPHeaders"]["date"]).timestamp() - time.time()
     except (KeyError, TypeError, ValueError):
         return 0
 
-
-def end_of(row):
-    """Why an instance ended."""
-    reason = row.get("StateReason") or {}
-    return plain_words(reason.get("Message") or row.get("StateTransitionReason")
-                       or reason.get("Code") or "AWS does not say why").rstrip(".")
-
-
-def account_of(settings):
-    """What instances have in common that one question tells of."""
-    return tuple(settings.get(key) or "" for key in ("AccessKey", "Profile", "Region", "Endpoint"))
-
-
-def key_of(row):
-    return row["KeyName"], row["KeyName"], (row.get("PublicKey") or "").strip()
-
-
-# --- small helpers
 
 def given(values):
     """The values that are something."""
@@ -968,48 +886,44 @@ def parse_port(text):
 
 def lacking_rules(group, ports, ipv6):
     """The IpPermissions that a group lacks to let these ports in from everywhere."""
-    rules = group.get("IpPermissions") or ()
     lacking = []
-    for port in ports:
-        protocol, first, last = port
+    for protocol, first, last in dict.fromkeys(ports):
+        there = [rule for rule in group.get("IpPermissions") or () if rule["IpProtocol"] == "-1"
+                 or rule["IpProtocol"] == protocol
+                 and rule["FromPort"] <= first <= last <= rule["ToPort"]]
         rule = {}
-        if not lets_in(rules, port, "IpRanges", "CidrIp", "0.0.0.0/0"):
+        if "0.0.0.0/0" not in sources(there, "IpRanges", "CidrIp"):
             rule["IpRanges"] = [{"CidrIp": "0.0.0.0/0", "Description": TAG}]
-        if ipv6 and not lets_in(rules, port, "Ipv6Ranges", "CidrIpv6", "::/0"):
+        if ipv6 and "::/0" not in sources(there, "Ipv6Ranges", "CidrIpv6"):
             rule["Ipv6Ranges"] = [{"CidrIpv6": "::/0", "Description": TAG}]
         if rule:
             lacking.append(dict(rule, IpProtocol=protocol, FromPort=first, ToPort=last))
     return lacking
 
 
-def lets_in(rules, port, ranges, key, everywhere):
-    """Whether one of the rules of a group covers a port, for one family of addresses."""
-    protocol, first, last = port
-    for rule in rules:
-        sources = [source[key] for source in rule.get(ranges) or ()]
-        fits = rule["IpProtocol"] == "-1" or rule["IpProtocol"] == protocol and (
-            rule["FromPort"] <= first <= last <= rule["ToPort"])
-        if fits and everywhere in sources:
-            return True
-    return False
+def sources(rules, ranges, key):
+    return [source[key] for rule in rules for source in rule.get(ranges) or ()]
 
 
-def image_trouble(image, architectures, size):
-    """(why an image cannot be used, what to do), or None."""
+def check_image(image, architectures, size):
+    """Raise MachineError if an image cannot be used."""
+    words, hint = "", "Take another --amazonec2-ami."
     disks = [row.get("Ebs") or {} for row in image.get("BlockDeviceMappings") or ()
              if row["DeviceName"] == image.get("RootDeviceName")]
     least = max([disk.get("VolumeSize") or 0 for disk in disks] + [0])
     if image.get("State") != "available":
-        return "is %s." % image.get("State"), "Take another --amazonec2-ami."
-    if image["Architecture"] not in architectures:
-        return "is for %s, the instance type for %s." % (
-            image["Architecture"], " and ".join(architectures)), (
-            "Take an image or a type of the other kind; without --amazonec2-ami one that fits is "
-            "found.")
-    if image.get("Platform") == "windows":
-        return "is one of Windows.", "Take another --amazonec2-ami."
-    if image.get("RootDeviceType") != "ebs":
-        return "has no root volume of EBS.", "Take another --amazonec2-ami."
-    if least > size:
-        return "needs a root volume of %d GB." % least, "Add --amazonec2-root-size %d." % least
-    return None
+        words = "is %s." % image.get("State")
+    elif image["Architecture"] not in architectures:
+        kinds = image["Architecture"], " and ".join(architectures)
+        words = "is for %s, the instance type for %s." % kinds
+        hint = ("Take an image or a type of the other kind; without --amazonec2-ami one that fits "
+                "is found.")
+    elif image.get("Platform") == "windows":
+        words = "is one of Windows."
+    elif image.get("RootDeviceType") != "ebs":
+        words = "has no root volume of EBS."
+    elif least > size:
+        words = "needs a root volume of %d GB." % least
+        hint = "Add --amazonec2-root-size %d." % least
+    if words:
+        raise MachineError("The image %s %s" % (image["ImageId"], words), hint)
