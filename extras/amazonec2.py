@@ -112,7 +112,8 @@ class AmazonEC2Driver(CloudDriver):
         Flag("amazonec2-instance-type", "t3.micro", "Instance type", "AWS_INSTANCE_TYPE",
              field="InstanceType", form=r"[a-z0-9-]+\.[a-z0-9-]+",
              hint="List all: aws ec2 describe-instance-types"),
-        Flag("amazonec2-ami", "", "Id of an image", "AWS_AMI", field="AMI", form="ami-[0-9a-f]+"),
+        Flag("amazonec2-ami", "", "Id of the image (default: Ubuntu 24.04 for the type)",
+             "AWS_AMI", field="AMI", form="ami-[0-9a-f]+"),
         Flag("amazonec2-vpc-id", "", "VPC", "AWS_VPC_ID", field="VpcId", form="vpc-[0-9a-f]+"),
         Flag("amazonec2-zone", "a", "Zone: b, us-east-1b or use1-az2; a means any, but a first",
              "AWS_ZONE", field="Zone", form="[a-z0-9-]+"),
@@ -129,7 +130,8 @@ class AmazonEC2Driver(CloudDriver):
         Flag("amazonec2-ipv6-address-count", 0, "Number of IPv6 addresses",
              field="Ipv6AddressCount", least=0, most=500),
         Flag("amazonec2-ipv6-address-only", False, "Reach it by IPv6", field="Ipv6AddressOnly"),
-        Flag("amazonec2-enable-primary-ipv6", False, "Keep the address", field="EnablePrimaryIpv6"),
+        Flag("amazonec2-enable-primary-ipv6", False, "Make the first IPv6 address one that stays",
+             field="EnablePrimaryIpv6"),
         Flag("amazonec2-root-size", 16, "Size of the root volume in GB", "AWS_ROOT_SIZE",
              field="RootSize", least=1, most=65536),
         Flag("amazonec2-volume-type", "gp3", "Type of the root volume", "AWS_VOLUME_TYPE",
@@ -324,7 +326,12 @@ class AmazonEC2Driver(CloudDriver):
         """The subnets that the flags leave to choose from, in one VPC."""
         named, vpc = self["SubnetId"], self["VpcId"]
         if not (named or vpc):
-            vpc = self._default_vpc()
+            default = self.rows("describe_vpcs", "Vpcs", {"is-default": "true"})
+            if not default:
+                raise MachineError("The account has no default VPC in %s." % self["Region"],
+                                   "Make one: " + self._command("create-default-vpc")
+                                   + "\nor name a network of yours: --amazonec2-subnet-id")
+            vpc = default[0]["VpcId"]
         wanted = {"subnet-id": named} if named else {"vpc-id": vpc}
         rows = self.rows("describe_subnets", "Subnets", wanted)
         if not rows and named:
@@ -337,14 +344,6 @@ class AmazonEC2Driver(CloudDriver):
             raise MachineError("SubnetId: %s does not belong to VpcId: %s" % (named, vpc),
                                "Leave one of the two out; its VPC is %s." % rows[0]["VpcId"])
         return rows
-
-    def _default_vpc(self):
-        rows = self.rows("describe_vpcs", "Vpcs", {"is-default": "true"})
-        if not rows:
-            raise MachineError("The account has no default VPC in %s." % self["Region"],
-                               "Make one: " + self._command("create-default-vpc")
-                               + "\nor name a network of yours: --amazonec2-subnet-id")
-        return rows[0]["VpcId"]
 
     def _look_up_subnets(self):
         """Where to launch, the best first."""
@@ -397,9 +396,9 @@ class AmazonEC2Driver(CloudDriver):
                     kind = "spot instance" if spot else "instance"
                     tried.append("%s in %s" % (kind, subnet["AvailabilityZone"]))
                     self.log("AWS has no %s %s now: %s" % (name, tried[-1], error.words))
-        raise RestError("AWS has no %s now: tried %s." % (name, ", ".join(tried)),
-                        "Try again later, or another --amazonec2-instance-type, -zone or -region.",
-                        status=400, refused=True)
+        words = "AWS has no %s now: tried %s." % (name, ", ".join(tried))
+        hint = "Try again later, or another --amazonec2-instance-type, -zone or -region."
+        raise RestError(words, hint, status=400, refused=True)
 
     def _launch_in(self, subnet, spot, request):
         self["SubnetId"] = subnet["SubnetId"]
@@ -429,9 +428,8 @@ class AmazonEC2Driver(CloudDriver):
         if len(data.encode()) > MOST_USER_DATA and self.reads_user_data():
             data = packed(data)  # which cloud-init unpacks
         return given({
-            "MinCount": 1, "MaxCount": 1, "ImageId": image["ImageId"],
-            "InstanceType": self["InstanceType"], "UserData": data,
-            "KeyName": keys[0] if keys else "",
+            "MinCount": 1, "MaxCount": 1, "InstanceType": self["InstanceType"], "UserData": data,
+            "ImageId": image["ImageId"], "KeyName": keys[0] if keys else "",
             "IamInstanceProfile": given({"Arn" if profile[:4] == "arn:" else "Name": profile}),
             "NetworkInterfaces": [self._interface(self._group_ids(list(groups)))],
             "BlockDeviceMappings": self._disks(image),
@@ -558,14 +556,10 @@ class AmazonEC2Driver(CloudDriver):
                 values["SkipOsShutdown"] = True
 
         def asked():
-            try:
-                self.aws(OPERATIONS[verb], **values)
-            except RestError as error:
-                if error.reason != "IncorrectInstanceState":
-                    raise
-                self.get_state()  # which raises if it is gone
-                return verb == "stop"  # which is asked again in any case
-            return True
+            if self.aws(OPERATIONS[verb], none="IncorrectInstanceState", **values):
+                return True
+            self.get_state()  # which raises if it is gone
+            return verb == "stop"  # which is asked again in any case
 
         wait_for(asked, 180, "AWS did not take the %s for 180 s, since the instance is in the "
                  "middle of something." % verb, 5, 1)
@@ -817,9 +811,8 @@ class AmazonEC2Driver(CloudDriver):
 
     def _unknown(self, kind, name, rows, key, where=""):
         """The error for what is not there, in AWS's word for that kind; the rows have what is."""
-        command = self._command("describe-%ss" % kind)
-        words = kind.replace("-", " ").replace("vpc", "VPC")
-        error = self.unknown(words, name, command, sorted({row[key] for row in rows}))
+        words, known = kind.replace("-", " ").replace("vpc", "VPC"), {row[key] for row in rows}
+        error = self.unknown(words, name, self._command("describe-%ss" % kind), sorted(known))
         error.message = error.message[:-1] + where + "."
         return error
 
@@ -891,18 +884,16 @@ def lacking_rules(group, ports, ipv6):
         there = [rule for rule in group.get("IpPermissions") or () if rule["IpProtocol"] == "-1"
                  or rule["IpProtocol"] == protocol
                  and rule["FromPort"] <= first <= last <= rule["ToPort"]]
+        ipv4s = [row["CidrIp"] for rule in there for row in rule.get("IpRanges") or ()]
+        ipv6s = [row["CidrIpv6"] for rule in there for row in rule.get("Ipv6Ranges") or ()]
         rule = {}
-        if "0.0.0.0/0" not in sources(there, "IpRanges", "CidrIp"):
+        if "0.0.0.0/0" not in ipv4s:
             rule["IpRanges"] = [{"CidrIp": "0.0.0.0/0", "Description": TAG}]
-        if ipv6 and "::/0" not in sources(there, "Ipv6Ranges", "CidrIpv6"):
+        if ipv6 and "::/0" not in ipv6s:
             rule["Ipv6Ranges"] = [{"CidrIpv6": "::/0", "Description": TAG}]
         if rule:
             lacking.append(dict(rule, IpProtocol=protocol, FromPort=first, ToPort=last))
     return lacking
-
-
-def sources(rules, ranges, key):
-    return [source[key] for rule in rules for source in rule.get(ranges) or ()]
 
 
 def check_image(image, architectures, size):
