@@ -2,7 +2,6 @@
 """Instances of Amazon EC2, by way of boto3."""
 
 import os
-import time
 
 from docker_machine import (
     RUNNING,
@@ -526,7 +525,8 @@ class AmazonEC2Driver(CloudDriver):
 
     def check_boot(self):
         """Looks twice a minute, lest a fleet that boots is slowed down by AWS."""
-        now = time.monotonic()
+        from time import monotonic
+        now = monotonic()
         self.looks = self.looks or [now]
         if now < self.looks[-1] + 30:
             return
@@ -804,10 +804,12 @@ class AmazonEC2Driver(CloudDriver):
 
     def _made(self):
         """Note that something was made, which not all of AWS knows at once."""
-        self.fresh_until = time.monotonic() + 60
+        from time import monotonic
+        self.fresh_until = monotonic() + 60
 
     def _is_fresh(self):
-        return time.monotonic() < self.fresh_until
+        from time import monotonic
+        return monotonic() < self.fresh_until
 
     def _unknown(self, kind, name, rows, key, where=""):
         """The error for what is not there, in AWS's word for that kind; the rows have what is."""
@@ -846,8 +848,9 @@ def rest_error(error):
 def skew(meta):
     """How many seconds the clock of an answer is ahead of ours."""
     from email.utils import parsedate_to_datetime
+    from time import time
     try:
-        return parsedate_to_datetime(meta["HTTPHeaders"]["date"]).timestamp() - time.time()
+        return parsedate_to_datetime(meta["HTTPHeaders"]["date"]).timestamp() - time()
     except (KeyError, TypeError, ValueError):
         return 0
 
