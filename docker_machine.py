@@ -7534,7 +7534,7 @@ def tell_how_to_call(folder, program):
     if realpath(first) != realpath(program):
         out.say("Type this now, and put it into the start-up file of your shell: "
                 'export PATH=%s:"$PATH"' % quote(folder))
-    out.say("For completion put this into it too, with the name of your shell: "
+    out.say("For completion put this into the start-up file of your shell, with its name: "
             'eval "$(docker-machine completion bash)"')
     return 0
 
