@@ -11,36 +11,24 @@ from typing import TYPE_CHECKING
 import pytest
 from awsproxy import AWS, FLATCAR, KEY, SECRET, Moto
 
-from tests.testbed import File, Testbed, take_address
-
-from .instances import Addresses, Instances
+from .instances import MovingInstances
 
 if TYPE_CHECKING:
+    from tests.testbed import Testbed
+
     from .program import Program
 
 WITHOUT_CLOUD_INIT = {FLATCAR}
 
 
-class Ec2Hosts(Instances[str]):
-    """Hosts by instance id. A start gives a public address that is another one than before."""
-
-    def __init__(self, bed: Testbed, image: str = "cloud") -> None:
-        super().__init__(bed, image)
-        self.known: dict[str, list[Addresses]] = {}
+class Ec2Hosts(MovingInstances):
+    """Hosts by instance id."""
 
     def launched(self, id: str, image: str, name: str, user_data: bytes, public_keys: list[str]) -> None:
         if image in WITHOUT_CLOUD_INIT:
             self.known[id] = [self.launch_plain(id, public_keys)]
-            return
-        later = self.bed.address()
-        setting = f"[Service]\nExecStartPre={take_address(later)}\n"
-        files = [File("/etc/systemd/system/ssh.service.d/later.conf", setting.encode())]
-        first = self.launch(id, name, user_data, public_keys, user="ubuntu", files=files)
-        self.known[id] = [first, Addresses(later, first.private)]
-
-    def start(self, id: str) -> None:
-        super().start(id)
-        self.known[id].reverse()
+        else:
+            self.launch_moving(id, name, user_data, public_keys)
 
     def addresses(self, id: str) -> dict[str, str]:
         """As AWS's answers call them."""

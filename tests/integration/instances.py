@@ -93,6 +93,25 @@ class Instances(Generic[Id]):
             self.destroy(id)
 
 
+class MovingInstances(Instances[str]):
+    """Hosts whose start gives a public address that is another one than before. `known` has both, that of now first."""
+
+    def __init__(self, bed: Testbed, image: str = "cloud") -> None:
+        super().__init__(bed, image)
+        self.known: dict[str, list[Addresses]] = {}
+
+    def launch_moving(self, id: str, name: str, user_data: bytes | str, public_keys: Sequence[str]) -> None:
+        later = self.bed.address()
+        setting = f"[Service]\nExecStartPre={take_address(later)}\n"
+        files = [File("/etc/systemd/system/ssh.service.d/later.conf", setting.encode())]
+        first = self.launch(id, name, user_data, public_keys, user="ubuntu", files=files)
+        self.known[id] = [first, Addresses(later, first.private)]
+
+    def start(self, id: str) -> None:
+        super().start(id)
+        self.known[id].reverse()
+
+
 def _bytes(data: bytes | str) -> bytes:
     return data.encode() if isinstance(data, str) else data
 
