@@ -26,6 +26,7 @@ SAMPLES = {
     "digitalocean": {"digitalocean-access-token": TOKEN, "digitalocean-image": "gone"},
     "amazonec2": {"amazonec2-endpoint": "http://127.0.0.1:9", "amazonec2-access-key": "AKIAEXAMPLEEXAMPLE00",
                   "amazonec2-secret-key": "nobodys", "amazonec2-region": "us-east-1", "amazonec2-retries": -1},
+    "google": {"google-auth-encoded-json": "e30=", "google-project": "demo-1"},
 }  # type: dict
 PROVIDERS = {"digitalocean"}  # whose fixture of that name stands in for them
 BAD = {
@@ -60,6 +61,18 @@ BAD = {
                   ("amazonec2-spot-price", "cheap"), ("amazonec2-iam-instance-profile", "a b"),
                   ("amazonec2-ipv6-address-only", True),
                   ("amazonec2-http-endpoint", "on"), ("amazonec2-metadata-token-response-hop-limit", 65)],
+    "google": [("google-project", "My Project"), ("google-auth-encoded-json", "{}"), ("google-zone", "us-central1"),
+               ("google-machine-type", "e2 small"), ("google-machine-image", "a b"), ("google-username", "root"),
+               ("google-username", "-x"), ("google-ssh-keypath", "/no/such/key"), ("google-disk-size", 9),
+               ("google-userdata", "/no/such/file"), ("google-service-account", "a b"), ("google-scopes", "a;b"),
+               ("google-disk-type", "SSD"), ("google-network", "a b"),
+               ("google-subnetwork", "a b"), ("google-address", "A"), ("google-stack-type", "IPV6"),
+               ("google-open-port", "http"), ("google-open-port", "0"), ("google-open-port", "20-10"),
+               ("google-open-port", "80/icmp"), ("google-tags", "A"), ("google-label", "a=b"), ("google-label", "A:b"),
+               ("google-vm-labels", "a,B"), ("google-metadata", "a"), ("google-metadata-from-file", "a=/no/such/file"),
+               ("google-external-firewall-rule-prefix", "1"), ("google-accelerator", "nvidia"),
+               ("google-maintenance-policy", "migrate"),
+               ("google-operation-backoff-max-elapsed-time", 0), ("google-bulk-insert", True)],
 }  # type: dict
 METHODS = sorted(name for name in vars(core.Driver) if name[0] != "_" and callable(getattr(core.Driver, name)))
 OWN_DOORS = {"qemu": {"subprocess"}}  # a program that outlives the command, which no door of the core starts
