@@ -796,9 +796,11 @@ class Rest:
     def _try(self, request, fresh, key):
         """What comes of one try. Raises RestError."""
         start = time.monotonic()
-        # In a thread: a time limit of the socket holds for each packet alone.
-        (answer,) = each(lambda request: self._exchange(request, fresh, start + self.seconds),
-                         [request], seconds=self.seconds)
+        # In a thread: a time limit of the socket holds for each packet alone. What we may give up
+        # waiting for in a moment is not sent any more.
+        latest = start + self.seconds * .95
+        (answer,) = each(lambda request: self._exchange(request, fresh, latest), [request],
+                         seconds=self.seconds)
         status = getattr(answer, "status", 0)
         out.debug("%s %s: %s after %.2f s" % (request.method, request.full_url, status or answer,
                                               time.monotonic() - start))
