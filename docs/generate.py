@@ -5,6 +5,7 @@
 """
 
 import os
+import re
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -109,6 +110,7 @@ def driver_page(name):
 
 def roff(text):
     text = text.replace("\\", "\\e").replace("-", "\\-").replace("`", "")
+    text = re.sub(r",(?=\w)", r",\\:", text)  # a long list of values may be broken there
     return "\\&" + text if text.startswith((".", "'")) else text
 
 
@@ -121,7 +123,7 @@ def items(flags):
 
 
 def man_page():
-    lines = ['.TH DOCKER\\-MACHINE 1 "" "docker_machine.py %s"' % core.__version__, ".SH NAME",
+    lines = ['.TH DOCKER\\-MACHINE 1 "" "docker_machine.py %s"' % core.__version__, ".ad l", ".SH NAME",
              "docker\\-machine \\- " + roff(core.__doc__.splitlines()[0].rstrip(".")), ".SH SYNOPSIS",
              ".B docker\\-machine", "[OPTIONS] COMMAND [arg...]", ".SH OPTIONS"] + items(core.GLOBAL_FLAGS)
     lines.append(".SH COMMANDS")
