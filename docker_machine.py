@@ -247,7 +247,7 @@ class Output:
         if "docker-machine " not in text:
             return text
         return re.sub(r"(?<![\w/.-])docker-machine (?=(?:%s)\b|--)" % "|".join(COMMANDS),
-                   lambda found: self.program + " ", text)
+                      lambda found: self.program + " ", text)
 
     def _tell(self, stream, text):
         try:
@@ -265,8 +265,7 @@ class Output:
 
     def hear(self, text):
         """Note how far the step has come that was said last; Life shows it if it takes long."""
-        self.steps.setdefault(self.thread.machine, [
-            time.perf_counter(), "", ""])[2] = plain_words(text)
+        self.steps.setdefault(self.thread.machine, [time.perf_counter(), "", ""])[2] = text
 
     def _move(self, text):
         """Put another line in place of the one on the terminal that does not stay. A ^C may have
@@ -372,7 +371,7 @@ class Life:
             now = time.perf_counter()
             # Of several machines that of which nothing was said for longest.
             since, said, heard = min([*out.steps.copy().values()] or [[now, "", ""]])
-            seconds = int(now - since)
+            seconds, heard = int(now - since), plain_words(heard)
             text = ("%s %d s  %s" % (said or heard, seconds, said and heard)).rstrip()
             if terminal:
                 out.move(text[:columns(sys.stderr) - 3] if seconds else "")
@@ -3847,7 +3846,7 @@ VBOX_HARDWARE = (  # of each VM
     "--nictype1 %(NatNicType)s --cableconnected1 on --nictype2 %(HostOnlyNicType)s "
     "--nicpromisc2 %(HostOnlyPromiscMode)s --cableconnected2 on")
 VBOX_X86 = ("--ostype Linux26_64 --firmware bios --pae on --hpet on --hwvirtex on "
-              "--nestedpaging on --largepages on --vtxvpid on")
+            "--nestedpaging on --largepages on --vtxvpid on")
 VBOX_STATES = {  # of `list --long`
     "running": RUNNING, "live snapshotting": RUNNING, "paused": PAUSED, "saved": SAVED,
     "aborted-saved": SAVED, "powered off": STOPPED, "aborted": STOPPED, "starting": STARTING,
@@ -7017,15 +7016,18 @@ def ask_groups(rows, kind, ask, seconds):
         groups.setdefault(kind(row), []).append(row)
     awaited = [row.name for row in rows]
 
+    def tell():
+        if awaited:
+            out.hear("Waiting for %s..." % ", ".join(awaited))
+
     def ask_one(group):
-        out.hear("Waiting for %s..." % ", ".join(awaited))
         answer = ask(group)
         for row in group:
             awaited.remove(row.name)
-        if awaited:
-            out.hear("Waiting for %s..." % ", ".join(awaited))
+        tell()
         return answer
 
+    tell()
     for group, answer in zip(groups.values(), each(ask_one, groups.values(), 500, seconds)):
         for row in group:
             yield row, answer
