@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from conftest import ssh_key
+from conftest import HANG, ssh_key
 
 import docker_machine as core
 
@@ -76,6 +76,22 @@ class ProviderMachines(Machines):
         path = self.folder / name
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
         return path
+
+
+def listed_by_engines(here, dm, engine_port, id_field, module):
+    """What `ls` prints of three machines whose engines answer, by a process that has not loaded a module."""
+    for number in range(3):
+        machine = here.machine("web%d" % number)
+        machine.driver[id_field], machine.driver["IPAddress"] = "web%d" % number, "127.0.0.1"
+        here.store.add(machine)
+        machine.mark("")
+        machine.copy_client_certificates()
+    dm.argv[2] = ("import docker_machine as core, sys; ask = core.Driver.engine_port; "
+                  "core.Driver.engine_port = lambda self: %d; code = core.main(['docker-machine'] + sys.argv[1:]); "
+                  "print(%r in sys.modules); core.end(code)" % (engine_port, module))
+    listed, _, loaded = dm("ls", "-t", "%d" % HANG).out.rstrip().rpartition("\n")
+    assert loaded == "False"
+    return listed
 
 
 def take_environment(monkeypatch, environment, *prefixes):

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from awsproxy import AMAZON, AWS, FLATCAR, KEY, SECRET, UBUNTU, WINDOWS, Moto, groups_of
 from conftest import HANG, ROOT
-from machines import Kill, ProviderMachines
+from machines import Kill, ProviderMachines, listed_by_engines
 
 import docker_machine as core
 
@@ -1053,17 +1053,8 @@ def test_ls_asks_once_for_all_machines_of_a_region(here, call, closed_port, monk
 
 
 def test_ls_of_engines_that_answer_loads_no_boto3_and_asks_nothing(here, dm, engine_port):
-    for number in range(3):
-        machine = here.machine("web%d" % number)
-        machine.driver["InstanceId"], machine.driver["IPAddress"] = "i-%d" % number, "127.0.0.1"
-        here.store.add(machine)
-        machine.mark("")
-        machine.copy_client_certificates()
-    dm.argv[2] = ("import docker_machine as core, sys; ask = core.Driver.engine_port; "
-                  "core.Driver.engine_port = lambda self: %d; code = core.main(['docker-machine'] + sys.argv[1:]); "
-                  "print('boto3' in sys.modules); core.end(code)" % engine_port)
-    ended = dm("ls", "-t", "%d" % HANG)
-    assert ended.out.count("Running") == 3 and ended.out.endswith("False\n") and here.aws.names() == []
+    assert listed_by_engines(here, dm, engine_port, "InstanceId", "boto3").count("Running") == 3
+    assert here.aws.names() == []
 
 
 # --- the page on the driver

@@ -29,6 +29,7 @@ from gce import (
     permissions,
     write_key,
 )
+from machines import listed_by_engines
 
 import docker_machine as core
 
@@ -816,17 +817,8 @@ def test_ls_asks_once_for_all_machines_of_a_zone(here, call, closed_port, monkey
 
 
 def test_ls_of_engines_that_answer_loads_no_google_auth_and_asks_nothing(here, dm, engine_port):
-    for number in range(3):
-        machine = here.machine("web%d" % number)
-        machine.driver["InstanceName"], machine.driver["IPAddress"] = "web%d" % number, "127.0.0.1"
-        here.store.add(machine)
-        machine.mark("")
-        machine.copy_client_certificates()
-    dm.argv[2] = ("import docker_machine as core, sys; ask = core.Driver.engine_port; "
-                  "core.Driver.engine_port = lambda self: %d; code = core.main(['docker-machine'] + sys.argv[1:]); "
-                  "print('google.auth' in sys.modules); core.end(code)" % engine_port)
-    ended = dm("ls", "-t", "%d" % HANG)
-    assert ended.out.count("Running") == 3 and ended.out.endswith("False\n") and here.gce.calls == []
+    assert listed_by_engines(here, dm, engine_port, "InstanceName", "google.auth").count("Running") == 3
+    assert here.gce.calls == []
 
 
 def test_a_boot_that_ends_is_found_out_and_is_asked_about_only_now_and_then(here, capsys):
