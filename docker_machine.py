@@ -2959,11 +2959,10 @@ restart_systemd() { # or start, or wait for a start that is under way, if nothin
     [ -n "$changed" ] || verb=start
     spare_containers
     since=$(date +%s)
-    was_active=$(systemctl is-active docker.service)
-    case $(systemctl show -p Job docker.service) in Job=[1-9]*) was_active=activating ;; esac
+    was=$(systemctl show -p ActiveState -p Job docker.service) # at one moment
     systemctl reset-failed docker.service 2>/dev/null
     if quietly timeout 180 systemctl "$verb" docker.service && is_active; then
-        [ "$was_active" = activating ] || changed=yes
+        case $was in *Job=[1-9]* | *State=activ*) ;; *) changed=yes ;; esac
         unspare
         return
     fi
@@ -2971,7 +2970,7 @@ restart_systemd() { # or start, or wait for a start that is under way, if nothin
     journalctl -u docker.service --no-pager -o cat --since "@$since" 2>&1 | tail -n 15 | note
     roll_back
     systemctl reset-failed docker.service 2>/dev/null
-    [ "$was_active" != active ] || quietly timeout 10 systemctl restart docker.service
+    case $was in *State=active*) quietly timeout 10 systemctl restart docker.service ;; esac
     rm -f "$PENDING"
     fail "The Docker Engine does not start with this configuration; the one before was put back."
 }
@@ -7351,10 +7350,14 @@ def check_files(store):
     """The store's folder, and files in it that others own or may read."""
     store.check_writable()
     yield Finding("ok", "store", store.path)
-    paths = [path for pattern in ("certs/*", "machines/*", "machines/*/*")
-             for path in glob.glob(join(glob.escape(store.path), pattern))]
-    for path in () if WINDOWS else paths:
-        facts = os.lstat(path)
+    if WINDOWS:
+        return
+    for path in [path for pattern in ("certs/*", "machines/*", "machines/*/*")
+                 for path in glob.glob(join(glob.escape(store.path), pattern))]:
+        try:
+            facts = os.lstat(path)
+        except FileNotFoundError:  # written and renamed meanwhile
+            continue
         secret = re.match(r"(?s)(?!.*\.pub\Z)(.*key|config\.json|id_)", basename(path))
         if os.geteuid() not in (0, facts.st_uid):
             yield Finding("bad", "store", "%s belongs to another user" % path,

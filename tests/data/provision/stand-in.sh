@@ -72,6 +72,9 @@ show_unit() { # UNIT PROPERTIES: in systemd's order, not in that of the question
     case $2 in *Wants*) printf 'Wants=%s\n' "$wants" ;; esac
     case $2 in *LoadState*) printf 'LoadState=%s\n' "$load" ;; esac
     case $2 in *FragmentPath*) printf 'FragmentPath=%s\n' "$path" ;; esac
+    case $2 in *ActiveState*)
+        [ -s "$STATE/active" ] && echo ActiveState=active || echo ActiveState=inactive ;;
+    esac
     case $2 in *MainPID*) content main-pid 0; printf 'MainPID=%s\n' "$content" ;; esac
 }
 
