@@ -35,7 +35,7 @@ Contents, in the order data flows; a section uses only what stands above it:
 import os
 import sys
 import time
-from _thread import _local, allocate_lock, start_new_thread
+from _thread import RLock, _local, allocate_lock, start_new_thread
 from os.path import abspath, basename, dirname, exists, expanduser, isdir, isfile, join, realpath
 
 
@@ -2227,6 +2227,9 @@ class Driver:
     def start(self):
         raise self._refusal("start")
 
+    def check_provision(self):
+        """Raise MachineError if the host must not be changed, now that it is asked for."""
+
     def check_boot(self):
         """Raise MachineError if a machine that is awaited will never answer."""
 
@@ -2288,6 +2291,9 @@ class Driver:
     def engine_url(self):
         """The same, without a look at the machine's state."""
         return join_url(self.get_ip(), self.engine_port())
+
+    def engine(self):
+        """The Engine of a machine that is not asked over TLS; None where it is."""
 
     def engine_port(self):
         return ENGINE_PORT
@@ -5267,7 +5273,8 @@ def is_pending(error):
 
 DRIVERS = {driver.name: driver for driver in (
     NoneDriver, GenericDriver, VirtualBoxDriver, DigitalOceanDriver)}
-LOADING = allocate_lock()  # one class for all threads
+NO_DRIVERS = ("share",)  # files of extras/ that have commands only
+LOADING = RLock()  # one module for all threads; a driver may build on another one's file
 
 
 def own_extras():
@@ -5292,29 +5299,40 @@ def drivers_in(folder):
 
 def driver_names():
     """All drivers that can be named here, sorted."""
-    return sorted(set(DRIVERS).union(*map(drivers_in, driver_folders())))
+    return sorted(set(DRIVERS).union(*map(drivers_in, driver_folders())) - set(NO_DRIVERS))
 
 
 def load_driver(name):
     """The class of a driver: a built-in one, or the one in NAME.py of `driver_folders()`.
     Raises MachineError for one that is not there or does not load."""
+    module = None if name in DRIVERS else load_extra(name)
+    for value in list(vars(module).values()) if module else ():
+        if isinstance(value, type) and issubclass(value, Driver) and value.name == name:
+            DRIVERS[name] = value
     if name in DRIVERS:
         return DRIVERS[name]
-    with LOADING:
-        for folder in driver_folders():
-            if name not in DRIVERS and name in drivers_in(folder):
-                DRIVERS[name] = _driver_from(folder, name)
-    if name in DRIVERS:
-        return DRIVERS[name]
+    if module:
+        raise unloadable(name, module.__file__, "there is no Driver of that name in it")
     hint = nearest(name, driver_names(), "Did you mean --driver %s?")
     raise MachineError('Driver "%s" not found.' % name, hint or (
         "Drivers here: %s. Another one is a file of that name and .py in %s or in a folder of "
         "MACHINE_DRIVER_PATH." % (", ".join(driver_names()), own_extras())))
 
 
-def _driver_from(folder, name):
-    """The Driver subclass `name` in a file, which may import this very module as docker_machine,
-    whatever its name is here."""
+def load_extra(name):
+    """The module in NAME.py of `driver_folders()`, loaded once; None where there is none.
+    Raises MachineError for one that does not load."""
+    with LOADING:
+        loaded = sys.modules.get("docker_machine_driver_" + name)
+        for folder in driver_folders():
+            if not loaded and name in drivers_in(folder):
+                loaded = _load(folder, name)
+    return loaded
+
+
+def _load(folder, name):
+    """The module of a file, which may import this very module as docker_machine, whatever its name
+    is here."""
     from importlib.machinery import PathFinder
     spec = PathFinder.find_spec(name, [folder])  # type: typing.Any
     module = type(sys)("docker_machine_driver_" + name)
@@ -5324,17 +5342,18 @@ def _driver_from(folder, name):
     try:
         exec(spec.loader.get_code(name), vars(module))
         sys.modules[module.__name__] = module
-        for value in vars(module).values():
-            if isinstance(value, type) and issubclass(value, Driver) and value.name == name:
-                return value
-        raise LookupError("there is no Driver of that name in it")
+        return module
     except (Exception, SystemExit) as error:
-        words = plain_words("%s: %s" % (type(error).__name__, error)).rstrip(": ")
-        raise MachineError(
-            'The driver "%s" in %s cannot be loaded: %s' % (name, spec.origin, words), "Take a "
-            "newer one, of the same release as docker_machine.py, or fix that file.") from error
+        words = "%s: %s" % (type(error).__name__, error)
+        raise unloadable(name, spec.origin, words.rstrip(": ")) from error
     finally:
         sys.modules["docker_machine"] = before or sys.modules[__name__]
+
+
+def unloadable(name, path, words):
+    return MachineError(
+        'The driver "%s" in %s cannot be loaded: %s' % (name, path, plain_words(words)),
+        "Take a newer one, of the same release as docker_machine.py, or fix that file.")
 
 
 # === 12. Store and Machine ========================================================================
@@ -5460,7 +5479,8 @@ class Machine:
 
     def docker(self, url=""):
         """Its Engine, or what is at another URL of the machine. Raises MachineError."""
-        return Engine(url or self.driver.engine_url(), self.auth, self.name)
+        return url == "" and self.driver.engine() or Engine(
+            url or self.driver.engine_url(), self.auth, self.name)
 
     def engine_version(self, seconds=20):
         """The version of the running engine, asked over TLS. Raises MachineError: "Host is not
@@ -5550,6 +5570,7 @@ class Machine:
     def provision(self, renew_server=False, upgrade=False, bootstrapped=False):
         """Bring the host to the stored options, from the driver's work on if that is not done yet;
         do nothing there if it is so already."""
+        self.driver.check_provision()
         step, provisions = self.unfinished(), self.driver.provisions
         if not bootstrapped:
             self.bootstrap_certificates()
@@ -5652,6 +5673,7 @@ class Machine:
     def upgrade(self):
         """Bring the engine to the newest release that its package source and the pinned
         --engine-version allow."""
+        self.driver.check_provision()
         if not self.driver.provisions:
             raise MachineError("hosts without a driver cannot be upgraded")
         if self.driver.get_state() != RUNNING:
@@ -5975,8 +5997,12 @@ class Shell:
         vars(self).update(others)
 
     def lines(self, values):
-        """The lines that set {name: value}, or that unset where all values are None."""
-        before, after = self.frames[2:] if None in values.values() else self.frames[:2]
+        """The lines that set {name: value}, and unset those whose value is None."""
+        before, after = self.frames[:2]
+        if set(values.values()) == {None}:
+            before, after = self.frames[2:]
+        elif before:  # data cannot unset
+            values = {name: value or "" for name, value in values.items()}
         return before + [self.line(*item) for item in values.items()] + after
 
     def line(self, name, value):
@@ -6489,9 +6515,32 @@ class Command:
     """A command: its function(context, options, words), help texts and flags. A `raw` one gets all
     words as they are: function(context, words)."""
 
+    file = ""
+
     def __init__(self, name, function, usage, summary, *flags, raw=False):
         self.name, self.function, self.usage, self.summary = name, function, usage, summary
         self.flags, self.raw = flags, raw
+
+    def loaded(self):
+        """Itself, with function and flags. Raises MachineError."""
+        return self
+
+
+class ExtraCommand(Command):
+    """A command in a file of extras/, whose COMMANDS, {name: Command}, has the rest of it."""
+
+    def __init__(self, name, file, usage, summary):
+        super().__init__(name, None, usage, summary)
+        self.file = file
+
+    def loaded(self):
+        module = load_extra(self.file)
+        if not module:
+            raise MachineError(
+                'The command "%s" is in the file extras/%s.py of docker-machine, which is not '
+                "here." % (self.name, self.file),
+                "Put it into %s, or into a folder of MACHINE_DRIVER_PATH." % own_extras())
+        return module.COMMANDS[self.name]
 
 
 def on_each(context, names, action):
@@ -6722,8 +6771,15 @@ def command_config(context, options, words):
     out.progress_to_stderr = True
     with context.machine(words[:1]) as machine, stage("Error running connection boilerplate: "):
         url = checked_url(machine, options["swarm"])
+    if is_by_ssh(url):
+        return out.answer("-H=" + url)
     out.answer("--tlsverify\n--tlscacert=%s\n--tlscert=%s\n--tlskey=%s\n-H=%s" % (
         *map(json_text, machine.client_files()), url))
+
+
+def is_by_ssh(url):
+    """Whether docker reaches an engine through ssh, so that no certificate counts."""
+    return url.startswith("ssh://")
 
 
 def checked_url(machine, swarm):
@@ -6761,6 +6817,9 @@ def variables(context, options, words):
         url = checked_url(machine, options["swarm"])
     files = machine.client_files()
     folder = dirname(files[0])
+    if is_by_ssh(url):
+        # docker opens the files of left-over variables for every URL
+        return dict(zip(DOCKER_VARIABLES, (None, url, None, machine.name)))
     if files != [join(folder, name) for name in CLIENT_FILES]:
         raise MachineError("docker wants ca.pem, cert.pem and key.pem in one folder, and those of "
                            "%s are not." % machine.folder,
@@ -7035,7 +7094,8 @@ def ask_groups(rows, kind, ask, seconds):
 def ask_engines(rows, seconds):
     """Take what engines answer into rows. An engine is asked once; files share a TLS context."""
     engines = {row.engine.files: row.engine for row in rows}
-    contexts = {files: _outcome(Engine.context, engine) for files, engine in engines.items()}
+    contexts = {files: _outcome(lambda one: one.context(), engine)
+                for files, engine in engines.items()}
 
     def ask(group):
         start, engine = time.monotonic(), group[0].engine
@@ -7073,6 +7133,14 @@ def for_each(action, *more, done=""):
         return code
 
     return command
+
+
+def command_provision(context, options, words):
+    def provision(machine):
+        machine.take_over = options["take-over"]
+        machine.provision()
+
+    return on_each(context, context.names(words), provision)
 
 
 def command_regenerate_certs(context, options, words):
@@ -7662,7 +7730,7 @@ def remote_paths(store, start):
 def flags_of(words):
     """The flags of the command at the front; of `create` also its driver's. Raises MachineError."""
     if words[0] != "create":
-        return COMMANDS[words[0]].flags
+        return COMMANDS[words[0]].loaded().flags
     return tuple(create_flags(create_driver(words[1:])))
 
 
@@ -7678,7 +7746,7 @@ def command_help(context, options, words):
 def find_command(context, name):
     """The Command of that name. Raises UsageError."""
     if name in COMMANDS:
-        return COMMANDS[name]
+        return COMMANDS[name].loaded()
     raise UsageError("%s: '%s' is not a %s command. See 'docker-machine --help'." % (
         context.program, name, context.program),
         nearest(name, COMMANDS, "Did you mean: docker-machine %s?"))
@@ -7732,7 +7800,8 @@ COMMANDS = {command.name: command for command in (
             Flag("filter", [], "Filter output by driver, label, name, state or swarm: key=value"),
             TIMEOUT_FLAG, FORMAT_FLAG),
     Command("pause", for_each(Machine.turn, "pause"), SOME, "Pause a machine; start resumes it"),
-    Command("provision", for_each(Machine.provision), SOME, "Re-provision existing machines"),
+    Command("provision", command_provision, SOME, "Re-provision existing machines",
+            Flag("take-over", False, "Let an adopted machine be changed like any other")),
     Command("regenerate-certs", command_regenerate_certs, SOME,
             "Regenerate TLS Certificates for a machine",
             Flag("force", False, "Force rebuild and do not prompt", short="f"),

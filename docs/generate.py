@@ -74,7 +74,7 @@ def table(flags):
 
 def markdown():
     parts = [INTRODUCTION, "## Global flags\n\nBefore the command.\n\n" + table(core.GLOBAL_FLAGS)]
-    for command in core.COMMANDS.values():
+    for command in (row.loaded() for row in core.COMMANDS.values()):
         parts.append("## %s\n\n`docker-machine %s`\n\n%s" % (
             command.name, " ".join(filter(None, [command.name, "[OPTIONS]" if command.flags or command.name == "create"
                                                  else "", command.usage])), command.summary))
@@ -127,7 +127,7 @@ def man_page():
              "docker\\-machine \\- " + roff(core.__doc__.splitlines()[0].rstrip(".")), ".SH SYNOPSIS",
              ".B docker\\-machine", "[OPTIONS] COMMAND [arg...]", ".SH OPTIONS"] + items(core.GLOBAL_FLAGS)
     lines.append(".SH COMMANDS")
-    for command in core.COMMANDS.values():
+    for command in (row.loaded() for row in core.COMMANDS.values()):
         lines += [".SS " + roff("%s %s" % (command.name, command.usage)).rstrip(), roff(command.summary)]
         for heading, flags in flag_groups(command):
             lines += [".PP", roff(heading) + ":"] if heading and flags else []

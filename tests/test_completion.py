@@ -289,7 +289,7 @@ def test_a_stale_page_is_noticed_and_made_anew(tmp_path, page, changed):
 def test_the_pages_name_every_command_flag_and_variable(page):
     text = (DOCS / page).read_text(encoding="utf-8").replace("\\-", "-").replace("\\_", "_")
     flags = list(core.GLOBAL_FLAGS + core.CREATE_FLAGS)
-    for table in list(core.DRIVERS.values()) + list(core.COMMANDS.values()):
+    for table in list(core.DRIVERS.values()) + [command.loaded() for command in core.COMMANDS.values()]:
         flags += table.flags
     for name in list(core.COMMANDS) + ["-" + flag.name for flag in flags] + [flag.env for flag in flags]:
         assert name in text, name
