@@ -5272,7 +5272,7 @@ def is_pending(error):
 # --- drivers by name
 
 DRIVERS = {driver.name: driver for driver in (
-    NoneDriver, GenericDriver, VirtualBoxDriver, DigitalOceanDriver)}
+    NoneDriver, GenericDriver, VirtualBoxDriver, DigitalOceanDriver)}  # type: dict
 NO_DRIVERS = ("share",)  # files of extras/ that have commands only
 LOADING = RLock()  # one module for all threads; a driver may build on another one's file
 
