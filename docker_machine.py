@@ -1175,6 +1175,14 @@ def cannot(verb, path, error):
     return MachineError("Cannot %s %s: %s." % (verb, path, reason(error)), hint)
 
 
+def write_through(path, text):
+    """write_atomic() for a file of the user's: a link is followed, and its mode stays."""
+    path = realpath(path)
+    mode = stat.S_IMODE(os.stat(path).st_mode) if exists(path) else 0o600
+    write_atomic(path, text, mode)
+    os.chmod(path, mode)
+
+
 def make_folder(path):
     """The folder `path` and what is missing above it, private (0700). Raises MachineError."""
     parent = dirname(path)
@@ -1973,7 +1981,8 @@ class SSH:
 
     def config_block(self, alias):
         """The same as a Host block of an ssh_config file."""
-        options = ["Host=" + plain_alias(alias), "HostName=" + self.host, *self.options()]
+        options = ["Host=" + plain_alias(alias), "HostName=" + self.host, "User=" + self.user,
+                   *self.options()]
         return "".join(option.replace("=", " ", 1) + "\n" for option in options)
 
     def run(self, command, stdin="", seconds=60, on_line=None):
@@ -5407,9 +5416,11 @@ def check_new_name(name):
     """Refuse a machine name that Docker Machine or DNS would not take. Raises MachineError."""
     form = r"[0-9A-Za-z][0-9A-Za-z-]{0,62}(\.[0-9A-Za-z-]{1,63})*"
     if len(name) > 253 or not re.fullmatch(form, name):
+        hint = "Choose another name than %r, with 1 to 63 characters in each part between dots."
+        if ".." in name:  # as tcsh does it
+            hint = "If your shell made %r of braces, quote them: 'web-{1..5}'"
         raise MachineError("Error creating machine: Invalid hostname specified. Allowed hostname "
-                           "chars are: 0-9a-zA-Z . -", "Choose another name than %r, with 1 to 63 "
-                           "characters in each part between dots." % name)
+                           "chars are: 0-9a-zA-Z . -", hint % name)
 
 
 def hide_secrets(flags, values, key="name"):
@@ -5424,6 +5435,129 @@ def stored_pair(cert, key):
     return property(lambda machine: Pair(machine.auth[cert], machine.auth[key]))
 
 
+# --- what other programs are told of machines: contexts of docker, Hosts of ssh
+
+CONTEXT_MARK = "docker-machine"  # in a context's "Metadata": the folder of its machine
+
+
+class DockerContext:
+    """The docker context of a machine, in the files of docker's own command line, which need not be
+    there: https://docs.docker.com/engine/manage-resources/contexts/"""
+
+    def __init__(self, folder, name):
+        self.mark = folder
+        self.name = name if len(name) > 1 and name != "default" else "docker-machine-" + name
+        digest = hashlib.sha256(self.name.encode()).hexdigest()
+        self.docker = os.environ.get("DOCKER_CONFIG") or join(expanduser("~"), ".docker")
+        self.meta = join(self.docker, "contexts", "meta", digest)
+        self.tls = join(self.docker, "contexts", "tls", digest)
+        self.config = join(self.docker, "config.json")
+
+    def lock(self):
+        return Lock(join(self.docker, "docker-machine.lock"), "docker's folder " + self.docker)
+
+    def owner(self):
+        """The folder of the machine that it is of; "" if it is not of any; None if it is not there.
+        """
+        try:
+            found = parse_json(read_text(join(self.meta, "meta.json")))["Metadata"]
+            return str(found.get(CONTEXT_MARK) or "")
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            return ""
+
+    def is_ours(self):
+        return self.owner() == self.mark
+
+    def check_owner(self):
+        """Refuse to touch a context of somebody else's. Raises MachineError."""
+        if self.owner() not in (None, self.mark):
+            raise MachineError('The docker context "%s" exists, and is not of this machine.' %
+                               self.name, "Remove it: docker context rm " + quote(self.name))
+
+    def write(self, url, files):
+        """Make it, or make it anew. `files`: those of TLS, as tls_files() has them. Certificates
+        come first and meta.json last, since docker fails over what is half there."""
+        folder = join(self.tls, "docker")
+        meta = {"Name": self.name, "Metadata": {"Description": "Machine " + basename(self.mark),
+                                                CONTEXT_MARK: self.mark},
+                "Endpoints": {"docker": {"Host": url, "SkipTLSVerify": False}}}
+        with self.lock():
+            self.check_owner()
+            if files:
+                make_folder(folder)
+                write_all([(join(folder, name), read_bytes(file), 0o600)
+                           for file, name in zip(files, CLIENT_FILES)])
+            else:
+                shutil.rmtree(self.tls, ignore_errors=True)
+            os.makedirs(self.meta, exist_ok=True)
+            write_atomic(join(self.meta, "meta.json"), go_json(meta, None), 0o644)
+
+    def remove(self):
+        """Remove it if it is ours; whether it was. Where it was in use, "default" is then."""
+        if not self.is_ours():
+            return False
+        with self.lock():
+            if self.settings().get("currentContext") == self.name:
+                self.choose("")
+            for folder in (self.meta, self.tls):
+                shutil.rmtree(folder, ignore_errors=True)
+        return True
+
+    def use(self):
+        """Let docker commands without another word go to it; tell what counts before it."""
+        with self.lock():
+            self.choose(self.name)
+        for name in ("DOCKER_HOST", "DOCKER_CONTEXT"):
+            if os.environ.get(name, "") not in ("", self.name):
+                out.warn("%s is set in this shell and counts before it; type: unset %s" % (
+                    name, name))
+
+    def settings(self):
+        """docker's config.json. Raises MachineError for one that docker could not read either."""
+        try:
+            return {**parse_json(read_text(self.config))}
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            raise MachineError("%s cannot be used: %s" % (self.config, error), "Fix it.")
+
+    def choose(self, name):
+        """Put a context's name into config.json, where others keep settings as well."""
+        settings = self.settings()
+        settings["currentContext"] = name
+        if not name:
+            del settings["currentContext"]
+        write_through(self.config, go_json(settings, "\t"))
+
+
+def ssh_blocks(store, names):
+    """The Host block of each machine, or the exception of one that ssh cannot reach."""
+    return [_outcome(lambda one: store.machine(one).driver.ssh().config_block(one), name)
+            for name in names]
+
+
+def write_ssh_config(store):
+    """Put all machines that ssh can reach into the store's file. Raises MachineError."""
+    blocks = ssh_blocks(store, store.names())
+    write_atomic(store.ssh_config, "\n".join(one for one in blocks if isinstance(one, str)))
+
+
+def edit_user_ssh_config(line, there):
+    """Make `line` the first one of ~/.ssh/config, since one below a Host would count for that host
+    alone, or take it out."""
+    path = join(expanduser("~"), ".ssh", "config")
+    before = read_text(path) if exists(path) else ""
+    lines = [one for one in before.splitlines(True) if one.strip() != line]
+    text = "".join([line + "\n"] * there + lines)
+    if text != before:
+        make_folder(dirname(path))
+        write_through(path, text)
+
+
+# --- a machine
+
 TURNS = {  # verb -> what is said before and after it, and the state that it leads to
     "start": ("Starting", "started", RUNNING), "stop": ("Stopping", "stopped", STOPPED),
     "kill": ("Killing", "killed", STOPPED), "pause": ("Pausing", "paused", PAUSED),
@@ -5437,6 +5571,7 @@ class Machine:
     client = stored_pair("ClientCertPath", "ClientKeyPath")
     server_pair = stored_pair("ServerCertPath", "ServerKeyPath")
     take_over = False  # whether it may have an engine that other clients use
+    has_context = False  # whether it is to get a docker context when it is made
     draft = None  # type: typing.Any
 
     def __init__(self, store, name, config, driver_class=None):
@@ -5498,6 +5633,16 @@ class Machine:
 
     def save(self):
         write_atomic(join(self.folder, "config.json"), go_json(self.config))
+
+    def context(self):
+        return DockerContext(self.folder, self.name)
+
+    def write_context(self):
+        """Make its docker context, or make it anew. Raises MachineError."""
+        url, files = self.driver.engine_url(), self.client_files()
+        if self.driver.engine() or not url.startswith("tcp://"):
+            files = []
+        self.context().write(url, files)
 
     def mark(self, step):
         """Note in the machine's folder which step is under way ("" when all is done)."""
@@ -5584,6 +5729,7 @@ class Machine:
         self.copy_client_certificates()
         self.save()
         self.mark("")
+        self.store.tell_others(self.name)
         if step and provisions:
             out.say("Docker is up and running!")
         if step:
@@ -5705,6 +5851,7 @@ class Machine:
             return
         seconds = max(self.driver.boot_seconds, 90)
         self._detect(seconds)
+        self.store.tell_others(self.name)
         if self._server_fits():
             return self._check_connection(seconds)
         self.driver.log("Its certificate does not fit any more (another address, or near its end).")
@@ -5800,6 +5947,12 @@ class Store:
         self.path = abspath(path)
         self.certs = join(self.path, "certs")
         self.machines = join(self.path, "machines")
+
+    @property
+    def ssh_config(self):
+        """The file of ours in ~/.ssh, where a name without a folder is enough to include it."""
+        return join(expanduser("~"), ".ssh", "docker-machine-%08x.conf" % (
+            binascii.crc32(os.fsencode(self.path)) & 0xffffffff))
 
     def folder(self, name):
         return join(self.machines, name)
@@ -5956,6 +6109,23 @@ class Store:
             (shutil.rmtree if isdir(path) and not os.path.islink(path) else os.unlink)(path)
         except OSError as error:
             raise cannot("delete", path, error)
+
+
+    def tell_others(self, name):
+        """Bring what other programs know of a machine up to date where that was asked for once: its
+        docker context, and the store's file for ssh. Trouble is only told, since what was done to
+        the machine is done."""
+        context = DockerContext(self.folder(name), name)
+        try:
+            if not self.exists(name):
+                context.remove()
+            elif context.is_ours():
+                self.machine(name).write_context()
+            if exists(self.ssh_config):
+                write_ssh_config(self)
+        except (MachineError, OSError) as error:
+            out.warn("docker's context of it, or ssh's settings, may be old: %s" %
+                     explained(error).message)
 
 
 def migrate(config, fresh):
@@ -6463,7 +6633,10 @@ TLS_FLAGS = (
          form=r"[\w.*-]{1,253}|([\dA-Fa-f]{0,4}:){2,7}[\dA-Fa-f.]*",
          hint="It is a host name or an address."),
 )
-CREATE_FLAGS = ENGINE_FLAGS + SWARM_FLAGS + TLS_FLAGS
+CREATE_FLAGS = ENGINE_FLAGS + SWARM_FLAGS + TLS_FLAGS + (
+    Flag("context", False, "Make a docker context for it too, as the command context does"),
+    Flag("parallel", 10, "How many machines to make at the same time", least=1),
+)
 COMMON_FLAGS = (HELP_FLAG, GLOBAL_FLAGS[0])  # what every command takes, --debug too
 def typed_program(path):
     """The words that call this program again: its bare name if the PATH holds it, else its path."""
@@ -6641,24 +6814,77 @@ def create_flags(driver_class):
 
 
 def command_create(context, options, words):
-    with described_machine(context, options, words) as machine:
+    names = [name for word in words for name in braced_names(word)]
+    if not names:
+        raise UsageError("Error: No machine name specified", "See: docker-machine create --help")
+    again = [name for name in names if names.count(name) > 1]
+    if again:
+        raise UsageError('The name "%s" is there twice.' % again[0])
+    machines = [described_machine(context, options, name) for name in names]
+    if len(machines) > 1:
+        return create_several(machines, options["parallel"])
+    with machines[0] as machine:
         create_machine(machine)
 
 
-def described_machine(context, options, words):
+def braced_names(word):
+    """The names that a shell would make of web-{1..5}, {01..12} or {a,b}, where it left that to us.
+    Raises UsageError."""
+    found = re.fullmatch(r"([^{}]*)\{(?:(\d{1,6})\.\.(\d{1,6})|([^{}]*,[^{}]*))\}(.*)", word)
+    if not found:
+        return [word]
+    before, first, last, words, after = found.groups()
+    parts = (words or "").split(",")
+    if first:
+        step = -1 if int(last) < int(first) else 1
+        width = len(first) if first[0] == "0" else 0
+        parts = [str(number).zfill(width) for number in
+                 range(int(first), int(last) + step, step)[:101]]
+    if len(parts) > 100:
+        raise UsageError("%s are more than 100 machines." % word, "Name fewer at a time.")
+    return [name for part in parts for name in braced_names(before + part + after)]
+
+
+def create_several(machines, at_once):
+    """Make machines that were described, so many at the same time; the exit code: 3 if all were
+    refused before anything was made. What they share is checked, and made, with the first."""
+    names = [machine.name for machine in machines]
+    if type(machines[0].driver).remove is Driver.remove:
+        raise UsageError("Each machine of --driver %s needs a command of its own, with its own "
+                         "address." % machines[0].driver.name)
+    out.say("Running pre-create checks...")
+    machines[0].pre_create_check()
+    machines[0].bootstrap_certificates()
+
+    def create(machine):
+        out.thread.machine = machine.name
+        with machine:
+            create_machine(machine, machine is machines[0])
+
+    try:
+        results = each(create, machines, at_once)
+    except KeyboardInterrupt as error:
+        error.hint = "Those that were begun are kept: docker-machine ls"  # type: ignore[attr-defined]
+        raise
+    code = report_each(names, results)
+    if code and all(isinstance(result, PreCreateError) for result in results):
+        return code
+    return min(code, 1)
+
+
+def described_machine(context, options, name):
     """The Machine that a `create` line describes, checked and not made. Raises MachineError."""
-    if len(words) > 1:
-        raise UsageError("Invalid command line. Found extra arguments [%s]" % " ".join(words[1:]))
-    if not words:
-        raise UsageError("Error: No machine name specified", "See: docker-machine create --help")
-    check_new_name(words[0])
+    check_new_name(name)
     refuse_swarm(options)
-    refuse_existing(context.store, words[0])
+    refuse_existing(context.store, name)
     driver_class = load_driver(options["driver"] or default_driver())
     if not {flag.name for flag in driver_class.flags} <= set(options):
         raise UsageError("More than one --driver is named.")
-    machine = context.store.new(words[0], driver_class)
+    machine = context.store.new(name, driver_class)
     machine.take_over = options["engine-take-over"]
+    machine.has_context = options["context"]
+    if machine.has_context:
+        machine.context().check_owner()
     auth = machine.config["HostOptions"]["AuthOptions"]
     with stage("Error setting machine configuration from flags provided: "):
         store_flags(ENGINE_FLAGS, options, machine.engine)
@@ -6670,14 +6896,17 @@ def described_machine(context, options, words):
     return machine
 
 
-def create_machine(machine):
+def create_machine(machine, checked=False):
     """Check, then make a machine that was described. Raises MachineError with how to go on."""
     try:
-        out.say("Running pre-create checks...")
-        machine.pre_create_check()
+        if not checked:
+            out.say("Running pre-create checks...")
+            machine.pre_create_check()
         with machine.store.lock(machine.name):
             refuse_existing(machine.store, machine.name)
             machine.create()
+            if machine.has_context:
+                machine.write_context()
     except BaseException as error:
         if machine.unfinished():
             advice = "The machine is kept. " + resume_hint(machine.name)
@@ -7261,8 +7490,56 @@ def remove_machine(store, name, force):
                                  + quote(name))
                 raise
         store.delete(name)
+        store.tell_others(name)
         lock.remove()
     out.say("Successfully removed " + name)
+
+
+# --- what other programs are told
+
+def command_context(context, options, words):
+    store, use = context.store, options["use"]
+    names = context.names(words) if use else list(dict.fromkeys(words)) or store.names()
+    if use and (options["rm"] or len(names) > 1):
+        raise UsageError("--use is for one machine.", "See: docker-machine context --help")
+    contexts = [DockerContext(store.folder(name), name) for name in names]
+    if options["rm"]:
+        for one in contexts:
+            if one.remove():
+                out.say('The docker context "%s" is removed.' % one.name)
+        return 0
+
+    def write(machine):
+        if machine.unfinished():
+            raise MachineError('Machine "%s" was not finished.' % machine.name,
+                               resume_hint(machine.name))
+        machine.write_context()
+        out.say('The docker context "%s" is up to date.' % machine.context().name)
+
+    code = on_each(context, names, write)
+    if use and not code:
+        contexts[0].use()
+        out.say('docker commands go to "%s" now.' % names[0])
+    return code
+
+
+def command_ssh_config(context, options, words):
+    store, there = context.store, options["install"]
+    if not (there or options["uninstall"]):
+        names = list(dict.fromkeys(words)) or store.names()
+        blocks = ssh_blocks(store, names)
+        out.answer("\n".join(one for one in blocks if isinstance(one, str)).rstrip())
+        return report_each(words, blocks) if words else 0
+    if words:
+        raise UsageError("All machines of the store are in the file that ssh reads.",
+                         "Name none with --install and --uninstall.")
+    with Lock(join(expanduser("~"), ".ssh", "docker-machine.lock"), "~/.ssh/config"):
+        edit_user_ssh_config("Include " + basename(store.ssh_config), there)
+        if there:
+            write_ssh_config(store)
+            out.say("ssh, scp, rsync and the like know all machines by their names now.")
+        elif exists(store.ssh_config):
+            os.unlink(store.ssh_config)
 
 
 # --- ssh and scp
@@ -7782,7 +8059,11 @@ COMMANDS = {command.name: command for command in (
     Command("active", command_active, "", "Print which machine is active", TIMEOUT_FLAG,
             FORMAT_FLAG),
     Command("config", command_config, ONE, "Print the connection config for machine", SWARM_FLAG),
-    Command("create", command_create, "NAME", "Create a machine"),
+    Command("context", command_context, SOME, "Make a docker context of each machine, so that "
+            "docker finds it without env",
+            Flag("use", False, "Let docker commands go to the machine from now on"),
+            Flag("rm", False, "Remove the contexts of machines instead; machines stay")),
+    Command("create", command_create, "NAME...", "Create a machine, or several at once"),
     Command("doctor", command_doctor, "", "Check this computer, the store and the machines, and "
             "tell how to fix what is wrong", FORMAT_FLAG),
     Command("env", command_env, ONE,
@@ -7814,6 +8095,10 @@ COMMANDS = {command.name: command for command in (
                  "further user confirmation")),
     Command("ssh", command_ssh, "[NAME [ARG...]]",
             "Log into or run a command on a machine with SSH.", raw=True),
+    Command("ssh-config", command_ssh_config, SOME, "Print settings by which ssh, rsync, VS Code and "
+            "others reach machines by name",
+            Flag("install", False, "Keep them in a file that ~/.ssh/config includes"),
+            Flag("uninstall", False, "Take them out of ~/.ssh/config again")),
     Command("scp", command_scp, "[[USER@]NAME:]PATH [[USER@]NAME:]PATH",
             "Copy files between machines",
             Flag("recursive", False, "Copy files recursively (required to copy directories)",

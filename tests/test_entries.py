@@ -26,7 +26,8 @@ def plain_environment(monkeypatch):
 def test_a_new_entry_is_what_it_was(row, store):
     context = core.Context(["docker-machine"], core.parse_flags(core.GLOBAL_FLAGS, ["-s", store.path], {})[0])
     flags = core.create_flags(core.create_driver(row["words"]))
-    machine = core.described_machine(context, *core.parse_flags(flags, row["words"], {}))
+    options, (name,) = core.parse_flags(flags, row["words"], {})
+    machine = core.described_machine(context, options, name)
     store.add(machine)
     written = (core.read_text(os.path.join(machine.folder, "config.json"))).replace(store.path, "STORE")
     assert written == row["config"]
