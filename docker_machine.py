@@ -1770,6 +1770,23 @@ def pair_problem(pair, ca_cert):
     return certificate_problem(pair.cert, ca_cert)
 
 
+def days_left(path):
+    """Days until the first certificate of a PEM file expires. Raises OSError, or ValueError for
+    something else. Its two times follow each other and are text: RFC 5280, 4.1.2.5."""
+    pem = re.search(r"(?s)-----BEGIN CERTIFICATE-----(.*?)-----END", read_text(path))
+    der = binascii.a2b_base64(pem.group(1)) if pem else b""
+    time_of = rb"(?:\x17\x0d(\d{12})|\x18\x0f(\d{14}))Z"
+    found = re.search(time_of + time_of, der)
+    if not found:
+        raise ValueError("there is no certificate in it")
+    text = (found.group(4) or found.group(3)).decode()
+    if len(text) == 12:
+        text = ("19" if text >= "50" else "20") + text
+    fields = [int(text[:4]), *(int(text[start:start + 2]) for start in range(4, 14, 2))]
+    end = datetime.datetime(*fields, tzinfo=datetime.timezone.utc)  # type: ignore
+    return (end.timestamp() - time.time()) / 86400
+
+
 def certificate_problem(cert, ca_cert):
     """Why a CA does not vouch for a certificate ("" if it does): openssl's words."""
     result = openssl("verify", "-CAfile", ca_cert, cert)
@@ -2871,11 +2888,22 @@ unpack_bundle() { # FILE
     esac
 }
 
+trust() { # HOST PEM: the CA of a registry, or none; the engine looks at each pull
+    authority=$ROOT/etc/docker/certs.d/$1/docker-machine.crt
+    [ -n "$2" ] || { rm -f "$authority"; return; }
+    before=$changed,$reconfigured
+    put "$authority" 644 "$2" "$CONFIGURING"
+    changed=${before%,*} reconfigured=${before#*,}
+    [ -n "$changed" ] || rm -f "$PENDING"
+}
+
 put_json() { # the merged daemon.json; the first one is kept
     [ -n "$JSON" ] || return 0
+    before=$changed
     old_json=$(cat "$json")
     [ -e "$json.before-docker-machine" ] || cp -p "$json" "$json.before-docker-machine"
     put "$json" "$(stat -c %a "$json")" "$JSON" "$CONFIGURING"
+    [ "$STYLE-$RELOADS-$before" != systemd-yes- ] || ! is_active || verb=reload
 }
 
 # --- systemd
@@ -2970,6 +2998,7 @@ put_back_json() { # also after a script that was killed in between
 }
 
 restart_systemd() { # or start, or wait for a start that is under way, if nothing changed
+    [ "${verb-}" != reload ] || ! quietly systemctl reload docker.service || return 0
     verb=restart
     [ -n "$changed" ] || verb=start
     spare_containers
@@ -3046,6 +3075,7 @@ main() {
     put "$ROOT$FOLDER/ca.pem" 644 "$CA" "$COPYING"
     put "$ROOT$FOLDER/server.pem" 644 "$CERT" "$COPYING"
     put "$ROOT$FOLDER/server-key.pem" 600 "$KEY" "$COPYING"
+    trust_registries
     "configure_$STYLE"
     if [ -n "$changed" ] || { [ "$STYLE" = systemd ] && ! is_active; }; then
         "restart_$STYLE"
@@ -3180,6 +3210,9 @@ def _probe_once(ssh):
         ssh.host, result.last_words() or "exit code %d" % result.code))
 
 
+RELOADED = ("insecure-registries", "labels", "registry-mirrors")  # by dockerd while it runs
+
+
 class Plan:
     """What is to be done on a host: all that PROVISION_SH is told. `engine` is "EngineOptions" of
     config.json, `url` the address that the engine is to have. An option of the engine is a text as
@@ -3240,7 +3273,10 @@ class Plan:
                 '"%s" is set in /etc/docker/daemon.json on the host (%s), and docker-machine sets '
                 "it too (%s)." % (key, *values) for key, values in conflicts.items()),
                 "Remove that from the file, or leave the options out.")
-        unchanged = self.facts.json.strip() and file == self.facts.daemon_json()
+        there = self.facts.daemon_json()
+        self.reloads = file.keys() == there.keys() and all(
+            file[key] == there[key] or key in RELOADED for key in file)
+        unchanged = self.facts.json.strip() and file == there
         return left, "" if unchanged else json_text(file, 4)
 
     def _contradiction(self, there, option):
@@ -3279,6 +3315,7 @@ class Plan:
             "INSTALL": install, "FALLBACK": "yes" if install == self.install else "",
             "PACKAGER": self.packager, "PACKAGE": self.package, "VERSION": self.given("Version"),
             "ARGUMENTS": arguments, "ENVIRONMENT": environment, "JSON": json_file,
+            "RELOADS": "yes" if self.reloads else "",
             "UPGRADE": "yes" if self.upgrade else "",
         }
         return dict(variables, **{key: text.strip() for key, text in certificates.items()})
@@ -3291,6 +3328,9 @@ class Plan:
         lines += ["%s=%s" % (key, quote(text)) for key, text in variables.items()]
         lines += ["export " + quote(text) for text in self.given("Env")
                   if text.partition("=")[0].lower().endswith("_proxy")]  # for the installation
+        trusted = dict(self.given("RegistryCA") or {})
+        lines += ["trust_registries() {", *("trust %s %s" % (quote(host), quote(pem.strip()))
+                                            for host, pem in trusted.items()), ":", "}"]
         return "\n".join(lines + [PROVISION_SH])
 
     def first_files(self, certificates, dockerd, listen, containerd=""):
@@ -3300,7 +3340,10 @@ class Plan:
         if containerd and "--containerd" not in words["ARGUMENTS"]:
             listen += " --containerd=" + containerd
         words.update(dockerd=dockerd, listen=listen, containerd="")
+        trusted = dict(self.given("RegistryCA") or {})
         return {
+            **{"/etc/docker/certs.d/%s/docker-machine.crt" % host: (0o644, pem.strip() + "\n")
+               for host, pem in trusted.items() if pem},
             DROPIN_PATH: (0o644, string.Template(DROPIN).substitute(words) + "\n"),
             "/etc/docker/ca.pem": (0o644, words["CA"] + "\n"),
             "/etc/docker/server.pem": (0o644, words["CERT"] + "\n"),
@@ -3469,6 +3512,20 @@ def check_engine_options(engine):
         if not isfile(path):
             raise UsageError("--engine-install-url %s: there is no file %s" % (
                 engine["InstallURL"], path))
+
+
+def trust_registries(engine, rows):
+    """Keep the CAs of --engine-registry-ca, rows of HOST[:PORT]=FILE, in "EngineOptions", so that
+    the files may go. Raises UsageError."""
+    for row in rows:
+        host, _, path = row.partition("=")
+        try:
+            days_left(expanduser(path))
+            pem = read_text(expanduser(path))
+        except (OSError, ValueError) as error:
+            raise UsageError("--engine-registry-ca %s: the file cannot be used as a CA: %s" % (
+                row, reason(error)), "It has certificates as PEM.")
+        engine["RegistryCA"] = dict(engine.get("RegistryCA") or {}, **{host: pem})
 
 
 SUDO_WITH_TTY = (  # the fifo is a stdin without end, as in PROBE_SH
@@ -6124,8 +6181,7 @@ class Store:
             if exists(self.ssh_config):
                 write_ssh_config(self)
         except (MachineError, OSError) as error:
-            out.warn("docker's context of it, or ssh's settings, may be old: %s" %
-                     explained(error).message)
+            out.warn("docker's context of it, or ssh's settings, may be old: %s" % error)
 
 
 def migrate(config, fresh):
@@ -6602,6 +6658,8 @@ ENGINE_FLAGS = (
          "form flag=value", field="ArbitraryFlags",
          form=r"(?s)(?!-|tls(verify|cacert|cert|key)?(=|\Z))[^\s=]+(=.*)?",
          hint="Write it as name=value without its dashes; docker-machine sets the tls options."),
+    Flag("engine-registry-ca", [], "Let the engine trust a registry by a CA of its own: "
+         "HOST[:PORT]=FILE", form=r"[\w.-]+(:\d{1,5})?=.+", hint="Write HOST[:PORT]=FILE."),
     Flag("engine-registry-mirror", [], "Specify registry mirrors to use",
          "ENGINE_REGISTRY_MIRROR", field="RegistryMirror", form="(?s)https?://.*",
          hint="It is an http or https URL."),
@@ -6864,7 +6922,7 @@ def create_several(machines, at_once):
     try:
         results = each(create, machines, at_once)
     except KeyboardInterrupt as error:
-        error.hint = "Those that were begun are kept: docker-machine ls"  # type: ignore[attr-defined]
+        error.hint = "Those begun are kept: docker-machine ls"  # type: ignore[attr-defined]
         raise
     code = report_each(names, results)
     if code and all(isinstance(result, PreCreateError) for result in results):
@@ -6891,6 +6949,7 @@ def described_machine(context, options, name):
         store_flags(SWARM_FLAGS, options, machine.swarm)
         store_flags(TLS_FLAGS, options, auth)
         store_flags(GLOBAL_FLAGS, context.options, auth)
+        trust_registries(machine.engine, options["engine-registry-ca"])
         check_engine_options(machine.engine)
         machine.driver.set_config_from_flags(options)
     return machine
@@ -7046,6 +7105,7 @@ def variables(context, options, words):
         url = checked_url(machine, options["swarm"])
     files = machine.client_files()
     folder = dirname(files[0])
+    warn_of_expiry([machine])
     if is_by_ssh(url):
         # docker opens the files of left-over variables for every URL
         return dict(zip(DOCKER_VARIABLES, (None, url, None, machine.name)))
@@ -7135,6 +7195,23 @@ FILTERS = {  # key -> whether a row has that value
 }  # type: dict
 
 
+def warn_of_expiry(machines):
+    """Tell which machines have certificates that end within 30 days, or have ended."""
+    days = {}  # type: dict
+    ends = []
+    for machine in machines:
+        for path in (machine.ca.cert, machine.client.cert, machine.server_pair.cert):
+            if path not in days:
+                days[path] = _outcome(days_left, path)
+            if isinstance(days[path], float) and days[path] < 30:
+                ends.append((days[path], machine.name))
+    if ends:
+        out.warn("Certificates end soon: %s, the first in %d days. Renew them: docker-machine "
+                 "regenerate-certs --client-certs %s" % (
+                     ", ".join(dict.fromkeys(name for _, name in ends)), max(min(ends)[0], 0),
+                     " ".join(dict.fromkeys(quote(name) for _, name in ends))))
+
+
 def command_ls(context, options, words):
     filters, quiet, layout = parse_filters(options["filter"]), options["quiet"], options["format"]
     rows = [row for row in read_rows(context.store) if row.fits(filters)]
@@ -7143,6 +7220,7 @@ def command_ls(context, options, words):
         rows = [row for row in rows if row.fits(filters)]
     if quiet:  # what cannot be loaded is never in a list of names
         return show_lines(sorted(row.name for row in rows if row.machine))
+    warn_of_expiry([row.machine for row in rows if row.engine])
     cells = [row.cells for row in rows]
     if layout == "json":
         return answer(options, cells, "")
@@ -7722,7 +7800,7 @@ def check_certificates(store):
     paths = [path for path in cures if exists(path)]
     for path, days in zip(paths, each(days_left, paths, 8)):
         if isinstance(days, Exception):
-            level, words = "bad", "cannot be read: %s" % days
+            level, words = "bad", "cannot be read: %s" % reason(days)
         elif days < 0:
             level, words = "bad", "has expired"
         elif days < 30:
@@ -7732,15 +7810,6 @@ def check_certificates(store):
         yield Finding(level, "certificates", "%s %s" % (path, words), cures[path])
     if paths:
         yield Finding("ok", "certificates", "%d looked at" % len(paths))
-
-
-def days_left(path):
-    """Days until a certificate expires. Raises MachineError if openssl cannot read it."""
-    result = openssl("x509", "-noout", "-enddate", "-in", path)
-    if not result.ok:
-        raise MachineError(result.last_words(1))
-    end = ssl.cert_time_to_seconds(result.stdout.strip().partition("=")[2])
-    return (end - time.time()) / 86400
 
 
 def check_proxies(store):
@@ -8095,8 +8164,8 @@ COMMANDS = {command.name: command for command in (
                  "further user confirmation")),
     Command("ssh", command_ssh, "[NAME [ARG...]]",
             "Log into or run a command on a machine with SSH.", raw=True),
-    Command("ssh-config", command_ssh_config, SOME, "Print settings by which ssh, rsync, VS Code and "
-            "others reach machines by name",
+    Command("ssh-config", command_ssh_config, SOME, "Print settings by which ssh, rsync, VS Code "
+            "and others reach machines by name",
             Flag("install", False, "Keep them in a file that ~/.ssh/config includes"),
             Flag("uninstall", False, "Take them out of ~/.ssh/config again")),
     Command("scp", command_scp, "[[USER@]NAME:]PATH [[USER@]NAME:]PATH",

@@ -79,7 +79,8 @@ def test_names_that_docker_does_not_take_get_another_one(docker, add, call):
 def test_a_context_of_somebody_else_is_not_touched(docker, add, call, store):
     machine = add("web")
     context = machine.context()
-    for metadata in ({}, {"docker-machine": "/other/machines/web"}, {"docker-machine": 7}, None, []):
+    strangers = ({}, {"docker-machine": "/other/machines/web"}, {"docker-machine": 7}, None, [])  # type: tuple
+    for metadata in strangers:
         Path(context.meta).mkdir(parents=True, exist_ok=True)
         meta = Path(context.meta, "meta.json")
         meta.write_text(json.dumps({"Name": "web", "Metadata": metadata, "Endpoints": {}}))
@@ -191,7 +192,7 @@ def test_an_unfinished_machine_gets_none(docker, add, call):
 def test_a_kill_between_two_files_leaves_what_docker_can_read(docker, add, monkeypatch):
     """meta.json is written last and removed first; a folder without it is passed over."""
     context = add("web").context()
-    written, write = [], core.write_atomic
+    written, write = [], core.write_atomic  # type: list, typing.Any
 
     def note(path, *more):
         written.append((path, sorted(os.path.basename(one) for one in os.listdir(
@@ -202,8 +203,13 @@ def test_a_kill_between_two_files_leaves_what_docker_can_read(docker, add, monke
     files = [os.path.join(context.mark, name) for name in TLS]
     context.write("tcp://192.0.2.7:2376", files)
     assert written == [(os.path.join(context.meta, "meta.json"), TLS)]
-    removed, remove = [], core.shutil.rmtree
-    monkeypatch.setattr(core.shutil, "rmtree", lambda path, **more: (removed.append(path), remove(path, **more)))
+    removed, remove = [], core.shutil.rmtree  # type: list, typing.Any
+
+    def note_removal(path, **more):
+        removed.append(path)
+        remove(path, **more)
+
+    monkeypatch.setattr(core.shutil, "rmtree", note_removal)
     assert context.remove()
     assert removed == [context.meta, context.tls]
 

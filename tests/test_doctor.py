@@ -395,8 +395,11 @@ def test_days_are_counted_to_the_end_of_a_certificate(certs, tmp_path):
 
 
 def test_a_missing_certificate_has_no_days(tmp_path):
-    with pytest.raises(core.MachineError):
+    with pytest.raises(OSError):
         core.days_left(str(tmp_path / "missing.pem"))
+    (tmp_path / "other.pem").write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    with pytest.raises(ValueError):
+        core.days_left(str(tmp_path / "other.pem"))
 
 
 def test_without_openssl_the_certificates_are_no_crash(doctor, bin_folder, store):

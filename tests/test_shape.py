@@ -216,7 +216,6 @@ def test_nothing_but_the_doors_leaves_the_process():
                       if titles[section(line) - 1] != "Doors"})
     assert outside == [
         ("Certificates", "socket"),  # inet_pton
-        ("Commands", "ssl"),  # the dates in a certificate
         ("Commands", "subprocess"),  # scp between two machines
         ("Engine", "ssl"),  # its exceptions
     ]
