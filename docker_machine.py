@@ -1770,21 +1770,35 @@ def pair_problem(pair, ca_cert):
     return certificate_problem(pair.cert, ca_cert)
 
 
-def days_left(path):
-    """Days until the first certificate of a PEM file expires. Raises OSError, or ValueError for
-    something else. Its two times follow each other and are text: RFC 5280, 4.1.2.5."""
+def read_certificate(path):
+    """The first certificate of a PEM file, as DER. Raises OSError, or ValueError for none."""
     pem = re.search(r"(?s)-----BEGIN CERTIFICATE-----(.*?)-----END", read_text(path))
-    der = binascii.a2b_base64(pem.group(1)) if pem else b""
-    time_of = rb"(?:\x17\x0d(\d{12})|\x18\x0f(\d{14}))Z"
-    found = re.search(time_of + time_of, der)
+    if not pem:
+        raise ValueError("there is no certificate in it")
+    return binascii.a2b_base64(pem.group(1))
+
+
+def validity(der):
+    """When a certificate begins and ends to be valid, in seconds since 1970. Raises ValueError.
+    The two times follow each other and are text: RFC 5280, 4.1.2.5."""
+    found = re.search(rb"(?:\x17\x0d(\d{12})|\x18\x0f(\d{14}))Z" * 2, der)
     if not found:
         raise ValueError("there is no certificate in it")
-    text = (found.group(4) or found.group(3)).decode()
+    return tuple(_seconds((found.group(number + 1) or found.group(number)).decode())
+                 for number in (1, 3))
+
+
+def _seconds(text):
+    """A time of a certificate, [YY]YYMMDDhhmmss, in seconds since 1970."""
     if len(text) == 12:
         text = ("19" if text >= "50" else "20") + text
     fields = [int(text[:4]), *(int(text[start:start + 2]) for start in range(4, 14, 2))]
-    end = datetime.datetime(*fields, tzinfo=datetime.timezone.utc)  # type: ignore
-    return (end.timestamp() - time.time()) / 86400
+    return datetime.datetime(*fields, tzinfo=datetime.timezone.utc).timestamp()  # type: ignore
+
+
+def days_left(path):
+    """Days until a certificate expires. Raises OSError or ValueError."""
+    return (validity(read_certificate(path))[1] - time.time()) / 86400
 
 
 def certificate_problem(cert, ca_cert):
@@ -5339,7 +5353,7 @@ def is_pending(error):
 
 DRIVERS = {driver.name: driver for driver in (
     NoneDriver, GenericDriver, VirtualBoxDriver, DigitalOceanDriver)}  # type: dict
-NO_DRIVERS = ("share",)  # files of extras/ that have commands only
+NO_DRIVERS = ("certs", "share")  # files of extras/ that have commands only
 LOADING = RLock()  # one module for all threads; a driver may build on another one's file
 
 
@@ -6691,9 +6705,10 @@ TLS_FLAGS = (
          form=r"[\w.*-]{1,253}|([\dA-Fa-f]{0,4}:){2,7}[\dA-Fa-f.]*",
          hint="It is a host name or an address."),
 )
+PARALLEL_FLAG = Flag("parallel", 10, "How many machines to make at the same time", least=1)
 CREATE_FLAGS = ENGINE_FLAGS + SWARM_FLAGS + TLS_FLAGS + (
     Flag("context", False, "Make a docker context for it too, as the command context does"),
-    Flag("parallel", 10, "How many machines to make at the same time", least=1),
+    PARALLEL_FLAG,
 )
 COMMON_FLAGS = (HELP_FLAG, GLOBAL_FLAGS[0])  # what every command takes, --debug too
 def typed_program(path):
@@ -6878,6 +6893,7 @@ def command_create(context, options, words):
     again = [name for name in names if names.count(name) > 1]
     if again:
         raise UsageError('The name "%s" is there twice.' % again[0])
+    PARALLEL_FLAG.check(options["parallel"])
     machines = [described_machine(context, options, name) for name in names]
     if len(machines) > 1:
         return create_several(machines, options["parallel"])
@@ -8127,6 +8143,8 @@ ONE, SOME = "[NAME]", "[NAME...]"
 COMMANDS = {command.name: command for command in (
     Command("active", command_active, "", "Print which machine is active", TIMEOUT_FLAG,
             FORMAT_FLAG),
+    ExtraCommand("certs", "certs", SOME, "Show certificates: whose, until when, and whether they "
+                 "fit; renew them"),
     Command("config", command_config, ONE, "Print the connection config for machine", SWARM_FLAG),
     Command("context", command_context, SOME, "Make a docker context of each machine, so that "
             "docker finds it without env",

@@ -445,7 +445,8 @@ def test_without_a_name_the_machine_called_default_is_meant_where_docker_machine
     row("scp a", 2, err="Improper number of arguments"), row("scp a b c", 2, err="Improper number of arguments"),
     row("mount", 2, err="Improper number of arguments"), row("mount a b c", 2, err="Improper number of arguments"),
     row("env -u web", 2, err="Error: Expected no machine name when the -u flag is present"),
-    row("create -d none --url tcp://h:1 a b c", 2, err="Invalid command line. Found extra arguments [b c]"),
+    row("create -d none --url tcp://h:1 a b c", 2,
+        err="Each machine of --driver none needs a command of its own, with its own address."),
 )
 def test_names_that_are_missing_or_too_many_are_told_in_docker_machines_words(world, bin_folder, each):
     path = bin_folder("openssl", sshfs="", fusermount="", scp="", ssh="")
@@ -763,7 +764,8 @@ NEW = "create -d none --url tcp://h:1 "
     row(NEW + "-- new", out="Running pre-create checks...\nCreating machine...\n" + READY),
     row(NEW + "web", 1, err='Docker machine "web" already exists'),
     row(NEW + "bad", 1, err='Docker machine "bad" already exists'),
-    row(NEW + "-- _x y z", 2, err="Invalid command line. Found extra arguments [y z]"),
+    row(NEW + "-- x y x", 2, err='The name "x" is there twice.'),
+    row(NEW + "-- x _y z", 1, err=re.compile(r"Error creating machine: Invalid hostname specified\. .*")),
     row(NEW, 2, err="Error: No machine name specified"),
     row(NEW + "x_y --swarm-discovery foo", 1, err=re.compile(r"Error creating machine: Invalid hostname specified\. "
                                                              r"Allowed hostname chars are: 0-9a-zA-Z \. -")),

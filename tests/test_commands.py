@@ -143,7 +143,7 @@ def test_without_a_name_the_machine_default_is_meant(call, add):
     (["active"], 1, None),
     (["scp", "a"], 2, None), (["scp", "gone:x", "y"], 1, None), (["ssh", "web"], 1, None), (["ssh", "gone"], 1, None),
     (["create", "-d", "none", "--url", "tcp://h:1", "a", "b", "c"], 2,
-     "Invalid command line. Found extra arguments [b c]\n"),
+     "Each machine of --driver none needs a command of its own, with its own address.\n"),
     (["create", "-d", "none", "--url", "tcp://h:1"], 2, None), (["create", "-d", "none", "new"], 2, None),
     (["create", "-d", "none", "--url", "tcp://h:1", "--engine-label", "x", "new"], 2, None),
     (["create", "-d", "none", "--url", "tcp://h:1", "--tls-san", "a b", "new"], 2, None),

@@ -192,7 +192,8 @@ def test_an_unfinished_machine_gets_none(docker, add, call):
 def test_a_kill_between_two_files_leaves_what_docker_can_read(docker, add, monkeypatch):
     """meta.json is written last and removed first; a folder without it is passed over."""
     context = add("web").context()
-    written, write = [], core.write_atomic  # type: list, typing.Any
+    written = []  # type: list
+    write = core.write_atomic
 
     def note(path, *more):
         written.append((path, sorted(os.path.basename(one) for one in os.listdir(
@@ -203,7 +204,8 @@ def test_a_kill_between_two_files_leaves_what_docker_can_read(docker, add, monke
     files = [os.path.join(context.mark, name) for name in TLS]
     context.write("tcp://192.0.2.7:2376", files)
     assert written == [(os.path.join(context.meta, "meta.json"), TLS)]
-    removed, remove = [], core.shutil.rmtree  # type: list, typing.Any
+    removed = []  # type: list
+    remove = core.shutil.rmtree
 
     def note_removal(path, **more):
         removed.append(path)

@@ -231,7 +231,6 @@ def test_create_takes_the_flags_of_its_driver_only(call):
     ("--url --driver=generic -d none --engine-label=x web", '--engine-label "x" cannot be used.'),
     ("-d none --unheard-of -d web", "flag provided but not defined: -unheard-of"),
     ("--unheard-of -h web -d none", "flag provided but not defined: -unheard-of"),
-    ("-d none -- -d generic", "Found extra arguments [generic]"),
 ])
 def test_a_value_that_looks_like_driver_or_help_is_neither(dm, call, line, words):
     ended = call("create", *line.split())
