@@ -3838,9 +3838,15 @@ class LocalVM(Driver):
         """How many the machine gets: -1 stands for as many as this computer has."""
         return min(os.cpu_count() or 1, self.most_cpus) if self["CPU"] == -1 else self["CPU"]
 
+    def resize(self):
+        """Give the stored Memory and CPU to a machine that is off; here they count at its start."""
+
     def pre_create_check(self):
-        """Refuse more memory than this computer has."""
         need("ssh-keygen")
+        self.check_memory()
+
+    def check_memory(self):
+        """Refuse more memory than this computer has. Raises MachineError."""
         memory = total_memory()
         if memory and self["Memory"] > memory:
             raise MachineError("--%s-memory %d is more than the %d MB of this computer." % (
@@ -4437,6 +4443,9 @@ class VirtualBoxDriver(LocalVM):
         return [] if self["NoShare"] or not isdir(usual[1]) else [usual]
 
     # --- on and off
+
+    def resize(self):
+        self.vm("modifyvm VM", "--memory", self["Memory"], "--cpus", self.cpus())
 
     def start(self):
         state = self.get_state()
@@ -5353,7 +5362,7 @@ def is_pending(error):
 
 DRIVERS = {driver.name: driver for driver in (
     NoneDriver, GenericDriver, VirtualBoxDriver, DigitalOceanDriver)}  # type: dict
-NO_DRIVERS = ("certs", "share")  # files of extras/ that have commands only
+NO_DRIVERS = ("certs", "change", "share")  # files of extras/ that have commands only
 LOADING = RLock()  # one module for all threads; a driver may build on another one's file
 
 
@@ -8182,6 +8191,8 @@ COMMANDS = {command.name: command for command in (
                  "further user confirmation")),
     Command("ssh", command_ssh, "[NAME [ARG...]]",
             "Log into or run a command on a machine with SSH.", raw=True),
+    ExtraCommand("set", "change", "NAME...", "Change a machine: its engine's options, its "
+                 "certificate's names, its size"),
     Command("ssh-config", command_ssh_config, SOME, "Print settings by which ssh, rsync, VS Code "
             "and others reach machines by name",
             Flag("install", False, "Keep them in a file that ~/.ssh/config includes"),

@@ -13,7 +13,7 @@ sys.path.insert(0, os.path.dirname(HERE))
 
 import docker_machine as core  # noqa: E402
 
-EXTRAS = sorted(name[:-3] for name in os.listdir(core.own_extras()) if name.endswith(".py"))
+EXTRAS = sorted(set(core.drivers_in(core.own_extras())) - set(core.NO_DRIVERS))
 DRIVER_NAMES = list(core.DRIVERS) + EXTRAS
 INTRODUCTION = """\
 # Reference
