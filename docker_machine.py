@@ -3232,6 +3232,8 @@ class Plan:
     config.json, `url` the address that the engine is to have. An option of the engine is a text as
     in --engine-opt: "name" or "name=value"."""
 
+    dropped = ()  # type: tuple  # options that a list in daemon.json may still have
+
     def __init__(self, facts, engine, name="", driver_name="", url="", upgrade=False):
         self.facts, self.engine, self.name, self.driver_name = facts, engine, name, driver_name
         self.url, self.upgrade = url, upgrade
@@ -3265,6 +3267,10 @@ class Plan:
         an option is in both: (options left to pass, new file or ""). An equal setting in the file
         replaces ours, lists are merged into the file. Raises MachineError for anything else."""
         file = self.facts.daemon_json()
+        for name, _, value in (option.partition("=") for option in self.dropped):
+            there = file.get(name + "s", file.get(name[:-1] + "ies"))
+            if isinstance(there, list) and value in there:
+                there.remove(value)
         settings = dict(file.get("proxies") or {}, **file)
         left, conflicts = [], {}
         if "hosts" in file:
@@ -5532,9 +5538,7 @@ class DockerContext:
         self.meta = join(self.docker, "contexts", "meta", digest)
         self.tls = join(self.docker, "contexts", "tls", digest)
         self.config = join(self.docker, "config.json")
-
-    def lock(self):
-        return Lock(join(self.docker, "docker-machine.lock"), "docker's folder " + self.docker)
+        self.lock = Lock(join(self.docker, "docker-machine.lock"), "docker's folder " + self.docker)
 
     def owner(self):
         """The folder of the machine that it is of; "" if it is not of any; None if it is not there.
@@ -5563,7 +5567,7 @@ class DockerContext:
         meta = {"Name": self.name, "Metadata": {"Description": "Machine " + basename(self.mark),
                                                 CONTEXT_MARK: self.mark},
                 "Endpoints": {"docker": {"Host": url, "SkipTLSVerify": False}}}
-        with self.lock():
+        with self.lock:
             self.check_owner()
             if files:
                 make_folder(folder)
@@ -5578,7 +5582,7 @@ class DockerContext:
         """Remove it if it is ours; whether it was. Where it was in use, "default" is then."""
         if not self.is_ours():
             return False
-        with self.lock():
+        with self.lock:
             if self.settings().get("currentContext") == self.name:
                 self.choose("")
             for folder in (self.meta, self.tls):
@@ -5587,7 +5591,7 @@ class DockerContext:
 
     def use(self):
         """Let docker commands without another word go to it; tell what counts before it."""
-        with self.lock():
+        with self.lock:
             self.choose(self.name)
         for name in ("DOCKER_HOST", "DOCKER_CONTEXT"):
             if os.environ.get(name, "") not in ("", self.name):
@@ -5652,7 +5656,7 @@ class Machine:
     server_pair = stored_pair("ServerCertPath", "ServerKeyPath")
     take_over = False  # whether it may have an engine that other clients use
     has_context = False  # whether it is to get a docker context when it is made
-    draft = None  # type: typing.Any
+    draft, dropped = None, ()  # type: typing.Any, tuple
 
     def __init__(self, store, name, config, driver_class=None):
         self.store, self.name, self.config = store, name, config
@@ -5977,7 +5981,9 @@ class Machine:
 
     def _plan(self, facts, upgrade=False):
         url = join_url(self.driver.get_ip(), self.driver.listen_port())
-        return Plan(facts, self.engine, self.name, self.driver_name, url, upgrade)
+        plan = Plan(facts, self.engine, self.name, self.driver_name, url, upgrade)
+        plan.dropped = self.dropped
+        return plan
 
     def engine_files(self, dockerd, listen, containerd=""):
         """What sets the engine up before its first start, {path: (mode, text)}, for a driver that
@@ -6768,33 +6774,22 @@ class Context:
 
 class Command:
     """A command: its function(context, options, words), help texts and flags. A `raw` one gets all
-    words as they are: function(context, words)."""
+    words as they are: function(context, words). Of one in a `file` of extras/ function and flags
+    are there, in COMMANDS, {name: Command}."""
 
-    file = ""
-
-    def __init__(self, name, function, usage, summary, *flags, raw=False):
+    def __init__(self, name, function, usage, summary, *flags, raw=False, file=""):
         self.name, self.function, self.usage, self.summary = name, function, usage, summary
-        self.flags, self.raw = flags, raw
+        self.flags, self.raw, self.file = flags, raw, file
 
     def loaded(self):
         """Itself, with function and flags. Raises MachineError."""
-        return self
-
-
-class ExtraCommand(Command):
-    """A command in a file of extras/, whose COMMANDS, {name: Command}, has the rest of it."""
-
-    def __init__(self, name, file, usage, summary):
-        super().__init__(name, None, usage, summary)
-        self.file = file
-
-    def loaded(self):
+        if not self.file:
+            return self
         module = load_extra(self.file)
         if not module:
-            raise MachineError(
-                'The command "%s" is in the file extras/%s.py of docker-machine, which is not '
-                "here." % (self.name, self.file),
-                "Put it into %s, or into a folder of MACHINE_DRIVER_PATH." % own_extras())
+            raise MachineError('The command "%s" needs the file extras/%s.py of docker-machine.' % (
+                self.name, self.file), "Put it into %s, or into a folder of MACHINE_DRIVER_PATH."
+                % own_extras())
         return module.COMMANDS[self.name]
 
 
@@ -7084,15 +7079,10 @@ def command_config(context, options, words):
     out.progress_to_stderr = True
     with context.machine(words[:1]) as machine, stage("Error running connection boilerplate: "):
         url = checked_url(machine, options["swarm"])
-    if is_by_ssh(url):
+    if url.startswith("ssh://"):
         return out.answer("-H=" + url)
     out.answer("--tlsverify\n--tlscacert=%s\n--tlscert=%s\n--tlskey=%s\n-H=%s" % (
         *map(json_text, machine.client_files()), url))
-
-
-def is_by_ssh(url):
-    """Whether docker reaches an engine through ssh, so that no certificate counts."""
-    return url.startswith("ssh://")
 
 
 def checked_url(machine, swarm):
@@ -7131,7 +7121,7 @@ def variables(context, options, words):
     files = machine.client_files()
     folder = dirname(files[0])
     warn_of_expiry([machine])
-    if is_by_ssh(url):
+    if url.startswith("ssh://"):
         # docker opens the files of left-over variables for every URL
         return dict(zip(DOCKER_VARIABLES, (None, url, None, machine.name)))
     if files != [join(folder, name) for name in CLIENT_FILES]:
@@ -7222,19 +7212,17 @@ FILTERS = {  # key -> whether a row has that value
 
 def warn_of_expiry(machines):
     """Tell which machines have certificates that end within 30 days, or have ended."""
-    days = {}  # type: dict
-    ends = []
+    days, ends = {}, {}  # type: dict, dict
     for machine in machines:
         for path in (machine.ca.cert, machine.client.cert, machine.server_pair.cert):
             if path not in days:
                 days[path] = _outcome(days_left, path)
             if isinstance(days[path], float) and days[path] < 30:
-                ends.append((days[path], machine.name))
+                ends[machine.name] = min(ends.get(machine.name, 30), days[path])
     if ends:
         out.warn("Certificates end soon: %s, the first in %d days. Renew them: docker-machine "
                  "regenerate-certs --client-certs %s" % (
-                     ", ".join(dict.fromkeys(name for _, name in ends)), max(min(ends)[0], 0),
-                     " ".join(dict.fromkeys(quote(name) for _, name in ends))))
+                     ", ".join(ends), max(min(ends.values()), 0), " ".join(map(quote, ends))))
 
 
 def command_ls(context, options, words):
@@ -8152,8 +8140,8 @@ ONE, SOME = "[NAME]", "[NAME...]"
 COMMANDS = {command.name: command for command in (
     Command("active", command_active, "", "Print which machine is active", TIMEOUT_FLAG,
             FORMAT_FLAG),
-    ExtraCommand("certs", "certs", SOME, "Show certificates: whose, until when, and whether they "
-                 "fit; renew them"),
+    Command("certs", None, SOME, "Show certificates: whose, until when, and whether they fit; "
+            "renew them", file="certs"),
     Command("config", command_config, ONE, "Print the connection config for machine", SWARM_FLAG),
     Command("context", command_context, SOME, "Make a docker context of each machine, so that "
             "docker finds it without env",
@@ -8191,8 +8179,8 @@ COMMANDS = {command.name: command for command in (
                  "further user confirmation")),
     Command("ssh", command_ssh, "[NAME [ARG...]]",
             "Log into or run a command on a machine with SSH.", raw=True),
-    ExtraCommand("set", "change", "NAME...", "Change a machine: its engine's options, its "
-                 "certificate's names, its size"),
+    Command("set", None, "NAME...", "Change a machine: its engine's options, its certificate's "
+            "names, its size", file="change"),
     Command("ssh-config", command_ssh_config, SOME, "Print settings by which ssh, rsync, VS Code "
             "and others reach machines by name",
             Flag("install", False, "Keep them in a file that ~/.ssh/config includes"),

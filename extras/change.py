@@ -22,17 +22,16 @@ def command_set(context, options, words):
 
 
 def check_values(options):
-    """Refuse values that their flags do not take. Raises UsageError."""
-    given = False
-    for flag in COMMANDS["set"].flags:
-        value = options[flag.name]
-        given = given or value != flag.default and flag.name != "unset"
-        form = UNSET_FORMS.get(flag.name) if options["unset"] else ""
-        if form:
-            flag = dm.Flag(flag.name, flag.default, "", form=form, hint=flag.hint)
-        flag.check(value)
+    """Refuse values that the flags of `create` do not take. Raises UsageError."""
+    given = [flag for flag in COMMANDS["set"].flags
+             if flag.name != "unset" and options[flag.name] != flag.default]
     if not given:
         raise dm.UsageError("There is nothing to change.", "See: docker-machine set --help")
+    for flag in given:
+        flag = copy.copy(FLAGS.get(flag.name, flag))
+        if options["unset"]:
+            flag.form = UNSET_FORMS.get(flag.name, flag.form)
+        flag.check(options[flag.name])
 
 
 def change(machine, options):
@@ -43,7 +42,10 @@ def change(machine, options):
         resize(machine, options)
     engine, auth = machine.engine, machine.config["HostOptions"]["AuthOptions"]
     for name in LISTS:
-        edit(engine, FLAGS[name].field, options[name], options["unset"], key_of(name))
+        field = FLAGS[name].field
+        edit(engine, field, options[name], options["unset"], key_of(name))
+        gone = set(before["HostOptions"]["EngineOptions"].get(field) or ()) - set(engine[field])
+        machine.dropped += tuple(option_of(name, value) for value in gone)
     edit(auth, "ServerCertSANs", options["tls-san"], options["unset"], str)
     edit_registries(engine, options)
     if options["engine-version"]:
@@ -73,6 +75,11 @@ def apply(machine, upgrade):
     if not machine.engine["RegistryCA"]:
         del machine.engine["RegistryCA"]
     machine.save()
+
+
+def option_of(flag, value):
+    """A value of a flag as dockerd's option, without its dashes."""
+    return value if flag == "engine-opt" else "%s=%s" % (flag[len("engine-"):], value)
 
 
 def key_of(flag):
@@ -127,9 +134,10 @@ def resize(machine, options):
 
 
 def typed_only(flag):
-    """A flag of `create` without its variable, which is about new machines."""
+    """A flag of `create` without its variable, which is about new machines, and with a form that
+    depends on --unset."""
     flag = copy.copy(flag)
-    flag.env = ""
+    flag.env = flag.form = ""
     return flag
 
 
