@@ -65,14 +65,16 @@ THIS_FILE = globals().get("__file__") or ""  # none where it comes from a pipe
 
 __version__ = "1.0.0.dev0"
 __all__ = [
-    "CacheLock", "CloudDriver", "Driver", "ERROR", "Finding", "Flag", "HOST_KEY", "Instance",
-    "LOOPBACK", "LocalVM", "Lock", "MachineError", "PACKAGE_NAMES", "PAUSED", "PreCreateError",
-    "RUNNING", "Rest", "RestError", "Result", "SAVED", "SSH", "STARTING", "STATES", "STOPPED",
-    "STOPPING", "Scratch", "TIMEOUT", "UsageError", "WINDOWS", "cached_image", "cloud_config",
-    "download", "each", "find_qemu", "free_port", "host_arch", "host_name", "image_kind",
-    "install_line", "ip_address", "is_word", "json_text", "main", "missing_program", "need",
-    "need_space", "out", "parse_checksum", "parse_json", "plain_words", "port_trouble",
-    "published_checksum", "quote", "read_text", "run", "wait_for", "write_atomic",
+    "CLIENT_FILES", "CacheLock", "CloudDriver", "Command", "Driver", "ERROR", "Engine", "Finding",
+    "Flag", "GenericDriver", "HOST_KEY", "Instance", "LOOPBACK", "LocalVM", "Lock", "MachineError",
+    "PACKAGE_NAMES", "PAUSED", "PreCreateError", "RUNNING", "Rest", "RestError", "Result", "SAVED",
+    "SSH", "SSHError", "STARTING", "STATES", "STOPPED", "STOPPING", "Scratch", "TIMEOUT",
+    "Unreachable", "UsageError", "WINDOWS", "cached_image", "check_key_file", "check_new_name",
+    "cloud_config", "copy_file", "download", "each", "find_qemu", "free_port", "host_arch",
+    "host_name", "image_kind", "install_line", "ip_address", "is_word", "json_text", "main",
+    "missing_program", "need", "need_space", "out", "parse_checksum", "parse_json", "plain_alias",
+    "plain_words", "port_trouble", "published_checksum", "quote", "read_text", "refuse_existing",
+    "run", "wait_for", "write_atomic",
 ]
 
 WINDOWS, MACOS = os.name == "nt", sys.platform == "darwin"
@@ -5718,15 +5720,19 @@ class Machine:
     def save(self):
         write_atomic(join(self.folder, "config.json"), go_json(self.config))
 
+    def change_driver(self, name):
+        """Be a machine of another driver from now on."""
+        self.config["DriverName"] = self.driver_name = name
+        self._driver = None
+
     def context(self):
         return DockerContext(self.folder, self.name)
 
     def write_context(self):
         """Make its docker context, or make it anew. Raises MachineError."""
-        url, files = self.driver.engine_url(), self.client_files()
-        if self.driver.engine() or not url.startswith("tcp://"):
-            files = []
-        self.context().write(url, files)
+        url = self.driver.engine_url()
+        by_tls = url.startswith("tcp://") and not self.driver.engine()
+        self.context().write(url, self.client_files() if by_tls else [])
 
     def mark(self, step):
         """Note in the machine's folder which step is under way ("" when all is done)."""
@@ -7118,12 +7124,12 @@ def variables(context, options, words):
     """What `env` sets, {name: value}, after a look at the engine. Raises MachineError."""
     with context.machine(words) as machine, stage("Error checking TLS connection: "):
         url = checked_url(machine, options["swarm"])
-    files = machine.client_files()
-    folder = dirname(files[0])
-    warn_of_expiry([machine])
     if url.startswith("ssh://"):
         # docker opens the files of left-over variables for every URL
         return dict(zip(DOCKER_VARIABLES, (None, url, None, machine.name)))
+    warn_of_expiry([machine])
+    files = machine.client_files()
+    folder = dirname(files[0])
     if files != [join(folder, name) for name in CLIENT_FILES]:
         raise MachineError("docker wants ca.pem, cert.pem and key.pem in one folder, and those of "
                            "%s are not." % machine.folder,
@@ -8140,6 +8146,8 @@ ONE, SOME = "[NAME]", "[NAME...]"
 COMMANDS = {command.name: command for command in (
     Command("active", command_active, "", "Print which machine is active", TIMEOUT_FLAG,
             FORMAT_FLAG),
+    Command("adopt", None, "NAME", "Make a machine of a host whose engine runs, and change nothing "
+            "there", file="adopted"),
     Command("certs", None, SOME, "Show certificates: whose, until when, and whether they fit; "
             "renew them", file="certs"),
     Command("config", command_config, ONE, "Print the connection config for machine", SWARM_FLAG),

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command `certs`: which certificates machines have, whose they are, until when, and whether
 they fit one another and what the host presents.
 
@@ -75,7 +76,8 @@ def command_certs(context, options, words):
     if options["renew"]:
         return renew(context, names)
     loaded = dm.each(lambda name: with_driver(context.store.machine(name)), names)
-    machines = [machine for machine in loaded if isinstance(machine, dm.Machine)]
+    machines = [machine for machine in loaded  # those by ssh have no certificates
+                if isinstance(machine, dm.Machine) and not machine.driver.engine()]
     rows = rows_of(machines, not options["local"])
     code = dm.report_each(names, loaded)
     if options["check"]:

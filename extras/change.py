@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command `set`: other options for an engine that runs, other names in its certificate, another
 size for a virtual machine of this computer."""
 
