@@ -8156,6 +8156,10 @@ COMMANDS = {command.name: command for command in (
             Flag("use", False, "Let docker commands go to the machine from now on"),
             Flag("rm", False, "Remove the contexts of machines instead; machines stay")),
     Command("create", command_create, "NAME...", "Create a machine, or several at once"),
+    Command("csr", None, "", "Ask for access to somebody else's machine", file="share"),
+    Command("export", None, "NAME", "Write a machine, or the access to it, into a file",
+            file="share"),
+    Command("import", None, "FILE", "Add a machine from a file of export", file="share"),
     Command("doctor", command_doctor, "", "Check this computer, the store and the machines, and "
             "tell how to fix what is wrong", FORMAT_FLAG),
     Command("env", command_env, ONE,

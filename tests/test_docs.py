@@ -174,11 +174,6 @@ def test_changes_name_every_command():
     assert set(docker_machine.COMMANDS) <= words
 
 
-def test_the_pages_do_not_promise_missing_commands():
-    (missing,) = re.findall(r"Not there yet: `([^`]*)`", read(DIFFERENCES))
-    assert not set(missing.split()) & set(docker_machine.COMMANDS)
-
-
 def test_the_tour_shows_every_kind_of_command():
     tour = {words[0] for words in command_lines("docs/tour.md")}
     assert tour >= {"create", "ls", "env", "config", "ssh", "scp", "mount", "provision", "upgrade", "doctor", "rm"}
