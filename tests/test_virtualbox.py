@@ -293,6 +293,14 @@ def test_minus_one_cpu_means_all_of_this_computer(here, monkeypatch):
 
 # --- bad input
 
+def test_set_gives_a_vm_that_is_off_other_memory_and_cpus(here, web, call):
+    assert call("set", "--memory", "1500", "web").code == 1, "it runs"
+    here.box.put("web", "poweroff")
+    assert call("set", "--memory", "1500", "--cpus", "1", "web").code == 0
+    options = here.vm()["options"]
+    assert (options["memory"], options["cpus"]) == ("1500", "1")
+
+
 @pytest.fixture
 def refused(here, call, monkeypatch):
     """refused(*flags): `create` with them fails and leaves nothing; gives how it ended."""

@@ -183,6 +183,22 @@ def test_creations_in_a_row_succeed_where_a_third_of_all_requests_fails(
     assert len(ocean.orders) == 5  # what was ever created
 
 
+def test_several_in_one_command_of_which_one_fails(
+    program: Program, ocean: DigitalOcean, droplets: Droplets
+) -> None:
+    """The third is refused by the account's limit, which the API tells only when asked for it."""
+    ocean.droplet_limit = 2
+    done = program(*CREATE, "web-{1..3}", code=1)
+    ready = [name for name in program.names() if not (program.folder(name) / "incomplete").exists()]
+    assert len(ready) == 2 and len(ocean.droplets) == 2
+    assert {program.info(name)["Name"] for name in ready} == set(ready)
+    assert done.stderr.count("limit") >= 1
+    for name in ready:
+        assert f"({name}) Docker is up and running!" in done.stdout
+    program("rm", "-y", "web-*")
+    assert_gone(ocean, droplets)
+
+
 def test_the_token_is_in_config_json_alone(program: Program, ocean: DigitalOcean, droplets: Droplets) -> None:
     seen = []
     running = program.start("--debug", *CREATE, "web")
