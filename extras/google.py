@@ -23,6 +23,7 @@ from docker_machine import (
     plain_words,
     read_text,
     wait_for,
+    write_atomic,
 )
 
 PACKAGES = "google-auth requests"
@@ -157,17 +158,25 @@ class GoogleDriver(CloudDriver):
              least=1, field="OperationSeconds"),
         Flag("google-cos-docker-network-readiness-gate", False, "Set that metadata of GitLab's",
              field="COSDockerNetworkReadinessGate"),
-        Flag("google-bulk-insert", False, "Not there yet", field="BulkInsert"),
+        Flag("google-bulk-insert", False, "Let Google choose the zone in --google-region",
+             field="BulkInsert"),
+        Flag("google-region", "", "Region of a bulk insert", field="Region",
+             form=r"[a-z]+(-[a-z]+)+\d+"),
+        Flag("google-flex-selection", [], "Type of a bulk insert, tried in this order: "
+             "machine-type=T[,disk-type=D][,disk-iops=N][,disk-throughput=N]",
+             form=r"machine-type=[a-z0-9-]+(,disk-type=[a-z0-9-]+|,disk-(iops|throughput)=\d+)*"),
+        Flag("google-location-zone", [], "Zone of a bulk insert: ZONE[:ALLOW] or ZONE:DENY",
+             form=r"[a-z]+(-[a-z]+)+\d+-[a-z](:(ALLOW|DENY))?"),
     ) + tuple(Flag("google-" + name, default, UNUSED,
                    least=0 if isinstance(default, int) else None) for name, default in (
         ("internal-firewall-rule-prefix", ""), ("operation-backoff-initial-interval", 1),
         ("operation-backoff-randomization-factor", "0.5"), ("operation-backoff-multipler", "2"),
-        ("operation-backoff-max-interval", 30), ("region", ""), ("flex-selection", []),
-        ("flex-stockout-cooldown", "0s"), ("location-zone", [])))
+        ("operation-backoff-max-interval", 30), ("flex-stockout-cooldown", "0s")))
     fields = (("InstanceName", ""), ("RequestId", ""), ("AddedTag", False), ("Labels", []),
               ("Metadata", {}), ("MetadataFromFile", {}), ("ResolvedZone", ""),
               ("ResolvedMachineType", ""), ("ResolvedNetwork", ""))  # type: tuple
     looks = []  # type: list  # when check_boot() asked
+    probed_zone = ""  # the one of a region whose types are looked up
 
     def __init__(self, machine):
         from functools import lru_cache
@@ -197,6 +206,10 @@ class GoogleDriver(CloudDriver):
             self["Auth"] = ""  # it is found there again
         self["UseInternalIP"] = self["UseInternalIP"] or self["UseInternalIPOnly"]
         self["Labels"] = options["google-label"]
+        for key, name in (("FlexSelections", "google-flex-selection"),
+                          ("LocationZones", "google-location-zone")):
+            if options[name]:
+                self[key] = options[name]
         self["Metadata"] = dict(text.split("=", 1) for text in options["google-metadata"])
         files = [text.split("=", 1) for text in options["google-metadata-from-file"]]
         self["MetadataFromFile"] = {key: os.path.abspath(os.path.expanduser(path))
@@ -212,8 +225,7 @@ class GoogleDriver(CloudDriver):
         if not fullmatch(WORD, self.machine.name):
             raise UsageError("Google takes no instance of the name %s." % self.machine.name,
                              "Names are of up to 63 small letters, digits and dashes.")
-        if self["BulkInsert"]:
-            raise UsageError("--google-bulk-insert is not there yet.", "Name a --google-zone.")
+        self._check_bulk()
         for path in self["MetadataFromFile"].values():
             if not os.path.isfile(path):
                 raise UsageError("--google-metadata-from-file: %s is not a file." % path)
@@ -223,6 +235,20 @@ class GoogleDriver(CloudDriver):
             _, first, last = parse_port(text)
             if not 0 < first <= last < 65536:
                 raise UsageError("--google-open-port %s is no port or range." % text)
+
+    def _check_bulk(self):
+        if not self["BulkInsert"]:
+            if self["Region"] or self.get("FlexSelections") or self.get("LocationZones"):
+                raise UsageError("--google-region, --google-flex-selection and "
+                                 "--google-location-zone belong to --google-bulk-insert.")
+            return
+        others = [name for key, name in (("UseExisting", "use-existing"), ("Address", "address"))
+                  if self[key]]
+        others += ["zone"] * (self["Zone"] != self.defaults()["Zone"])
+        if others:
+            raise UsageError("--google-%s does not go with --google-bulk-insert." % others[0])
+        if not self["Region"]:
+            raise UsageError("--google-bulk-insert needs a --google-region.")
 
     def metadata(self):
         """The user's metadata, with the texts of the files. Raises MachineError."""
@@ -263,7 +289,42 @@ class GoogleDriver(CloudDriver):
         return row
 
     def _look_up_type(self):
-        return self._named("machineTypes", self["MachineType"], "machine type")
+        if not self["BulkInsert"]:
+            return self._named("machineTypes", self["MachineType"], "machine type")
+        name = self.selections()[0]["machine-type"]
+        for zone in self._zones():
+            self.probed_zone = zone
+            row = self.ask("GET", "%s/machineTypes/%s" % (self.place(), name), none=404,
+                           scope="compute.machineTypes.get")
+            if row:
+                return row
+        raise self.unknown("machine type", name, "gcloud compute machine-types list")
+
+    def selections(self):
+        """What a bulk insert is to try, one after the other, by the words of the flag."""
+        rows = [dict(part.split("=", 1) for part in text.split(","))
+                for text in self.get("FlexSelections", [])]
+        return rows or [{"machine-type": self["MachineType"]}]
+
+    def _zones(self):
+        """The zones of the region that may be taken."""
+        path = "/projects/%s/regions" % self["Project"]
+        row = self.ask("GET", path + "/" + self["Region"], scope="compute.regions.get", none=404)
+        if row is None:
+            known = [row["name"] for row in self.rows(path, "compute.regions.list")]
+            raise self.unknown("region", self["Region"], "gcloud compute regions list", known)
+        names = [url.rpartition("/")[2] for url in row.get("zones") or ()]
+        wishes = self.locations()
+        strange = set(wishes) - set(names)
+        if strange:
+            raise self.unknown("zone", min(strange), "gcloud compute zones list", names)
+        only = [name for name in names if wishes.get(name) == "ALLOW"]
+        return only or [name for name in names if name not in wishes]
+
+    def locations(self):
+        """{zone: ALLOW or DENY} of --google-location-zone."""
+        rows = [text.partition(":") for text in self.get("LocationZones", [])]
+        return {zone: word or "ALLOW" for zone, _, word in rows}
 
     def _look_up_accelerator(self):
         kind = self["Accelerator"].partition("type=")[2]
@@ -310,7 +371,7 @@ class GoogleDriver(CloudDriver):
             host = path_of(self["Network"]).partition("/global/")[0]  # with a shared VPC
             if not host.startswith("projects/"):
                 host = "projects/" + self["Project"]
-            path = "%s/regions/%s/subnetworks/%s" % (host, self.zone()[:-2], name)
+            path = "%s/regions/%s/subnetworks/%s" % (host, self.region(), name)
         row = self.ask("GET", "/" + path, scope="compute.subnetworks.get", none=404)
         if row is None:
             known = self.rows("/" + path.rpartition("/")[0], "compute.subnetworks.list")
@@ -323,7 +384,7 @@ class GoogleDriver(CloudDriver):
         name = self["Address"]
         if not name:
             return None
-        rows = self.rows("/projects/%s/regions/%s/addresses" % (self["Project"], self.zone()[:-2]),
+        rows = self.rows("/projects/%s/regions/%s/addresses" % (self["Project"], self.region()),
                          "compute.addresses.list")
         fit = [row for row in rows if name in (row["name"], row.get("address"))]
         if not fit:
@@ -347,12 +408,10 @@ class GoogleDriver(CloudDriver):
         try:
             self._open(self.look_up("firewall"))
             self._own_rule()
-            self["RequestId"] = self["RequestId"] or new_id()  # the same again makes no second one
-            self.machine.save()
-            operation = self.ask("POST", self.place() + "/instances", self._body(), repeat=True,
-                                 query={"requestId": self["RequestId"]},
-                                 scope="compute.instances.create")
-            self.settle(self.place(), operation)
+            if self["BulkInsert"]:
+                self._order_anywhere()
+            else:
+                self._insert(self.place(), "/instances", self._body())
         except RestError as error:
             there = self.instances(self["CreateTag"]) if error.status == 409 else []
             if there and there[0].tag == self["CreateTag"]:
@@ -366,19 +425,80 @@ class GoogleDriver(CloudDriver):
                 self._if_allowed(self.delete_tagged)
             raise
         self["RequestId"] = ""
-        self["ResolvedZone"], self["ResolvedMachineType"] = self.zone(), self["MachineType"]
+        if not self["BulkInsert"]:
+            self["ResolvedZone"], self["ResolvedMachineType"] = self.zone(), self["MachineType"]
         return Instance(self.machine.name, STARTING, (), [self["CreateTag"]])
 
-    def _body(self):
-        """The instance as instances.insert takes it."""
+    def _insert(self, place, path, body):
+        self["RequestId"] = self["RequestId"] or new_id()  # the same again makes no second one
+        self.machine.save()
+        operation = self.ask("POST", place + path, body, repeat=True, scope="compute.instances."
+                             "create", query={"requestId": self["RequestId"]})
+        self.settle(place, operation)
+
+    def _order_anywhere(self):
+        """The instance in any zone of the region: each selection is tried while there is no room
+        for the one before. An order whose end we do not know is looked after first."""
+        from re import search
+        if self["RequestId"]:
+            self._await_order()
+        selections = self.selections()
+        for number, selection in enumerate(selections):
+            if self._resolve():
+                return
+            self["RequestId"] = ""
+            try:
+                self._insert(self.order_place(), "/instances/bulkInsert", self._bulk(selection))
+            except RestError as error:
+                if not search(NO_ROOM, error.reason + " " + error.words) or (
+                        selection is selections[-1]):
+                    raise
+                self.log("There is no room for %s in %s; trying %s..." % (
+                    selection["machine-type"], self["Region"],
+                    selections[number + 1]["machine-type"]))
+        if not self._resolve():
+            raise MachineError("Google made no instance %s in the region %s." % (
+                self.machine.name, self["Region"]), "See " + self.status_page)
+
+    def _resolve(self):
+        """Find the zone that Google chose, and the type; whether the instance is there."""
+        for row in self._everywhere():
+            if row["name"] == self.machine.name and (
+                    row.get("labels") or {}).get(TAG) == self["CreateTag"]:
+                self["ResolvedZone"] = row["zone"].rpartition("/")[2]
+                self["ResolvedMachineType"] = row["machineType"].rpartition("/")[2]
+                self.machine.save()
+                return True
+        return False
+
+    def _bulk(self, selection):
+        """One selection as regionInstances.bulkInsert takes it: there is no zone in it."""
+        body = self._body(selection)
+        name = body.pop("name")
+        policy = {"targetShape": "ANY"}  # type: dict
+        if self.locations():
+            policy["locations"] = {"zones/" + zone: {"preference": word}
+                                   for zone, word in self.locations().items()}
+        return {"count": "1", "perInstanceProperties": {name: {}}, "locationPolicy": policy,
+                "instanceProperties": body}
+
+    def _kind(self, kind, name):
+        """A type as it is written where the zone is known, and where it is not."""
+        return name if self["BulkInsert"] else "zones/%s/%s/%s" % (self.zone(), kind, name)
+
+    def _body(self, selection=None, disk=None):
+        """The instance as instances.insert takes it, with a `disk` that is there already, or with a
+        new one. A `selection` of a bulk insert replaces type and disk."""
+        choice = selection or {"machine-type": self["MachineType"]}
         tags = [TAG] + [tag for tag in self["Tags"].split(",") if tag]
         body = {
             "name": self.machine.name, "description": "docker host vm",
-            "machineType": "zones/%s/machineTypes/%s" % (self.zone(), self["MachineType"]),
+            "machineType": self._kind("machineTypes", choice["machine-type"]),
             "labels": self.labels(), "minCpuPlatform": self["MinCPUPlatform"],
             "tags": {"items": tags + [self["CreateTag"]] * bool(self["OpenPorts"])},
-            "disks": [self._disk()], "networkInterfaces": [self._interface()],
-            "scheduling": self._scheduling(), "metadata": {"items": self._metadata_items()}}
+            "disks": [disk or self._disk(choice)], "networkInterfaces": [self._interface()],
+            "scheduling": self._scheduling(),
+            "metadata": {"items": self._metadata_items(bool(disk))}}
         if self["ServiceAccount"]:
             scopes = [text if "://" in text else SCOPES + SCOPE_NAMES.get(text, text)
                       for text in self["Scopes"].replace(",", " ").split()]
@@ -386,19 +506,20 @@ class GoogleDriver(CloudDriver):
         if self["Accelerator"]:
             count, _, kind = self["Accelerator"][len("count="):].partition(",type=")
             body["guestAccelerators"] = [{"acceleratorCount": int(count), "acceleratorType":
-                                          "zones/%s/acceleratorTypes/%s" % (self.zone(), kind)}]
+                                          self._kind("acceleratorTypes", kind)}]
         return given(body)
 
-    def _disk(self):
-        kind = self["DiskType"] or "pd-balanced"
-        if not self["DiskType"] and self["MachineType"].startswith(HYPERDISK_ONLY):
+    def _disk(self, choice):
+        kind = choice.get("disk-type") or self["DiskType"] or "pd-balanced"
+        if not (choice.get("disk-type") or self["DiskType"]) and choice["machine-type"].startswith(
+                HYPERDISK_ONLY):
             kind = "hyperdisk-balanced"
-        name, iops = self.machine.name + "-disk", self["ProvisionedIops"]
-        speed = self["ProvisionedThroughput"]
+        name, iops = self.machine.name + "-disk", choice.get("disk-iops", self["ProvisionedIops"])
+        speed = choice.get("disk-throughput", self["ProvisionedThroughput"])
         start = given({
             "diskName": name if len(name) < 64 else "", "diskSizeGb": str(self["DiskSize"]),
             "sourceImage": path_of(self.look_up("image")["selfLink"]), "labels": self.labels(),
-            "diskType": "zones/%s/diskTypes/%s" % (self.zone(), kind),
+            "diskType": self._kind("diskTypes", kind),
             "provisionedIops": iops and str(iops), "provisionedThroughput": speed and str(speed)})
         return {"boot": True, "autoDelete": True, "type": "PERSISTENT", "mode": "READ_WRITE",
                 "initializeParams": start}
@@ -426,12 +547,16 @@ class GoogleDriver(CloudDriver):
         policy = self["MaintenancePolicy"] or ("TERMINATE" if self["Accelerator"] else "")
         return given({"onHostMaintenance": policy})
 
-    def _metadata_items(self):
-        """The user's metadata with our login, and OS Login off, since it ignores these keys."""
+    def _metadata_items(self, booted=False):
+        """The user's metadata with our login, and OS Login off, since it ignores these keys. Where
+        cloud-init does not set the host's key, Google's agent is asked to publish it."""
         items = self.metadata()
         items["ssh-keys"] = (items.get("ssh-keys", "") + "\n" + self.login_line()).strip()
         items.setdefault("enable-oslogin", "FALSE")
-        items.update(given({"user-data": self.user_data()}))
+        if not booted:
+            items.update(given({"user-data": self.user_data()}))
+            if not self.reads_user_data():
+                items.setdefault("enable-guest-attributes", "TRUE")
         if self["COSDockerNetworkReadinessGate"]:
             items["gitlab-docker-network-readiness-gate"] = "true"
         return [{"key": key, "value": value} for key, value in sorted(items.items())]
@@ -474,11 +599,6 @@ class GoogleDriver(CloudDriver):
         """Whether it is the machine, and not another one of that name."""
         return self["UseExisting"] or self["CreateTag"] in ("", instance.tag)
 
-    def _state(self, found):
-        if isinstance(found, dict):
-            found = {name: one for name, one in found.items() if one and self._is_ours(one)}
-        return super()._state(found)
-
     def _instance(self, row):
         tag = (row.get("labels") or {}).get(TAG, "")
         state = STATES.get(row.get("status"), ERROR)
@@ -506,6 +626,31 @@ class GoogleDriver(CloudDriver):
             self.remove()
             error.advise("The instance was removed again.")
             raise
+        if not (self["UseExisting"] or self.reads_user_data()):
+            self._pin_host_key()
+
+    def _pin_host_key(self):
+        """Pin what Google's agent says of the host's keys, before the first connection."""
+        def published():
+            try:
+                return self.ask("GET", "%s/instances/%s/getGuestAttributes" % (
+                    self.place(), self.machine.name), query={"queryPath": "hostkeys/"}, none=404,
+                    scope="compute.instances.getGuestAttributes")
+            except RestError as error:
+                if error.status not in (403, 412):
+                    raise
+                return {}
+
+        self.log("Waiting for the host key that Google's agent publishes...")
+        found = wait_for(lambda: [row for row in [published()] if row is not None], 90, "", 5, 1)
+        rows = ((found or [{}])[0].get("queryValue") or {}).get("items") or []
+        lines = ["docker-machine.%s %s %s\n" % (self.machine.name, row["key"], row["value"])
+                 for row in rows if is_host_key(row.get("key"), row.get("value"))]
+        if lines:
+            write_atomic(self.path("known_hosts"), "".join(lines))
+        else:
+            out.warn("Google does not tell the host key of this image; the first one that answers "
+                     "is taken.")
 
     def check_boot(self):
         """Looks twice a minute, lest a fleet that boots is slowed down by Google."""
@@ -540,6 +685,33 @@ class GoogleDriver(CloudDriver):
         except MachineError:
             return False
 
+    def _state(self, found):
+        if isinstance(found, dict):
+            found = {name: one for name, one in found.items() if one and self._is_ours(one)}
+            if not found.get(self[self.id_field]) and self[self.id_field] and self._left_disk():
+                return STOPPED
+        return super()._state(found)
+
+    def _left_disk(self):
+        """The machine's disk, which may have outlived its instance; or None."""
+        row = self.ask("GET", "%s/disks/%s-disk" % (self.place(), self.machine.name), none=404,
+                       scope="compute.disks.get")
+        ours = row and (row.get("labels") or {}).get(TAG, "") == self["CreateTag"]
+        return row if ours and not self["UseExisting"] else None
+
+    def start(self):
+        """Where only the disk is left, the instance is made anew from it."""
+        if self.describe() is None and self._left_disk():
+            self.log("The instance is gone; making it anew from its disk...")
+            source = "projects/%s/zones/%s/disks/%s-disk" % (
+                self["Project"], self.zone(), self.machine.name)
+            disk = {"boot": True, "autoDelete": True, "source": source}
+            self["BulkInsert"], self["Zone"] = False, self.zone()
+            self.change("POST", self.place(), "/instances", self._body(disk=disk),
+                        scope="compute.instances.create")
+            return self._await("create", RUNNING)
+        return super().start()
+
     # --- the removal
 
     def remove(self):
@@ -549,8 +721,9 @@ class GoogleDriver(CloudDriver):
 
     def _await_order(self):
         """Wait for the end of an order whose answer we never got."""
-        place = self.place()
-        rows = self.rows(place + "/operations", "compute.zoneOperations.list",
+        place = self.order_place()
+        kind = "region" if self["BulkInsert"] else "zone"
+        rows = self.rows(place + "/operations", "compute.%sOperations.list" % kind,
                          filter='clientOperationId="%s"' % self["RequestId"])
         try:
             for operation in rows:
@@ -572,11 +745,10 @@ class GoogleDriver(CloudDriver):
 
     def _delete_disk(self):
         """Delete our boot disk if it did not go with the instance."""
-        path = "/disks/%s-disk" % self.machine.name
-        row = self.ask("GET", self.place() + path, scope="compute.disks.get", none=404)
-        ours = row and (row.get("labels") or {}).get(TAG, "") == self["CreateTag"]
-        if ours and not row.get("users"):
-            self.change("DELETE", self.place(), path, scope="compute.disks.delete", none=404)
+        row = self._left_disk()
+        if row and not row.get("users"):
+            self.change("DELETE", self.place(), "/disks/%s-disk" % self.machine.name,
+                        scope="compute.disks.delete", none=404)
 
     def delete_tagged(self):
         if not self["UseExisting"]:
@@ -759,11 +931,20 @@ class GoogleDriver(CloudDriver):
     # --- the API
 
     def zone(self):
-        if self.get("BulkInsert") and not self["ResolvedZone"]:  # GitLab's driver was killed
-            for row in self._everywhere():
+        if self["BulkInsert"] and not (self["ResolvedZone"] or self.probed_zone):
+            for row in self._everywhere():  # the creation was killed
                 if row["name"] == self.machine.name:
                     self["ResolvedZone"] = row["zone"].rpartition("/")[2]
-        return self["ResolvedZone"] or self["Zone"]
+        return self["ResolvedZone"] or self.probed_zone or self["Zone"]
+
+    def region(self):
+        return self["Region"] if self["BulkInsert"] else self.zone()[:-2]
+
+    def order_place(self):
+        """Where an instance is ordered."""
+        if self["BulkInsert"]:
+            return "/projects/%s/regions/%s" % (self["Project"], self["Region"])
+        return self.place()
 
     def _everywhere(self):
         """The rows of all instances of the project."""
@@ -917,6 +1098,13 @@ def is_busy(error):
         error.unsure, error.later, error.refused = False, False, True
         return False
     return error.reason in BUSY
+
+
+def is_host_key(kind, value):
+    """Whether what Google's agent published is a key as known_hosts has it."""
+    from re import fullmatch
+    return all(isinstance(word, str) for word in (kind, value)) and bool(
+        fullmatch(r"(ssh|ecdsa)-[a-z0-9-]+ [A-Za-z0-9+/=]+", "%s %s" % (kind, value)))
 
 
 def given(values):

@@ -72,7 +72,7 @@ BAD = {
                ("google-vm-labels", "a,B"), ("google-metadata", "a"), ("google-metadata-from-file", "a=/no/such/file"),
                ("google-external-firewall-rule-prefix", "1"), ("google-accelerator", "nvidia"),
                ("google-maintenance-policy", "migrate"),
-               ("google-operation-backoff-max-elapsed-time", 0), ("google-bulk-insert", True)],
+               ("google-operation-backoff-max-elapsed-time", 0), ("google-flex-selection", ["e2-small"])],
 }  # type: dict
 METHODS = sorted(name for name in vars(core.Driver) if name[0] != "_" and callable(getattr(core.Driver, name)))
 OWN_DOORS = {"qemu": {"subprocess"}}  # a program that outlives the command, which no door of the core starts

@@ -52,6 +52,8 @@ PERMISSIONS = {
     "compute.firewalls.patch": ["compute.firewalls.update", "compute.firewalls.get"] + RULES,
     "compute.firewalls.delete": ["compute.firewalls.delete"] + RULES,
     "compute.instances.insert": MAKES,
+    "compute.regionInstances.bulkInsert": MAKES,
+    "compute.regionOperations.wait": ["compute.regionOperations.get"],
     "compute.instances.aggregatedList": ["compute.instances.list"],
     "compute.zoneOperations.wait": ["compute.zoneOperations.get"],
     "compute.globalOperations.wait": ["compute.globalOperations.get"],
@@ -207,6 +209,7 @@ class Compute:
         self.calls, self.wrong, self.mishaps, self.looks, self.tokens = [], [], [], [], 0
         self.instances, self.disks, self.rules, self.operations, self.requests = {}, {}, {}, {}, {}
         self.addresses, self.shaking, self.slow, self.login, self.orders = [], None, 1, None, []
+        self.host_keys = [("ssh-ed25519", "AAAAC3NzaC1lZDI1NTE5AAAAIGlz")]  # that the guest's agent publishes
         self.networks = {"projects/%s/global/networks/%s" % (PROJECT, name) for name in ("default", "web")}
         self.networks.add("projects/%s/global/networks/corp" % HOST)
         self.subnetworks = {"projects/%s/regions/us-central1/subnetworks/%s" % (project, name): network
@@ -335,14 +338,16 @@ class Compute:
     def check_rights(self, method, where, body):
         """The permissions that a request takes. Raises Refusal."""
         needed = list(PERMISSIONS.get(method, [method]))
-        if method == "compute.instances.insert":
+        if method in ("compute.instances.insert", "compute.regionInstances.bulkInsert"):
+            body = body.get("instanceProperties", body)
             interface = body["networkInterfaces"][0]
             needed += ["compute.subnetworks.useExternalIp"] * ("accessConfigs" in interface)
             needed += ["compute.addresses.use"] * ("natIP" in str(interface))
             needed += ["compute.addresses.useInternal"] * ("networkIP" in interface)
             needed += ["iam.serviceAccounts.actAs"] * ("serviceAccounts" in body)
-            source = body["disks"][0]["initializeParams"]["sourceImage"]
+            source = body["disks"][0].get("initializeParams", {}).get("sourceImage", "")
             needed += ["compute.images.useReadOnly"] * source.startswith("projects/%s/" % PROJECT)
+            needed += ["compute.disks.use"] * ("source" in body["disks"][0])
         for permission in needed:
             if self.permissions is not None and permission not in self.permissions:
                 raise Refusal(403, "forbidden", "Required '%s' permission for 'projects/%s'" % (
@@ -379,7 +384,10 @@ class Compute:
     def _operation(self, name, where, act, error=None):
         """The operation of a change; act() is called when it is done."""
         number = "operation-%d" % next(self.numbers)
-        place = "zones/%s" % where["zone"] if "zone" in where else "global"
+        place = "global"
+        for kind in ("zone", "region"):
+            if kind in where:
+                place = "%ss/%s" % (kind, where[kind])
         row = {"name": number, "status": "RUNNING", "operationType": name.rpartition(".")[2],
                "selfLink": "%sprojects/%s/%s/operations/%s" % (API, where["project"], place, number)}
         self.operations[number] = {"row": row, "left": self.slow, "act": act, "error": error}
@@ -404,11 +412,13 @@ class Compute:
     def _zoneOperations_wait(self, where, query, body):
         return self.operations[where["operation"]]["row"]
 
-    _globalOperations_wait = _zoneOperations_wait
+    _globalOperations_wait = _regionOperations_wait = _zoneOperations_wait
 
     def _zoneOperations_list(self, where, query, body):
         (number,) = re.findall('^clientOperationId="(.*)"$', query["filter"])
         return {"items": [self.operations[name]["row"] for key, (_, name) in self.requests.items() if key == number]}
+
+    _regionOperations_list = _zoneOperations_list
 
     # --- what is there to be looked up
 
@@ -434,6 +444,16 @@ class Compute:
 
     def _acceleratorTypes_list(self, where, query, body):
         return {"items": [{"name": "nvidia-tesla-t4"}]}
+
+    def _regions_get(self, where, query, body):
+        zones = [API + "projects/%s/zones/%s" % (PROJECT, zone) for zone in ZONES
+                 if zone.startswith(where["region"] + "-")]
+        if not zones:
+            raise self._missing("regions/" + where["region"])
+        return {"name": where["region"], "zones": zones}
+
+    def _regions_list(self, where, query, body):
+        return {"items": [{"name": name} for name in sorted({zone[:-2] for zone in ZONES})]}
 
     def _zones_list(self, where, query, body):
         return {"items": [{"name": name} for name in ZONES]}
@@ -514,24 +534,67 @@ class Compute:
         interface, disk = body["networkInterfaces"][0], body["disks"][0]
         if interface["network"] not in self.networks:
             raise self._missing(interface["network"])
+        if "source" in disk:
+            return self._insert_from_disk(where, query, body, disk["source"])
         start = disk["initializeParams"]
         size = int(start["diskSizeGb"])
         if size < next(row[4] for row in IMAGES if start["sourceImage"].endswith("/" + row[1])):
             raise Refusal(400, "invalid", "Requested disk size cannot be smaller than the image size")
         self.orders.append((query["requestId"], body))
+        row = self._launch(key, body, start, size, where)
+        return self._operation("instances.insert", where, functools.partial(self._is_on, row))
+
+    def _insert_from_disk(self, where, query, body, source):
+        key = where["project"], where["zone"], body["name"]
+        disk = self._disks_get(dict(where, disk=source.rpartition("/")[2]), {}, None)
+        if disk.get("users"):
+            raise Refusal(400, "resourceInUseByAnotherResource", "The disk resource is already being used")
+        row = self._launch(key, body, {"diskName": disk["name"], "labels": disk.get("labels", {})}, 20, where)
+        return self._operation("instances.insert", where, functools.partial(self._is_on, row))
+
+    def _regionInstances_bulkInsert(self, where, query, body):
+        (name,), policy = body["perInstanceProperties"], body["locationPolicy"]
+        assert (body["count"], policy["targetShape"]) == ("1", "ANY")
+        properties = dict(body["instanceProperties"], name=name)
+        assert "/" not in properties["machineType"] + properties["disks"][0]["initializeParams"]["diskType"]
+        self.orders.append((query["requestId"], body))
+        wishes = {path.rpartition("/")[2]: row["preference"] for path, row in policy.get("locations", {}).items()}
+        zones = [zone for zone in ZONES if zone.startswith(where["region"] + "-") and wishes.get(zone) != "DENY" and (
+            "ALLOW" not in wishes.values() or zone in wishes)]
+        zone = zones[-1]
+
+        def begin():
+            key = where["project"], zone, name
+            properties["machineType"] = API + "projects/%s/zones/%s/machineTypes/%s" % (
+                key[:2] + (properties["machineType"],))
+            self._is_on(self._launch(key, properties, properties["disks"][0]["initializeParams"], 20,
+                                     dict(where, zone=zone)))
+
+        return self._operation("regionInstances.bulkInsert", where, begin)
+
+    def _instances_getGuestAttributes(self, where, query, body):
+        items = {item["key"]: item["value"] for item in self._row(where)["metadata"]["items"]}
+        assert (query["queryPath"], items.get("enable-guest-attributes")) == ("hostkeys/", "TRUE")
+        if self.host_keys is None:
+            raise self._missing("guest attributes")
+        return {"queryPath": "hostkeys/", "queryValue": {"items": [
+            {"namespace": "hostkeys", "key": kind, "value": value} for kind, value in self.host_keys]}}
+
+    def _launch(self, key, body, start, size, where):
+        """The row of an instance that begins to be, with its disk."""
         body = copy.deepcopy(body)
         name = start.get("diskName", body["name"])
         self.disks[key[:2] + (name,)] = {"name": name, "labels": start["labels"], "sizeGb": str(size),
                                          "users": [API + "instances/" + body["name"]]}
         row = dict(body, status="STAGING", id=str(next(self.numbers)), disks=[{"boot": True, "autoDelete": True}],
                    zone=API + "zones/" + where["zone"], selfLink=API + "projects/%s/zones/%s/instances/%s" % key)
-        row["networkInterfaces"][0]["network"] = API + interface["network"]
+        row["networkInterfaces"][0]["network"] = API + row["networkInterfaces"][0]["network"]
         row["tags"] = dict(body["tags"], fingerprint="dA==")
         row["metadata"] = dict(body["metadata"], fingerprint="bQ==")
         self.instances[key] = row
         if self.guests:
             self.guests.launched(row)
-        return self._operation("instances.insert", where, functools.partial(self._is_on, row))
+        return row
 
     def _is_on(self, row):
         number = next(self.numbers)

@@ -301,7 +301,18 @@ def test_an_image_without_cloud_init_gets_the_key_alone(here):
     here.create(machine_image="debian-cloud/debian-13")
     assert here.order()["disks"][0]["initializeParams"]["sourceImage"].endswith(DEBIAN)
     assert "user-data" not in here.metadata() and here.metadata()["ssh-keys"].startswith("docker-user:ssh-")
+    assert here.metadata()["enable-guest-attributes"] == "TRUE"
+    assert Path(here.store.folder("web"), "known_hosts").read_text() == (
+        "docker-machine.web ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGlz\n"), "as Google's agent published it"
+
+
+@pytest.mark.parametrize("keys", [None, [], [("ssh-rsa", "x\nevil ssh-rsa AAAA")], [("x", "AAAA")], [(7, None)]])
+def test_without_a_published_host_key_the_first_one_is_taken_and_that_is_told(here, capsys, keys):
+    here.gce.host_keys = keys
+    here.create(machine_image="debian-cloud/debian-13")
     assert not Path(here.store.folder("web"), "known_hosts").exists()
+    assert "does not tell the host key" in capsys.readouterr().err
+    here.gce.wrong.clear()  # one of these answers is not as Google describes it
 
 
 def test_user_data_of_another_program_is_sent_as_it_is(here):
@@ -324,6 +335,11 @@ REFUSALS = [
     ({"address": "fixed"}, "The address fixed is in use by db", "addresses list"),
     ({"address": "free", "use_internal_ip_only": "true"}, "is an external one", "--google-use-internal-ip-only"),
     ({"accelerator": "count=1,type=nvidia-t4"}, 'no accelerator type "nvidia-t4"', "Near it: nvidia-tesla-t4"),
+    ({"bulk_insert": "true", "region": "us-central9"}, 'no region "us-central9"', "Near it: us-central1"),
+    ({"bulk_insert": "true", "region": "us-central1", "location_zone": "us-central1-x:DENY"},
+     'no zone "us-central1-x"', "Near it: us-central1-"),
+    ({"bulk_insert": "true", "region": "us-central1", "machine_type": "e2-smal"}, 'no machine type "e2-smal"',
+     "machine-types list"),
     ({"use_existing": "true"}, "unable to find instance web in zone us-central1-a", "instances list"),
 ]  # type: list
 
@@ -804,15 +820,124 @@ def test_a_machine_of_gitlabs_regional_insert_is_found_in_its_zone(here, call):
     assert call("rm", "-y", "old").code == 0 and here.gce.is_empty()
 
 
+BULK = {"bulk_insert": "true", "region": "us-central1"}
+
+
+def test_a_regional_insert_lets_google_choose_the_zone(here):
+    selection = "machine-type=e2-medium,disk-type=pd-ssd,disk-iops=9"
+    machine = here.create(accelerator="count=1,type=nvidia-tesla-t4", location_zone=["us-central1-a:DENY"],
+                          flex_selection=selection, **BULK)
+    ((_, body),) = here.gce.orders
+    assert body["locationPolicy"] == {
+        "targetShape": "ANY", "locations": {"zones/us-central1-a": {"preference": "DENY"}}}
+    properties, disk = body["instanceProperties"], body["instanceProperties"]["disks"][0]["initializeParams"]
+    assert (properties["machineType"], disk["diskType"], disk["provisionedIops"]) == ("e2-medium", "pd-ssd", "9")
+    assert properties["guestAccelerators"][0]["acceleratorType"] == "nvidia-tesla-t4"
+    stored = here.stored()
+    assert (stored["ResolvedZone"], stored["ResolvedMachineType"]) == ("us-central1-b", "e2-medium")
+    assert machine.driver["IPAddress"] and here.gce.instance(zone="us-central1-b")["status"] == "RUNNING"
+    here.load().driver.stop()
+    here.load().driver.start()
+    here.load().driver.remove()
+    assert here.gce.is_empty()
+
+
+def test_where_there_is_no_room_the_next_selection_is_tried(here, capsys):
+    here.gce.end_badly("regionInstances.bulkInsert", "ZONE_RESOURCE_POOL_EXHAUSTED", "no room", 1)
+    kinds = ["e2-small", "e2-medium", "c4-standard-2"]
+    here.create(flex_selection=["machine-type=" + kind for kind in kinds], **BULK)
+    assert "There is no room for e2-small in us-central1; trying e2-medium..." in capsys.readouterr().out
+    assert here.stored()["ResolvedMachineType"] == "e2-medium"
+    here.load().driver.remove()
+    assert here.gce.is_empty()
+
+
+@pytest.mark.parametrize("code, words", [("VM_MIN_COUNT_NOT_REACHED", "has no e2-small just now"),
+                                         ("QUOTA_EXCEEDED", "A quota of the project")])
+def test_a_regional_insert_that_fails_leaves_nothing(here, call, soon, code, words):
+    here.gce.end_badly("regionInstances.bulkInsert", code, "told", 9)
+    flags = ["--google-flex-selection=machine-type=e2-medium", "--google-flex-selection=machine-type=e2-small"]
+    ended = call(*(soon + ["--google-bulk-insert", "--google-region=us-central1"] + flags + ["web"]))
+    assert ended.code == 3 and words in ended.err
+    assert here.store.names() == [] and here.gce.is_empty()
+    assert len([name for name, _ in here.gce.calls if name == "regionInstances.bulkInsert"]) == (
+        2 if code.startswith("VM") else 1)
+
+
+@pytest.mark.parametrize("finish", [True, False])
+def test_a_regional_insert_that_was_killed_is_found_again(here, monkeypatch, finish):
+    machine = here.add(**BULK)
+    here.gce.slow = 3
+    with monkeypatch.context() as patch:
+        patch.setattr(here.driver_class, "settle", lambda self, place, operation: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            machine.driver.create()
+    again = here.load().driver
+    if finish:
+        again.create()
+        assert again["ResolvedZone"] == "us-central1-b"
+    again.remove()
+    assert len(here.gce.orders) == 1 and here.gce.is_empty()
+
+
+def test_a_lost_answer_makes_no_second_regional_insert(here):
+    for method in ("regionInstances.bulkInsert", "regionOperations.wait", "instances.aggregatedList"):
+        here.gce.lose(method, 2)
+    here.create(**BULK).driver.remove()
+    assert len(here.gce.orders) == 1 and here.gce.is_empty()
+
+
+@pytest.mark.parametrize("flags, words", [
+    ("--google-bulk-insert", "needs a --google-region"),
+    ("--google-region us-central1", "belong to --google-bulk-insert"),
+    ("--google-flex-selection machine-type=x", "belong to"), ("--google-location-zone us-central1-a", "belong to"),
+    ("--google-bulk-insert --google-region us-central1 --google-zone us-east1-b", "-zone does not go with"),
+    ("--google-bulk-insert --google-region us-central1 --google-address x", "-address does not go with"),
+    ("--google-bulk-insert --google-region us-west1 --google-use-existing", "-use-existing does not go with"),
+    ("--google-bulk-insert --google-region us", "cannot be used"), ("--google-flex-selection e2-small", "cannot be used"),
+])
+def test_flags_of_a_regional_insert_that_do_not_fit(here, call, soon, flags, words):
+    ended = call(*(soon + flags.split() + ["web"]))
+    assert ended.code == 2 and words in ended.err and here.gce.calls == []
+
+
+# --- an instance that is gone, and its disk is not
+
+def test_from_its_disk_an_instance_is_made_anew(here, call, soon):
+    here.create(open_port=["80"], label=["team:web"])
+    row, disk = here.gce.instances.pop((PROJECT, ZONE, "web")), here.gce.disks[PROJECT, ZONE, "web-disk"]
+    assert row and disk.pop("users")
+    assert call("status", "web").out == "Stopped\n"
+    here.load().driver.start()
+    body = here.gce.calls[-1][1] or next(body for name, body in reversed(here.gce.calls) if name == "instances.insert")
+    assert body["disks"] == [{"boot": True, "autoDelete": True,
+                              "source": "projects/demo-1/zones/%s/disks/web-disk" % ZONE}]
+    metadata = {item["key"] for item in body["metadata"]["items"]}
+    assert "ssh-keys" in metadata and "user-data" not in metadata and body["labels"]["team"] == "web"
+    assert here.gce.instance()["status"] == "RUNNING" and call("status", "web").out == "Running\n"
+    assert call("rm", "-y", "web").code == 0 and here.gce.is_empty()
+
+
+def test_a_disk_alone_is_removed_and_somebody_elses_is_not(here, call):
+    here.create()
+    del here.gce.instances[PROJECT, ZONE, "web"]
+    here.gce.disks[PROJECT, ZONE, "web-disk"]["users"] = []
+    here.gce.disks[PROJECT, ZONE, "web2-disk"] = {"name": "web2-disk", "labels": {"docker-machine": "other"}}
+    assert call("rm", "-y", "web").code == 0
+    assert list(here.gce.disks) == [(PROJECT, ZONE, "web2-disk")]
+    here.gce.disks.clear()
+
+
 def test_ls_asks_once_for_all_machines_of_a_zone(here, call, closed_port, monkeypatch):
-    """30 machines in two zones: two calls; one that is gone has no say in those of the others."""
+    """30 machines in two zones: two calls; one that is gone has no say in those of the others, and one question more:
+    whether its disk is left."""
     monkeypatch.setattr(here.driver_class, "engine_url", lambda self: "tcp://127.0.0.1:%d" % closed_port)
     for zone in (ZONE, "europe-west1-b"):
         for number in range(15):
             here.old("%s-%d" % (zone, number), zone)
-        del here.gce.instances[PROJECT, zone, zone + "-7"]
+        del here.gce.instances[PROJECT, zone, zone + "-7"], here.gce.disks[PROJECT, zone, zone + "-7-disk"]
     listed = call("ls", "-t", "60").out
-    assert here.gce.names() == ["instances.list"] * 2, listed
+    assert sorted(here.gce.names()) == ["disks.get"] * 2 + ["instances.list"] * 2, listed
     assert listed.count("Running") == 28 and listed.count("Google has no instance") == 2
 
 
@@ -858,6 +983,16 @@ def test_the_permissions_on_the_drivers_page_are_those_that_the_calls_take(here,
     call("ls", "-t", "9")
     for flag in ("machine-type=e", "machine-image=e", "subnetwork=e", "accelerator=count=1,type=e"):
         call(*(soon + ["--google-" + flag, "four"]))
+    here.create("six", **dict(BULK, machine_image="debian-cloud/debian-13")).driver.remove()
+    call(*(soon + ["--google-bulk-insert", "--google-region=us-central9", "seven"]))
+    machine = here.add("seven", **BULK)
+    machine.driver["CreateTag"], machine.driver["RequestId"] = "docker-machine-0123456789abcdef", "x"
+    machine.driver.remove()
+    here.create("eight")
+    del gce.instances[PROJECT, ZONE, "eight"]
+    gce.disks[PROJECT, ZONE, "eight-disk"]["users"] = []
+    here.load("eight").driver.start()
+    here.load("eight").driver.remove()
     machine = here.add("five")
     machine.driver["CreateTag"], machine.driver["RequestId"] = "docker-machine-0123456789abcdef", "x"
     gce.disks[PROJECT, ZONE, "five-disk"] = {
