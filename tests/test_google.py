@@ -894,7 +894,8 @@ def test_a_lost_answer_makes_no_second_regional_insert(here):
     ("--google-bulk-insert --google-region us-central1 --google-zone us-east1-b", "-zone does not go with"),
     ("--google-bulk-insert --google-region us-central1 --google-address x", "-address does not go with"),
     ("--google-bulk-insert --google-region us-west1 --google-use-existing", "-use-existing does not go with"),
-    ("--google-bulk-insert --google-region us", "cannot be used"), ("--google-flex-selection e2-small", "cannot be used"),
+    ("--google-bulk-insert --google-region us", "cannot be used"),
+    ("--google-flex-selection e2-small", "cannot be used"),
 ])
 def test_flags_of_a_regional_insert_that_do_not_fit(here, call, soon, flags, words):
     ended = call(*(soon + flags.split() + ["web"]))
