@@ -65,16 +65,16 @@ THIS_FILE = globals().get("__file__") or ""  # none where it comes from a pipe
 
 __version__ = "1.0.0.dev0"
 __all__ = [
-    "CLIENT_FILES", "CacheLock", "CloudDriver", "Command", "Driver", "ERROR", "Engine", "Finding",
-    "Flag", "GenericDriver", "HOST_KEY", "Instance", "LOOPBACK", "LocalVM", "Lock", "MachineError",
+    "CacheLock", "CloudDriver", "Command", "Driver", "ERROR", "Engine", "Finding", "Flag",
+    "GenericDriver", "HOST_KEY", "Instance", "LOOPBACK", "LocalVM", "Lock", "MachineError",
     "PACKAGE_NAMES", "PAUSED", "PreCreateError", "RUNNING", "Rest", "RestError", "Result", "SAVED",
-    "SSH", "SSHError", "STARTING", "STATES", "STOPPED", "STOPPING", "Scratch", "TIMEOUT",
-    "Unreachable", "UsageError", "WINDOWS", "cached_image", "check_key_file", "check_new_name",
-    "cloud_config", "copy_file", "download", "each", "find_qemu", "free_port", "host_arch",
-    "host_name", "image_kind", "install_line", "ip_address", "is_word", "json_text", "main",
-    "missing_program", "need", "need_space", "out", "parse_checksum", "parse_json", "plain_alias",
-    "plain_words", "port_trouble", "published_checksum", "quote", "read_text", "refuse_existing",
-    "run", "wait_for", "write_atomic",
+    "SSH", "SSHError", "STARTING", "STATES", "STOPPED", "STOPPING", "Scratch", "Silent", "TIMEOUT",
+    "Unreachable", "UsageError", "WINDOWS", "cached_image", "check_new_name", "cloud_config",
+    "copy_file", "dial", "download", "each", "find_qemu", "free_port", "host_arch", "host_name",
+    "image_kind", "install_line", "ip_address", "is_word", "json_text", "main", "missing_program",
+    "need", "need_space", "out", "parse_checksum", "parse_json", "plain_words", "port_trouble",
+    "published_checksum", "quote", "read_text", "refuse_existing", "run", "wait_for",
+    "write_atomic",
 ]
 
 WINDOWS, MACOS = os.name == "nt", sys.platform == "darwin"
@@ -5370,7 +5370,7 @@ def is_pending(error):
 
 DRIVERS = {driver.name: driver for driver in (
     NoneDriver, GenericDriver, VirtualBoxDriver, DigitalOceanDriver)}  # type: dict
-NO_DRIVERS = ("certs", "change", "share")  # files of extras/ that have commands only
+NO_DRIVERS = ("adopted", "certs", "change", "share")  # files of extras/ that are for commands
 LOADING = RLock()  # one module for all threads; a driver may build on another one's file
 
 
@@ -5712,18 +5712,13 @@ class Machine:
             return engine.version(seconds)
         except Unreachable as error:
             self.driver.get_url()  # says so if the machine is off
-            error.hint = "Start the engine there, or look into its log."
+            error.hint = error.hint or "Start the engine there, or look into its log."
             if self.driver.provisions:
                 error.hint = "Fix it, or see why: docker-machine provision " + quote(self.name)
             raise
 
     def save(self):
         write_atomic(join(self.folder, "config.json"), go_json(self.config))
-
-    def change_driver(self, name):
-        """Be a machine of another driver from now on."""
-        self.config["DriverName"] = self.driver_name = name
-        self._driver = None
 
     def context(self):
         return DockerContext(self.folder, self.name)
@@ -7489,6 +7484,7 @@ def renew_shared(store, names):
 
     def renew(name):
         machine = store.machine(name)
+        machine.driver.check_provision()
         files = machine.tls_files()
         if files not in done:
             done[files] = _outcome(lambda one: one.bootstrap_certificates(renew=True), machine)
@@ -7842,7 +7838,7 @@ def check_proxies(store):
             yield Finding("note", "proxy", "%s has no scheme" % name, "Begin it with http://")
     exempt = os.environ.get(no_proxy_variable(), "").split(",")
     for row in read_rows(store):
-        host = row.aim() and split_url(row.cells["URL"])[0]
+        host = row.aim() and row.engine and row.engine.host  # none behind ssh, past all proxies
         if host and not any(is_exempt(host, part.strip()) for part in exempt):
             yield Finding("note", "proxy", "%s is set, and NO_PROXY does not hold %s, where %s is"
                           % (named[0], host, row.name),
@@ -7873,8 +7869,9 @@ def check_machines(store):
         elif step:
             yield Finding("bad", name, "was not finished (%s)" % step, resume_hint(name))
         elif error:
-            yield Finding("bad", name, error,
-                          "Look closer: docker-machine provision " + quote(name))
+            verb = "version" if row.engine and not row.engine.host else "provision"
+            yield Finding("bad", name, error, "Look closer: docker-machine %s %s" % (
+                verb, quote(name)))
         else:
             yield Finding("ok", name, row.cells["State"])
 

@@ -77,7 +77,7 @@ BAD = {
 METHODS = sorted(name for name in vars(core.Driver) if name[0] != "_" and callable(getattr(core.Driver, name)))
 OWN_DOORS = {"qemu": {"subprocess"}}  # a program that outlives the command, which no door of the core starts
 NO_SECRETS = {"amazonec2-metadata-token"}  # whether a token is required, under its name of old
-FOREIGN = {"none", "adopted"}  # an older flag, and those of "generic", where names should begin with the driver's
+FOREIGN = {"none"}  # its flag is older than the rule that names begin with the driver's
 SECRET = re.compile(r"(^|-)(password|passphrase|secret|token|api-key|access-key|secret-key)$")
 KINDS = bool, int, str, list
 BASE = dict(core.BASE_FIELDS)

@@ -1,5 +1,6 @@
 """`pause`, what resumes, and the wait for a boot, with a driver that keeps its machine's state in a file."""
 
+import sys
 import textwrap
 import time
 
@@ -108,6 +109,7 @@ def test_pause_is_for_machines_that_run(power, dm, now):
 
 def test_a_driver_that_cannot_pause_says_so_and_what_is_possible(power, folder, drivers, dm):
     core.DRIVERS.pop("file")
+    sys.modules.pop("docker_machine_driver_file")
     (folder / "file.py").write_text(textwrap.dedent(DRIVER))
     ended = power("pause", "web")
     assert ended.code == 1 and state(dm) == "Running"
