@@ -27,6 +27,7 @@ SAMPLES = {
     "amazonec2": {"amazonec2-endpoint": "http://127.0.0.1:9", "amazonec2-access-key": "AKIAEXAMPLEEXAMPLE00",
                   "amazonec2-secret-key": "nobodys", "amazonec2-region": "us-east-1", "amazonec2-retries": -1},
     "google": {"google-auth-encoded-json": "e30=", "google-project": "demo-1"},
+    "exoscale": {"exoscale-url": "http://127.0.0.1:9/v2", "exoscale-api-key": "EXOx", "exoscale-api-secret-key": "x"},
 }  # type: dict
 PROVIDERS = {"digitalocean"}  # whose fixture of that name stands in for them
 BAD = {
@@ -73,6 +74,11 @@ BAD = {
                ("google-external-firewall-rule-prefix", "1"), ("google-accelerator", "nvidia"),
                ("google-maintenance-policy", "migrate"),
                ("google-operation-backoff-max-elapsed-time", 0), ("google-flex-selection", ["e2-small"])],
+    "exoscale": [("exoscale-url", "api.exoscale.com"), ("exoscale-api-key", "a b"), ("exoscale-api-secret-key", "a b"),
+                 ("exoscale-api-secret-key", ""), ("exoscale-instance-profile", "a b"), ("exoscale-disk-size", 9),
+                 ("exoscale-disk-size", 51201), ("exoscale-security-group", "a\nb"), ("exoscale-ssh-user", "-x"),
+                 ("exoscale-availability-zone", "Zurich"), ("exoscale-ssh-key", "/no/such/key"),
+                 ("exoscale-userdata", "/no/such/file"), ("exoscale-affinity-group", "a\nb")],
 }  # type: dict
 METHODS = sorted(name for name in vars(core.Driver) if name[0] != "_" and callable(getattr(core.Driver, name)))
 OWN_DOORS = {"qemu": {"subprocess"}}  # a program that outlives the command, which no door of the core starts
