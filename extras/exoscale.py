@@ -76,8 +76,8 @@ class ExoscaleDriver(CloudDriver):
         flag("disk-size", 50, "Size of the disk in GB", "DiskSize", least=10, most=51200),
         flag("image", "Linux Ubuntu 24.04 LTS 64-bit", "Template, by its name, id, or in short: "
              "ubuntu-24.04", "Image"),
-        flag("security-group", ["docker-machine"], "Security group (default: docker-machine); made if it "
-             "is not there", "SecurityGroups", form=r"[^\x00-\x1f]{0,255}"),
+        flag("security-group", ["docker-machine"], "Security group (default: docker-machine); made "
+             "if it is not there", "SecurityGroups", form=r"[^\x00-\x1f]{0,255}"),
         flag("availability-zone", "ch-dk-2", "Zone", "AvailabilityZone",
              form=r"[A-Za-z]{2}-[A-Za-z]+-\d+", hint="List all: exo zone list"),
         flag("ssh-user", "", "SSH user (default: the template's), who is made at the first boot",

@@ -1,4 +1,4 @@
-"""Machines by the driver "exoscale": Exoscale is played by tests/exocloud.py, which holds each request to Exoscale's own
+"""Machines by the driver "exoscale": tests/exocloud.py plays Exoscale and holds each request to Exoscale's own
 description, and its instances are real hosts with a real cloud-init (see tests/integration/exocloud.py)."""
 
 from __future__ import annotations
