@@ -285,12 +285,15 @@ class ExoscaleDriver(CloudDriver):
             raise
 
     def act(self, verb):
+        def is_to_wait(error):
+            return is_busy(error) and action != "stop" and not (
+                action == "start" and self.get_state() in (STARTING, RUNNING))
+
         action = ACTIONS[verb]
-        body = {} if verb == "start" else None  # type: ignore
-        # To a stop, 409 says that it is asked already.
-        more = {"none": 409} if action == "stop" else {"wait": is_busy}
-        operation = self.ask("PUT", "/instance/%s:%s" % (self.number(), action), body,
-                             repeat=action != "reboot", scope=action + "-instance", **more)
+        body = {} if action == "start" else None  # type: ignore
+        # Else 409 says that it is so already, or asked for.
+        operation = self.ask("PUT", "/instance/%s:%s" % (self.number(), action), body, none=409,
+                             wait=is_to_wait, scope=action + "-instance")
         self.operation = (operation or {}).get("id", "")
 
     def progress(self, verb, instance):

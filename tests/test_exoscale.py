@@ -347,15 +347,27 @@ def test_a_key_of_the_users_is_taken(here):
 
 # --- killed, lost, failed
 
-def test_an_answer_that_is_lost_makes_nothing_twice(here):
+def test_an_answer_that_is_lost_makes_nothing_twice(here, pauses):
     for name in ("create-instance", "create-security-group", "add-rule-to-security-group", "create-anti-affinity-group",
-                 "stop-instance", "delete-instance", "delete-security-group", "register-ssh-key", "delete-ssh-key"):
+                 "stop-instance", "start-instance", "delete-instance", "delete-security-group", "register-ssh-key",
+                 "delete-ssh-key"):
         here.exo.lose(name, 2)
     machine = here.create(affinity_group=["apart"], image="linux flatcar 64-bit", userdata=here.file(IGNITION))
     assert rules_of(here.exo.group()) == RULES
     machine.driver.stop()
+    before = sum(pauses)
+    machine.driver.start()
+    assert sum(pauses) - before < 60
     machine.driver.remove()
     assert len(here.exo.orders) == 1 and here.exo.is_empty()
+
+
+def test_a_start_waits_until_a_stop_is_over(here):
+    driver = here.create().driver
+    here.exo.slow = 5
+    driver.act("stop")
+    driver.start()
+    assert here.exo.instance()["state"] == "running" and here.exo.names().count("start-instance") > 1
 
 
 def test_twenty_creations_where_a_third_of_all_requests_fails_make_twenty_instances(here):
