@@ -28,6 +28,8 @@ SAMPLES = {
                   "amazonec2-secret-key": "nobodys", "amazonec2-region": "us-east-1", "amazonec2-retries": -1},
     "google": {"google-auth-encoded-json": "e30=", "google-project": "demo-1"},
     "exoscale": {"exoscale-url": "http://127.0.0.1:9/v2", "exoscale-api-key": "EXOx", "exoscale-api-secret-key": "x"},
+    "softlayer": {"softlayer-api-endpoint": "http://127.0.0.1:9/rest/v3.1", "softlayer-user": "SL1",
+                  "softlayer-api-key": "x", "softlayer-domain": "example.com"},
 }  # type: dict
 PROVIDERS = {"digitalocean"}  # whose fixture of that name stands in for them
 BAD = {
@@ -79,6 +81,13 @@ BAD = {
                  ("exoscale-disk-size", 51201), ("exoscale-security-group", "a\nb"), ("exoscale-ssh-user", "-x"),
                  ("exoscale-availability-zone", "Zurich"), ("exoscale-ssh-key", "/no/such/key"),
                  ("exoscale-userdata", "/no/such/file"), ("exoscale-affinity-group", "a\nb")],
+    "softlayer": [("softlayer-user", ""), ("softlayer-user", "a:b"), ("softlayer-api-key", ""),
+                  ("softlayer-api-key", "a b"), ("softlayer-api-endpoint", ""), ("softlayer-api-endpoint", "a b"),
+                  ("softlayer-region", ""), ("softlayer-region", "Dallas"), ("softlayer-image", "a b"),
+                  ("softlayer-flavor", "B1-1"), ("softlayer-cpu", 0), ("softlayer-memory", 0),
+                  ("softlayer-network-max-speed", 0), ("softlayer-hostname", "a.b"), ("softlayer-domain", "a b"),
+                  ("softlayer-domain", ""), ("softlayer-public-vlan-id", 7), ("softlayer-private-vlan-id", 7),
+                  ("softlayer-userdata", "/no/such/file")],
 }  # type: dict
 METHODS = sorted(name for name in vars(core.Driver) if name[0] != "_" and callable(getattr(core.Driver, name)))
 OWN_DOORS = {"qemu": {"subprocess"}}  # a program that outlives the command, which no door of the core starts
