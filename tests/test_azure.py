@@ -952,6 +952,7 @@ def test_ls_asks_once_for_all_machines_of_a_subscription(here, call, closed_port
 
 
 def test_ls_of_engines_that_answer_loads_no_azure_identity_and_asks_nothing(here, dm, engine_port):
+    here.given["docker_port"] = engine_port
     assert listed_by_engines(here, dm, engine_port, "InstanceID", "azure.identity").count("Running") == 3
     assert here.arm.calls == []
 
