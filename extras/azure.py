@@ -1135,7 +1135,8 @@ class AzureDriver(CloudDriver):
             if found:
                 return MachineError("%s: %s" % (sentence, found.group()), hint)
         if kind == "ClientAuthenticationError" and "Attempted credentials" not in words:
-            return MachineError("The Azure login cannot be used: " + words[:300], "Log in: az login")
+            return MachineError("The Azure login cannot be used: " + words[:300],
+                                "Log in: az login")
         return MachineError(
             "No Azure login was found: not in --azure-client-id and --azure-client-secret, the "
             "variables AZURE_CLIENT_ID and the like, a managed identity, or az.",
