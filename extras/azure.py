@@ -48,6 +48,8 @@ VNET = "Microsoft.Network/virtualNetworks"
 PARTS = ((DISK, "-os-disk"), (NIC, "-nic"), (IP, "-ip"), (NSG, "-firewall"))  # as rm has to go
 SIZES = ("Standard_B2s", "Standard_B2s_v2", "Standard_B2as_v2", "Standard_D2s_v5",
          "Standard_D2as_v5", "Standard_D2s_v6", "Standard_D2s_v4", "Standard_D2s_v3")
+DISKS = "Standard_LRS", "StandardSSD_LRS", "Premium_LRS", "StandardSSD_ZRS", "Premium_ZRS"
+UNUSED = "Accepted; "
 UBUNTU = "Canonical:ubuntu-24_04-lts:%s:latest"
 STATES = {"starting": STARTING, "running": RUNNING, "stopping": STOPPING, "stopped": STOPPED,
           "deallocating": STOPPING, "deallocated": STOPPED}  # of PowerState/...
@@ -62,56 +64,53 @@ BUSY = ("AnotherOperationInProgress", "RetryableError", "ReferencedResourceNotPr
 NO_ROOM = "(Zonal)?AllocationFailed|Overconstrained(Zonal)?AllocationRequest|SkuNotAvailable"
 UNREGISTERED = "MissingSubscriptionRegistration"
 ERRORS = (  # patterns of code and words, what to say, and what to do about it
-    ("(Zonal)?AllocationFailed|Overconstrained", "Azure has no room for a %(size)s in %(place)s: "
-     "%(words)s", "Try later, or another --azure-size, --azure-availability-zone or "
-     "--azure-location."),
-    ("SkuNotAvailable", "%(size)s cannot be had in %(place)s: %(words)s", "List what can: az vm "
-     "list-skus --location %(region)s --resource-type virtualMachines --output table"),
+    ("(Zonal)?AllocationFailed|Overconstrained", "Azure has no room for a %(size)s in %(place)s",
+     "Try later, or another --azure-size, --azure-availability-zone or --azure-location."),
+    ("SkuNotAvailable", "%(size)s cannot be had in %(place)s", "List what can: az vm list-skus "
+     "--location %(region)s --resource-type virtualMachines --output table"),
     ("QuotaExceeded|[Ee]xceeding approved|CountLimitReached", "A quota of the subscription is used "
-     "up: %(words)s", "Take another size or region, or ask for more: "
+     "up", "Take another size or region, or ask for more: "
      "https://portal.azure.com/#view/Microsoft_Azure_Capacity/QuotaMenuBlade"),
-    ("DisallowedByPolicy", "A policy forbids this: %(words)s", "If it asks for tags: --azure-tags "
-     "KEY,VALUE. If it forbids public addresses: --azure-no-public-ip, and reach it by VPN."),
+    ("DisallowedByPolicy", "A policy forbids this", "If it asks for tags: --azure-tags KEY,VALUE. "
+     "If it forbids public addresses: --azure-no-public-ip, and reach it by VPN."),
     ("InvalidAuthenticationTokenTenant", "The login is of another tenant than the subscription "
-     "%(subscription)s: %(words)s", "Name that one's: --azure-tenant-id"),
+     "%(subscription)s", "Name that one's: --azure-tenant-id"),
     ("SubscriptionNotFound|InvalidSubscriptionId", "The login sees no subscription "
-     "%(subscription)s: %(words)s", "List all: az account list --output table"),
-    ("ReadOnlyDisabledSubscription", "The subscription %(subscription)s is switched off: %(words)s",
+     "%(subscription)s", "List all: az account list --output table"),
+    ("ReadOnlyDisabledSubscription", "The subscription %(subscription)s is switched off",
      "See https://portal.azure.com/#view/Microsoft_Azure_Billing"),
-    (UNREGISTERED, "The subscription does not have %(namespace)s yet: %(words)s",
+    (UNREGISTERED, "The subscription does not have %(namespace)s yet",
      "Register it: az provider register --wait --namespace %(namespace)s"),
-    ("LocationNotAvailable|InvalidLocation|NoRegisteredProviderFound",
-     "That cannot be had in %(region)s: %(words)s",
-     "List all: az account list-locations --output table"),
+    ("LocationNotAvailable|InvalidLocation|NoRegisteredProviderFound", "That cannot be had in "
+     "%(region)s", "List all: az account list-locations --output table"),
     ("(VM)?Marketplace|ResourcePurchaseValidationFailed", "The terms of the image have not been "
-     "accepted: %(words)s", "Accept them: az vm image terms accept --urn %(image)s"),
+     "accepted", "Accept them: az vm image terms accept --urn %(image)s"),
     ("ImageNotFound|[Hh]ypervisor [Gg]eneration|Cpu Architecture", "The image %(image)s does not "
-     "go with the size %(size)s: %(words)s", "Leave out --azure-image; one that fits is taken."),
-    ("keyData", "Azure does not take the SSH key: %(words)s", "Give it an RSA key: ssh-keygen -t "
-     "rsa -b 4096 -m PEM -f KEY, then --azure-ssh-keypath KEY"),
-    ("DnsRecordInUse", "The DNS label is taken in %(region)s: %(words)s",
-     "Take another --azure-dns."),
-    ("ResourceGroupBeingDeleted", "The resource group is being deleted: %(words)s", "Wait for it: "
-     "az group wait --deleted --name %(group)s; or take another --azure-resource-group."),
-    ("ScopeLocked", "A lock forbids this: %(words)s", "List them: az lock list -g %(group)s"),
-    ("InUse|CannotBeDeleted|ReservedForAnother", "Something that is to go is still in use: "
-     "%(words)s", "Try again in some minutes: docker-machine rm %(name)s"),
-    ("ConflictingUserInput|already exists", "Something of that name is there already: %(words)s",
+     "go with the size %(size)s", "Leave out --azure-image; one that fits is taken."),
+    ("keyData", "Azure does not take the SSH key", "Give it an RSA key: ssh-keygen -t rsa -b 4096 "
+     "-m PEM -f KEY, then --azure-ssh-keypath KEY"),
+    ("DnsRecordInUse", "The DNS label is taken in %(region)s", "Take another --azure-dns."),
+    ("ResourceGroupBeingDeleted", "The resource group is being deleted", "Wait for it: az group "
+     "wait --deleted --name %(group)s; or take another --azure-resource-group."),
+    ("ScopeLocked", "A lock forbids this", "List them: az lock list -g %(group)s"),
+    ("InUse|CannotBeDeleted|ReservedForAnother", "Something that is to go is still in use",
+     "Try again in some minutes: docker-machine rm %(name)s"),
+    ("ConflictingUserInput|already exists", "Something of that name is there already",
      "Take another name, or delete it: az resource list -g %(group)s --output table"),
 )
 LOGINS = (  # patterns of what Entra says, what to say, and what to do about it
-    ("AADSTS7000222", "The client secret has expired", "Make another one: az ad app credential "
-     "reset --id CLIENT-ID"),
+    ("AADSTS7000222", "The client secret has expired",
+     "Make another one: az ad app credential reset --id CLIENT-ID"),
     ("AADSTS7000215", "The client secret is wrong", "It takes the secret's value, not its id."),
-    ("AADSTS700016", "The tenant has no application of that client id", "See --azure-tenant-id "
-     "and --azure-client-id."),
-    ("AADSTS(90002|900023)", "There is no such tenant", "See yours: az account show --query "
-     "tenantId"),
+    ("AADSTS700016", "The tenant has no application of that client id",
+     "See --azure-tenant-id and --azure-client-id."),
+    ("AADSTS(90002|900023)", "There is no such tenant",
+     "See yours: az account show --query tenantId"),
     ("AADSTS(700024|50013)", "The time in the login is refused",
      "Set the clock: sudo timedatectl set-ntp true"),
     ("AADSTS53003", "Conditional access forbids the login", "Log in from a place that it allows."),
-    ("AADSTS|expired|invalid_grant", "The Azure login has expired or was revoked", "Log in again: "
-     "az login"),
+    ("AADSTS|expired|invalid_grant", "The Azure login has expired or was revoked",
+     "Log in again: az login"),
 )
 
 
@@ -132,27 +131,25 @@ class AzureDriver(CloudDriver):
     login, new_login = "Azure login", "Log in again: az login"
     scope_hint = ("It takes a role with the action %s, such as Contributor on the resource group; "
                   "docs/drivers/azure.md lists all.")
-    kinds = ("image", "network", "nsg", "group", "taken")
+    kinds = ("image", "network", "nsg", "set", "group", "taken")
     most_user_data = 65535
     prompts = True  # whether a login by device code may ask
     flags = (
-        flag("environment", "", "Cloud: AzurePublicCloud, AzureUSGovernmentCloud or "
-             "AzureChinaCloud (default: az's)", "Environment"),
+        flag("environment", "", "Cloud: %s (default: az's)" % ", ".join(CLOUDS), "Environment"),
         flag("subscription-id", "", "Subscription (default: az's, or the only one)",
              "SubscriptionID", form="[0-9a-fA-F-]{36}", hint="List all: az account list"),
         flag("tenant-id", "", "Tenant of the login (default: the subscription's)", "TenantID",
              form="[0-9A-Za-z.-]+"),
-        flag("client-id", "", "Service principal, or a managed identity if there is no secret",
+        flag("client-id", "", "Service principal, or without a secret a managed identity",
              "ClientID", form="[0-9a-zA-Z-]+"),
         flag("client-secret", "", "Its secret", "ClientSecret", secret=True),
         flag("resource-group", "docker-machine", "Resource group, made if there is none",
              "ResourceGroup", form=r"[\w().-]{0,89}[\w()-]"),
-        flag("location", "westus", "Region", "Location", form="[A-Za-z0-9 ]+",
-             hint="List all: az account list-locations --output table"),
+        flag("location", "westus", "Region", "Location", form="[A-Za-z0-9 ]+"),
         flag("size", "", "Size (default: Standard_B2s, or the first of some others that the "
              "subscription may use)", "Size", form=r"[\w-]+"),
-        flag("image", "", "Image: publisher:offer:sku:version, or the id of one, of a gallery's "
-             "too (default: Ubuntu 24.04 for the size)", "Image",
+        flag("image", "", "Image: publisher:offer:sku:version, or an id, of a gallery's too "
+             "(default: Ubuntu 24.04 for the size)", "Image",
              form=r"[\w.-]+(:[\w.-]+){3}|/[\w./ ()-]+",
              hint="image provided must be an image URN or an ARM resource identifier"),
         flag("plan", "", "Marketplace plan, publisher:product:plan (default: the image's)", "Plan",
@@ -177,35 +174,30 @@ class AzureDriver(CloudDriver):
              None, form=r"\d+(\.\d+){3}"),
         flag("use-private-ip", False, "Reach it at its private address", "UsePrivateIP", None),
         flag("no-public-ip", False, "Make no public address", "NoPublicIP", None),
-        flag("static-public-ip", False, "Accepted; every address is static", "StaticPublicIP",
-             None),
-        flag("enable-public-ip-standard-sku", False, "Accepted; every address is Standard",
+        flag("static-public-ip", False, UNUSED + "every address is static", "StaticPublicIP", None),
+        flag("enable-public-ip-standard-sku", False, UNUSED + "every address is Standard",
              "EnablePublicIPStandardSKU", "AZURE_STANDARD_PUBLIC_IP_SKU"),
         flag("dns", "", "DNS label of the public address", "DNSLabel", "AZURE_DNS_LABEL",
              form="[a-z][a-z0-9-]{1,61}[a-z0-9]"),
         flag("accelerated-networking", False, "Accelerated networking", "AcceleratedNetworking"),
         flag("disk-size", 30, "Size of the OS disk in GB", "DiskSize", least=1, most=4095),
-        flag("storage-type", "Standard_LRS", "Its type: Standard_LRS, StandardSSD_LRS, "
-             "Premium_LRS, StandardSSD_ZRS or Premium_ZRS", "StorageType", choices=(
-                 "Standard_LRS", "StandardSSD_LRS", "Premium_LRS", "StandardSSD_ZRS",
-                 "Premium_ZRS")),
+        flag("storage-type", "Standard_LRS", "Its type: " + ", ".join(DISKS), "StorageType",
+             choices=DISKS),
         flag("disk-encryption-set", "", "Id of a disk encryption set", "DiskEncryptionSet",
              form=r"/[\w./()-]+"),
-        flag("managed-disks", False, "Accepted; every disk is managed", "ManagedDisks"),
+        flag("managed-disks", False, UNUSED + "every disk is managed", "ManagedDisks"),
         flag("availability-set", "", "Availability set, made if there is none (default: none)",
              "AvailabilitySet", form=r"[\w.-]+"),
-        flag("fault-domain-count", 3, "Fault domains of a new set", "FaultCount",
-             "AZURE_FAULT_DOMAIN_COUNT", least=1, most=3),
-        flag("update-domain-count", 5, "Update domains of a new set", "UpdateCount",
-             "AZURE_UPDATE_DOMAIN_COUNT", least=1, most=20),
+        flag("fault-domain-count", 3, "Fault domains of a new set", "FaultCount", least=1, most=3),
+        flag("update-domain-count", 5, "Its update domains", "UpdateCount", least=1, most=20),
         flag("availability-zone", "", "Zone of the region: 1, 2 or 3", "AvailabilityZone",
              form="[1-9]"),
-        flag("tags", "", "Tags on all that is made: key1,value1,key2,value2",
-             form=r"[^,<>%&\\?/]{1,512},[^,]{0,256}(,[^,<>%&\\?/]{1,512},[^,]{0,256})*"),
+        flag("tags", "", "Tags on all that is made: key1,value1,key2,value2", form="%s(,%s)*" % (
+            (r"[^,<>%&\?/]{1,512},[^,]{0,256}",) * 2)),
         flag("spot", False, "A spot VM, else a regular one", "Spot"),
         flag("spot-max-price", "", "The most to pay for it, in dollars an hour (default: as for a "
              "regular one)", "SpotMaxPrice", form=r"\d*\.?\d{1,5}"),
-        flag("spot-eviction-policy", "Deallocate", "What Azure does when it wants it back: "
+        flag("spot-eviction-policy", "Deallocate", "What becomes of it when Azure wants it back: "
              "Deallocate or Delete", "SpotEviction", choices=("Deallocate", "Delete")),
         flag("trusted-launch", False, "Secure boot and a TPM", "TrustedLaunch"),
         flag("encryption-at-host", False, "Encrypt on the host too", "EncryptionAtHost"),
@@ -320,7 +312,7 @@ class AzureDriver(CloudDriver):
                      "gateway, a firewall or a proxy.")
 
     def _only_subscription(self):
-        rows = self.ask("GET", "/subscriptions", query={"api-version": "2022-12-01"}, rows="value")
+        rows = self.arm("GET", "/subscriptions", rows="value")
         known = ["%s (%s)" % (row["subscriptionId"], row.get("displayName")) for row in rows]
         if len(rows) != 1:
             raise MachineError("The login has %d subscriptions." % len(rows),
@@ -337,22 +329,16 @@ class AzureDriver(CloudDriver):
 
     def _look_up_taken(self):
         """Refuse names that are taken in the resource group. Raises MachineError."""
-        mine = {(kind + "/" + self.machine.name + end).lower() for kind, end in PARTS
-                if kind != NSG or not self["NSG"]}
-        vm = "%s/%s" % (VM, self.machine.name)
-        try:
-            rows = self.rows(self.group() + "/resources")
-        except RestError as error:
-            if error.status != 404:
-                raise
-            rows = []
+        mine = ["%s/%s%s" % (kind, self.machine.name, end) for kind, end in ((VM, ""),) + PARTS
+                if kind != NSG or not self["NSG"]]
+        rows = self.arm("GET", self.group() + "/resources", none=404, rows="value") or []
         for row in rows:
             name = "%s/%s" % (row["type"], row["name"])
-            if name.lower() == vm.lower():
+            if name.lower() == mine[0].lower():
                 raise MachineError('Virtual Machine with name %s already exists in resource group '
                                    '"%s"' % (self.machine.name, self["ResourceGroup"]),
                                    "Take another name, or another --azure-resource-group.")
-            if name.lower() in mine:
+            if name.lower() in map(str.lower, mine):
                 raise MachineError("The resource group %s has a %s already." % (
                     self["ResourceGroup"], name), "Take another name, or delete it: "
                     "az resource delete --ids " + quote(row["id"]))
@@ -361,15 +347,12 @@ class AzureDriver(CloudDriver):
         """What Azure sells to the subscription in the region; [] if we may not know."""
         path = "/subscriptions/%s/providers/Microsoft.Compute/skus" % self["SubscriptionID"]
         where = "location eq '%s'" % self["Location"]
-        try:
-            rows = self.rows(path, **{"$filter": where})
-        except RestError as error:
-            if error.status != 403:
-                raise
+        rows = self.arm("GET", path, none=403, rows="value", **{"$filter": where})
+        if rows is None:
             return []
         if not rows:
-            places = self.ask("GET", "/subscriptions/%s/locations" % self["SubscriptionID"],
-                              query={"api-version": "2022-12-01"}, rows="value")
+            places = self.arm("GET", "/subscriptions/%s/locations" % self["SubscriptionID"],
+                              rows="value")
             raise self.unknown("region", self["Location"], "az account list-locations --output "
                                "table", [row["name"] for row in places])
         return rows
@@ -501,6 +484,17 @@ class AzureDriver(CloudDriver):
             raise self.unknown("network security group", self["NSG"], "az network nsg list")
         return row
 
+    def _look_up_set(self):
+        """The availability set that the user named, or None. Raises MachineError."""
+        if not self["AvailabilitySet"]:
+            return None
+        row = self.arm("GET", self.set_path(), none=404)
+        if row and (row.get("sku") or {}).get("name") != "Aligned":
+            raise MachineError("cannot convert non-managed availability set %s to managed "
+                               "availability set" % self["AvailabilitySet"],
+                               "Take another --azure-availability-set.")
+        return row
+
     # --- the machine
 
     def order(self, keys):
@@ -604,22 +598,14 @@ class AzureDriver(CloudDriver):
             "dnsSettings": label}), sku={"name": "Standard"}))
 
     def _make_set(self):
-        if not self["AvailabilitySet"]:
+        if not self["AvailabilitySet"] or self.look_up("set"):
             return
-        path = self.set_path()
-        there = self.arm("GET", path, none=404)
-        if there and (there.get("sku") or {}).get("name") != "Aligned":
-            raise MachineError("cannot convert non-managed availability set %s to managed "
-                               "availability set" % self["AvailabilitySet"],
-                               "Take another --azure-availability-set.")
         most = [int(abilities(row).get("MaximumPlatformFaultDomainCount", 3))
                 for row in self.look_up("skus")
                 if (row["resourceType"], row["name"]) == ("availabilitySets", "Aligned")]
-        if there is None:
-            self.change("PUT", path, self._resource({
-                "platformFaultDomainCount": min([self["FaultCount"]] + most),
-                "platformUpdateDomainCount": self["UpdateCount"]}, SHARED,
-                sku={"name": "Aligned"}))
+        self.change("PUT", self.set_path(), self._resource({
+            "platformFaultDomainCount": min([self["FaultCount"]] + most),
+            "platformUpdateDomainCount": self["UpdateCount"]}, SHARED, sku={"name": "Aligned"}))
 
     def _make_nic(self):
         ip = {"primary": True, "subnet": {"id": self.subnet_path()},
@@ -706,7 +692,8 @@ class AzureDriver(CloudDriver):
             row = self.row()
             return [self._instance(row, self._addresses)] if row else []
         path = "/subscriptions/%s/providers/%s" % (self["SubscriptionID"], VM)
-        return [self._instance(row) for row in self.rows(path, statusOnly="true")]
+        rows = self.arm("GET", path, rows="value", statusOnly="true")
+        return [self._instance(row) for row in rows]
 
     def account(self):
         return self._cloud(), self["SubscriptionID"], self.get("TenantID"), self._client()
@@ -878,9 +865,10 @@ class AzureDriver(CloudDriver):
 
     def _delete_group(self):
         row = self.arm("GET", self.group(), none=404)
-        if row and (row.get("tags") or {}).get(TAG) == SHARED and not self.arm(
-                "GET", self.group() + "/resources", **{"$top": 1}).get("value"):
-            self.change("DELETE", self.group(), none=404)
+        if row and (row.get("tags") or {}).get(TAG) == SHARED:
+            there = self.arm("GET", self.group() + "/resources", none=404, **{"$top": 1})
+            if there and not there.get("value"):
+                self.change("DELETE", self.group(), none=404)
 
     # --- where things are
 
@@ -926,12 +914,13 @@ class AzureDriver(CloudDriver):
 
     # --- the API
 
-    def arm(self, method, path, body=None, none=None, key="", **query):
-        """What ARM answers; None for the status `none`. A provider that is not registered with the
-        subscription is registered. All may be asked again: what is made is named by us."""
+    def arm(self, method, path, body=None, none=None, key="", rows="", **query):
+        """What ARM answers, see ask(); None for the status `none`. A provider that is not registered
+        with the subscription is registered. All may be asked again: what is made is named by us.
+        """
         query["api-version"] = version_of(path)
         scope = action_of(method, path)
-        more = dict(query=query, scope=scope, key=key, repeat=True)
+        more = dict(query=query, scope=scope, key=key, repeat=True, rows=rows)
         try:
             return self.ask(method, path, body, **more)
         except RestError as error:
@@ -943,10 +932,6 @@ class AzureDriver(CloudDriver):
                 raise
             self._register(namespace_in(error.words), error)
         return self.ask(method, path, body, **more)
-
-    def rows(self, path, **query):
-        query["api-version"] = version_of(path)
-        return self.ask("GET", path, query=query, rows="value", scope=action_of("GET", path))
 
     def following(self, answer):
         return answer.get("nextLink")
@@ -1014,13 +999,14 @@ class AzureDriver(CloudDriver):
         place = self["Location"]
         if self["AvailabilityZone"]:
             place += " (zone %s)" % self["AvailabilityZone"]
-        facts = dict(words=error.words, size=self["Size"] or "VM", place=place,
+        facts = dict(size=self["Size"] or "VM", place=place,
                      region=self["Location"], subscription=self["SubscriptionID"],
                      group=self["ResourceGroup"], image=self["Image"], name=self.machine.name,
                      namespace=namespace_in(error.words))
         for pattern, sentence, hint in ERRORS:
             if search(pattern, "%s %s" % (error.reason, error.words)):
-                error.message, error.hint = sentence % facts, hint % facts
+                error.message = "%s: %s" % (sentence % facts, error.words)
+                error.hint = hint % facts
                 return
         found = search(r"action '([\w./]+)'(.* over scope '([^']+)')?", error.words)
         if found and error.status == 403:
@@ -1169,6 +1155,8 @@ def type_of(path):
 def version_of(path):
     """The version of ARM's API that has what a path names."""
     kind = path.rpartition("/providers/")[2] if "/providers/" in path else "Microsoft.Resources"
+    if path == "/subscriptions" or path.endswith("/locations"):
+        return "2022-12-01"
     return next(version for name, version in VERSIONS.items() if kind.startswith(name))
 
 

@@ -479,8 +479,8 @@ def test_an_availability_set_is_made_on_wish_with_the_domains_that_the_region_ha
 def test_an_availability_set_of_old_is_refused_and_nothing_is_left(here, call, soon):
     here.arm.put(HERE + "Microsoft.Compute/availabilitySets/ha", sku={"name": "Classic"})
     ended = call(*(soon + ["--azure-availability-set=ha", "web"]))
-    assert ended.code != 0 and "cannot convert non-managed availability set ha" in ended.err, ended
-    call("rm", "-f", "web")
+    assert ended.code == 3 and "cannot convert non-managed availability set ha" in ended.err, ended
+    assert here.arm.changes() == [] and here.store.names() == []
     assert list(here.arm.things) == [(HERE + "Microsoft.Compute/availabilitySets/ha").lower()]
 
 
@@ -772,7 +772,8 @@ def put_profile(here, **more):
 
 
 def test_az_gives_login_subscription_and_cloud(here, dm):
-    env = dict(NO_CLIENT, PATH=put_az(here, AZ), AZURE_CONFIG_DIR=put_profile(here), AZURE_SUBSCRIPTION_ID=None)
+    env = dict(NO_CLIENT, PATH=put_az(here, AZ), AZURE_TOKEN_CREDENTIALS="dev",
+               AZURE_CONFIG_DIR=put_profile(here), AZURE_SUBSCRIPTION_ID=None)
     ended = dm("create", "-d", "azure", "--azure-location=westusa", "web", **env)
     assert ended.code == 3 and 'no region' in ended.err and here.arm.tokens == 0, ended
     assert "PUT" not in str(here.arm.names())
