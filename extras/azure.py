@@ -60,7 +60,8 @@ RESERVED = ("root|admin(istrator|[123])?|user[1-5]?|test[123]?|guest|owner|serve
 BUSY = ("AnotherOperationInProgress", "RetryableError", "ReferencedResourceNotProvisioned",
         "CanceledAndSupersededDueToAnotherOperation", "ConflictingConcurrentWriteNotAllowed",
         "NicReservedForAnotherVm", "NicInUse", "PublicIPAddressCannotBeDeleted", "TooManyRequests",
-        "InUseNetworkSecurityGroupCannotBeDeleted", "InUseSubnetCannotBeDeleted")
+        "InUseNetworkSecurityGroupCannotBeDeleted", "InUseSubnetCannotBeDeleted",
+        "ResourceGroupBeingDeleted")
 NO_ROOM = "(Zonal)?AllocationFailed|Overconstrained(Zonal)?AllocationRequest|SkuNotAvailable"
 UNREGISTERED = "MissingSubscriptionRegistration"
 ERRORS = (  # patterns of code and words, what to say, and what to do about it
@@ -370,17 +371,21 @@ class AzureDriver(CloudDriver):
                 if not typed and name != SIZES[0]:
                     self.log("%s cannot be had here; %s is taken." % (SIZES[0], name))
                 return row
+        raise self._no_size(typed, rows)
+
+    def _no_size(self, typed, rows):
+        """The error for a size that cannot be had, or for SIZES, with those that can."""
         fit = [row for row in rows.values() if not self._lacks(row)]
         command = ("az vm list-skus --location %s --resource-type virtualMachines --output table" %
                    self["Location"])
         if typed and typed.lower() not in rows:
-            raise self.unknown("size", typed, command, [row["name"] for row in fit])
+            return self.unknown("size", typed, command, [row["name"] for row in fit])
         wanted = rows.get(typed.lower(), {})
         words = "%s %s" % (wanted["name"], self._lacks(wanted)) if wanted else (
             "Azure has none of the usual small sizes for this subscription in the region %s." %
             self["Location"])
         near = sorted(fit, key=lambda row: nearness(row, wanted))[:6]
-        raise MachineError(words, "Allowed: %s. List all: %s" % (
+        return MachineError(words, "Allowed: %s. List all: %s" % (
             ", ".join(row["name"] for row in near) or "none", command))
 
     def _lacks(self, row):
@@ -915,8 +920,8 @@ class AzureDriver(CloudDriver):
     # --- the API
 
     def arm(self, method, path, body=None, none=None, key="", rows="", **query):
-        """What ARM answers, see ask(); None for the status `none`. A provider that is not registered
-        with the subscription is registered. All may be asked again: what is made is named by us.
+        """What ARM answers, see ask(); None for the status `none`. A provider that the subscription
+        lacks is registered. All may be asked again, since what is made is named by us.
         """
         query["api-version"] = version_of(path)
         scope = action_of(method, path)

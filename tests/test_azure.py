@@ -736,7 +736,8 @@ def test_each_trouble_has_its_sentence_and_the_next_command_and_leaves_nothing(h
 
 
 @pytest.mark.parametrize("status, code", [(429, "TooManyRequests"), (409, "AnotherOperationInProgress"),
-                                          (429, "RetryableError"), (503, "ServiceUnavailable")])
+                                          (429, "RetryableError"), (409, "ResourceGroupBeingDeleted"),
+                                          (503, "ServiceUnavailable")])
 def test_what_passes_is_waited_for(here, status, code):
     here.arm.fail("PUT networkInterfaces", code, 3, status)
     here.create()
