@@ -147,7 +147,7 @@ class ExoscaleDriver(CloudDriver):
         try:
             rows = self.ask("GET", "/zone", key="zones", scope="list-zones")
         except RestError as error:
-            if not error.unsent:
+            if not (error.unsent and is_exoscales(self.endpoint())):
                 raise
             rows = self._rest(HOME).call("GET", "/zone", key="zones")  # a zone that is not there
         known = [row["name"] for row in rows]

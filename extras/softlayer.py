@@ -292,8 +292,8 @@ class SoftLayerDriver(CloudDriver):
 
     def finish(self):
         """Mark the guest; its key, which carries the mark until now, goes."""
-        self.ask("POST", self._path("setTags"), parameters("docker-machine, " + self["CreateTag"]),
-                 repeat=True)
+        tags = parameters("docker-machine, " + self["CreateTag"])
+        self._if_allowed(lambda: self.ask("POST", self._path("setTags"), tags, repeat=True))
 
     def act(self, verb):
         action = ACTIONS[verb]
