@@ -346,5 +346,5 @@ def command_adopt(context, options, words):
 
 
 COMMANDS = {"adopt": Command(
-    "adopt", command_adopt, "NAME", "Make a machine of a host whose engine runs, and change nothing "
-    "there", *AdoptedDriver.flags)}
+    "adopt", command_adopt, "NAME", "Make a machine of a host whose engine runs, and change "
+    "nothing there", *AdoptedDriver.flags)}
