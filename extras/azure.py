@@ -45,7 +45,8 @@ SET, DISK = "Microsoft.Compute/availabilitySets", "Microsoft.Compute/disks"
 VM, NIC = "Microsoft.Compute/virtualMachines", "Microsoft.Network/networkInterfaces"
 IP, NSG = "Microsoft.Network/publicIPAddresses", "Microsoft.Network/networkSecurityGroups"
 VNET = "Microsoft.Network/virtualNetworks"
-PARTS = ((DISK, "-os-disk"), (NIC, "-nic"), (IP, "-ip"), (NSG, "-firewall"))  # as rm has to go
+PARTS = ((DISK, "-os-disk"), (NIC, "-nic"), (IP, "-ip"), (IP, "-ip6"), (NSG, "-firewall"))
+IPV6 = "fd64:6f63:6b65::/48", "fd64:6f63:6b65::/64"  # private, of a new network and its subnet
 SIZES = ("Standard_B2s", "Standard_B2s_v2", "Standard_B2as_v2", "Standard_D2s_v5",
          "Standard_D2as_v5", "Standard_D2s_v6", "Standard_D2s_v4", "Standard_D2s_v3")
 DISKS = "Standard_LRS", "StandardSSD_LRS", "Premium_LRS", "StandardSSD_ZRS", "Premium_ZRS"
@@ -178,6 +179,7 @@ class AzureDriver(CloudDriver):
         flag("static-public-ip", False, UNUSED + "every address is static", "StaticPublicIP", None),
         flag("enable-public-ip-standard-sku", False, UNUSED + "every address is Standard",
              "EnablePublicIPStandardSKU", "AZURE_STANDARD_PUBLIC_IP_SKU"),
+        flag("ipv6", False, "A public IPv6 address too", "IPv6"),
         flag("dns", "", "DNS label of the public address", "DNSLabel", "AZURE_DNS_LABEL",
              form="[a-z][a-z0-9-]{1,61}[a-z0-9]"),
         flag("accelerated-networking", False, "Accelerated networking", "AcceleratedNetworking"),
@@ -282,8 +284,8 @@ class AzureDriver(CloudDriver):
             raise UsageError("--azure-open-port names a port twice.")
         if self["AvailabilitySet"] and (self["AvailabilityZone"] or self["Spot"]):
             raise UsageError("--azure-availability-set takes neither zones nor spot VMs.")
-        if self["NoPublicIP"] and self["DNSLabel"]:
-            raise UsageError("--azure-dns is the name of a public address.",
+        if self["NoPublicIP"] and (self["DNSLabel"] or self["IPv6"]):
+            raise UsageError("--azure-dns and --azure-ipv6 are for a public address.",
                              "Leave out --azure-no-public-ip.")
         if self["Plan"] and not self["Image"]:
             raise UsageError("--azure-plan belongs to an --azure-image.")
@@ -330,8 +332,8 @@ class AzureDriver(CloudDriver):
 
     def _look_up_taken(self):
         """Refuse names that are taken in the resource group. Raises MachineError."""
-        mine = ["%s/%s%s" % (kind, self.machine.name, end) for kind, end in ((VM, ""),) + PARTS
-                if kind != NSG or not self["NSG"]]
+        mine = ["%s/%s%s" % (kind, self.machine.name, end)
+                for kind, end in [(VM, "")] + self._parts()]
         rows = self.arm("GET", self.group() + "/resources", none=404, rows="value") or []
         for row in rows:
             name = "%s/%s" % (row["type"], row["name"])
@@ -478,6 +480,10 @@ class AzureDriver(CloudDriver):
         if foreign and self["SubnetName"] not in subnets(row):
             raise self.unknown("subnet", self["SubnetName"], "az network vnet subnet list --ids " +
                                path, sorted(subnets(row)))
+        prefixes = subnets(row).get(self["SubnetName"], {}).get("addressPrefixes") or []
+        if self["IPv6"] and ":" not in "".join(prefixes):
+            raise MachineError("The subnet %s has no IPv6." % self["SubnetName"],
+                               "Name another --azure-subnet, or a new --azure-vnet.")
         return row
 
     def _look_up_nsg(self):
@@ -558,11 +564,12 @@ class AzureDriver(CloudDriver):
                     tags=self._tags(value or self["CreateTag"]))
 
     def _make_network(self):
-        there = self.look_up("network")
-        subnet = {"addressPrefix": self["SubnetPrefix"]}
+        there, prefix = self.look_up("network"), self["SubnetPrefix"]
+        subnet = {"addressPrefixes": [prefix, IPV6[1]]} if self["IPv6"] else {
+            "addressPrefix": prefix}  # type: dict
         if there is None:
             self.change("PUT", self.network_path(), self._resource({
-                "addressSpace": {"addressPrefixes": [self["SubnetPrefix"]]},
+                "addressSpace": {"addressPrefixes": [prefix] + [IPV6[0]] * self["IPv6"]},
                 "subnets": [{"name": self["SubnetName"], "properties": subnet}]}, SHARED))
         elif self["SubnetName"] not in subnets(there):
             self["MadeSubnet"] = True
@@ -601,6 +608,10 @@ class AzureDriver(CloudDriver):
         self.change("PUT", self.at(IP, "-ip"), self._resource(given({
             "publicIPAllocationMethod": "Static", "publicIPAddressVersion": "IPv4",
             "dnsSettings": label}), sku={"name": "Standard"}))
+        if self["IPv6"]:
+            self.change("PUT", self.at(IP, "-ip6"), self._resource({
+                "publicIPAllocationMethod": "Static", "publicIPAddressVersion": "IPv6"},
+                sku={"name": "Standard"}))
 
     def _make_set(self):
         if not self["AvailabilitySet"] or self.look_up("set"):
@@ -620,10 +631,16 @@ class AzureDriver(CloudDriver):
         if not self["NoPublicIP"]:
             ip["publicIPAddress"] = {"id": self.at(IP, "-ip"),
                                      "properties": {"deleteOption": "Delete"}}
+        rows = [{"name": "ip", "properties": ip}]
+        if self["IPv6"]:
+            rows.append({"name": "ip6", "properties": {
+                "privateIPAddressVersion": "IPv6", "privateIPAllocationMethod": "Dynamic",
+                "subnet": {"id": self.subnet_path()}, "publicIPAddress": {
+                    "id": self.at(IP, "-ip6"), "properties": {"deleteOption": "Delete"}}}})
         self.change("PUT", self.at(NIC, "-nic"), self._resource(given({
             "enableAcceleratedNetworking": self["AcceleratedNetworking"],
             "networkSecurityGroup": {"id": self.nsg_path()},
-            "ipConfigurations": [{"name": "ip", "properties": ip}]})))
+            "ipConfigurations": rows})))
 
     def _body(self):
         """The VM as ARM takes it."""
@@ -803,9 +820,8 @@ class AzureDriver(CloudDriver):
 
     def _delete_parts(self):
         """Delete what was made for this machine, then what several share if it is the last."""
-        for kind, end in PARTS:
-            if kind != NSG or not self["NSG"]:
-                self._delete_part(kind, end)
+        for kind, end in self._parts():
+            self._delete_part(kind, end)
         others = self._others()
         if self["NSG"] and not [one for one in others if one.nsg_path() == self.nsg_path()]:
             self._delete_shared(self.nsg_path(), ("networkInterfaces", "subnets"))
@@ -887,6 +903,11 @@ class AzureDriver(CloudDriver):
     def at(self, kind, end=""):
         """The path of the thing of a type that is named after the machine."""
         return "%s/providers/%s/%s%s" % (self.group(), kind, self.machine.name, end)
+
+    def _parts(self):
+        """(type, end of its name) of all that is the machine's own, in the order of its removal."""
+        lacking = [NSG] * bool(self["NSG"]) + ["-ip6"] * (not self["IPv6"])
+        return [part for part in PARTS if not set(part) & set(lacking)]
 
     def _key(self):
         return ("%s/%s" % (self.get("ResourceGroup"), self.machine.name)).lower()

@@ -328,6 +328,7 @@ REFUSALS = [
     ({"image": GALLERY}, "no image", "az sig image-definition list"),
     ({"vnet": "corp:vnet1"}, 'no virtual network "corp:vnet1"', "az network vnet list"),
     ({"vnet": "far:vnet2"}, "provided name vnet2 exists in region eastus, expected westus", "--azure-location eastus"),
+    ({"vnet": "near:vnet3", "subnet": "apps", "ipv6": "true"}, "The subnet apps has no IPv6", "--azure-vnet"),
     ({"vnet": "near:vnet3"}, 'no subnet "docker-machine"', "Near it: apps"),
     ({"nsg": BASE + "corp/providers/Microsoft.Network/networkSecurityGroups/x"}, "no network security group",
      "az network nsg list"),
@@ -499,6 +500,20 @@ def test_with_a_dns_label_the_machine_is_reached_by_its_name(here):
     driver = here.create(dns="my-web").driver
     assert driver.get_ip() == "my-web.westus.cloudapp.azure.com"
     assert driver.get_url() == "tcp://my-web.westus.cloudapp.azure.com:2376"
+
+
+def test_an_ipv6_address_comes_beside_the_other_one(here):
+    driver = here.create(ipv6="true").driver
+    first, second = [one["properties"] for one in here.body("networkInterfaces")["ipConfigurations"]]
+    assert first["primary"] and second["privateIPAddressVersion"] == "IPv6"
+    assert second["publicIPAddress"]["id"] == NETS + "publicIPAddresses/web-ip6"
+    assert here.body("publicIPAddresses", "web-ip6")["publicIPAddressVersion"] == "IPv6"
+    network = here.body("virtualNetworks")
+    assert network["addressSpace"]["addressPrefixes"] == ["192.168.0.0/16", "fd64:6f63:6b65::/48"]
+    assert network["subnets"][0]["properties"]["addressPrefixes"] == ["192.168.0.0/16", "fd64:6f63:6b65::/64"]
+    assert driver["IPAddress"] == here.arm.thing("publicIPAddresses", "web-ip")["properties"]["ipAddress"]
+    driver.remove()
+    assert here.arm.is_empty()
 
 
 # --- other flags
