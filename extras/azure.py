@@ -233,6 +233,8 @@ class AzureDriver(CloudDriver):
         for one in self.flags:
             if one.default not in ("", None) and options[one.name] == "":
                 raise UsageError('azure driver requires the "--%s" option.' % one.name)
+            if one.help.startswith(UNUSED) and options[one.name]:
+                out.warn("--%s does nothing: %s." % (one.name, one.help[len(UNUSED):]))
         super().set_config_from_flags(options)
         for field in ("ClientID", "ClientSecret"):  # what a variable gave is found there again
             variable = "AZURE_CLIENT_" + field[6:].upper()
@@ -241,7 +243,6 @@ class AzureDriver(CloudDriver):
         words = options["azure-tags"].split(",")
         self["Tags"] = dict(zip(words[::2], words[1::2])) if options["azure-tags"] else {}
         self["Location"] = self["Location"].lower().replace(" ", "")
-        self["AvailabilitySet"] = options["azure-availability-set"]
         self["UsePrivateIP"] = self["UsePrivateIP"] or self["NoPublicIP"]
         self._set_account()
         self._check_values()
@@ -549,7 +550,7 @@ class AzureDriver(CloudDriver):
         try:
             if self["Ordered"] and self.describe():
                 self.change("DELETE", self.at(VM), none=404)
-            self._delete_parts()
+            self.delete_tagged()
             self["Ordered"] = False
         except RestError as trouble:
             error.refused = False
@@ -813,12 +814,9 @@ class AzureDriver(CloudDriver):
                 out.warn("Its unmanaged disk is left, and billed: az storage blob delete "
                          "--blob-url " + quote(plain_words(blob)))
         if not self["CreateTag"]:  # else delete_tagged() does that
-            self._delete_parts()
+            self.delete_tagged()
 
     def delete_tagged(self):
-        self._delete_parts()
-
-    def _delete_parts(self):
         """Delete what was made for this machine, then what several share if it is the last."""
         for kind, end in self._parts():
             self._delete_part(kind, end)

@@ -561,6 +561,13 @@ def test_an_evicted_spot_vm_is_told_by_ls_and_starts(here, call, capsys):
     assert here.arm.vm()["_power"] == "running" and "evicted" not in call("ls", "-t", "30").err
 
 
+def test_flags_whose_time_is_over_are_taken_and_explained(here, capsys):
+    machine = here.machine(static_public_ip="true", managed_disks="true", enable_public_ip_standard_sku="true")
+    told = capsys.readouterr().err
+    assert "--azure-static-public-ip does nothing: every address is static." in told and told.count("nothing") == 3
+    assert machine.driver["ManagedDisks"] is True
+
+
 def test_tags_are_on_all_that_is_made(here):
     driver = here.create(tags="team,web,cost,42", availability_set="ha").driver
     for kind in ("virtualMachines", "networkInterfaces", "publicIPAddresses", "networkSecurityGroups",
