@@ -70,11 +70,11 @@ __all__ = [
     "PACKAGE_NAMES", "PAUSED", "PreCreateError", "RUNNING", "Rest", "RestError", "Result", "SAVED",
     "SSH", "SSHError", "STARTING", "STATES", "STOPPED", "STOPPING", "Scratch", "Silent", "TIMEOUT",
     "Unreachable", "UsageError", "WINDOWS", "cached_image", "check_new_name", "cloud_config",
-    "copy_file", "dial", "download", "each", "find_qemu", "free_port", "host_arch", "host_name",
-    "image_kind", "install_line", "ip_address", "is_word", "json_text", "main", "missing_program",
-    "need", "need_space", "out", "parse_checksum", "parse_json", "plain_words", "port_trouble",
-    "published_checksum", "quote", "read_text", "refuse_existing", "run", "wait_for",
-    "write_atomic",
+    "copy_file", "dial", "download", "each", "find_qemu", "format_me", "free_port", "host_arch",
+    "host_name", "image_kind", "install_line", "ip_address", "is_word", "json_text", "main",
+    "missing_program", "need", "need_space", "out", "parse_checksum", "parse_json", "plain_words",
+    "port_trouble", "published_checksum", "quote", "read_text", "refuse_existing", "run",
+    "wait_for", "write_atomic",
 ]
 
 WINDOWS, MACOS = os.name == "nt", sys.platform == "darwin"
