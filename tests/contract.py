@@ -96,6 +96,8 @@ BAD = {
                  ("exoscale-disk-size", 51201), ("exoscale-security-group", "a\nb"), ("exoscale-ssh-user", "-x"),
                  ("exoscale-availability-zone", "Zurich"), ("exoscale-ssh-key", "/no/such/key"),
                  ("exoscale-userdata", "/no/such/file"), ("exoscale-affinity-group", "a\nb")],
+    "hyperv": [("hyperv-disk-size", 2999), ("hyperv-memory", 511), ("hyperv-memory", 1025), ("hyperv-cpu-count", 0),
+               ("hyperv-static-macaddress", "00:15"), ("hyperv-vlan-id", 4095), ("hyperv-ssh-user", "-x")],
     "softlayer": [("softlayer-user", ""), ("softlayer-user", "a:b"), ("softlayer-api-key", ""),
                   ("softlayer-api-key", "a b"), ("softlayer-api-endpoint", ""), ("softlayer-api-endpoint", "a b"),
                   ("softlayer-region", ""), ("softlayer-region", "Dallas"), ("softlayer-image", "a b"),
