@@ -20,6 +20,7 @@ from docker_machine import (
     host_name,
     out,
     plain_words,
+    read_text,
     wait_for,
 )
 
@@ -70,7 +71,7 @@ class ExoscaleDriver(CloudDriver):
         flag("api-key", "", "API key", "ApiKey", secret=True, form=r"\s*[\w-]+\s*"),
         flag("api-secret-key", "", "Its secret", "ApiSecretKey", "API_SECRET", secret=True,
              form=r"\s*[!-~]+\s*"),
-        flag("instance-profile", "small", "Type: a size, or FAMILY.SIZE", "InstanceProfile",
+        flag("instance-profile", "small", "Type: a size, FAMILY.SIZE, or an id", "InstanceProfile",
              form=r"([a-zA-Z0-9]+\.)?[a-zA-Z0-9-]+",
              hint="List all: exo compute instance-type list"),
         flag("disk-size", 50, "Size of the disk in GB", "DiskSize", least=10, most=51200),
@@ -103,15 +104,24 @@ class ExoscaleDriver(CloudDriver):
         super().set_config_from_flags(options)
         secret = self["ApiSecretKey"] or os.environ.get("EXOSCALE_API_SECRET_KEY", "")
         self["ApiKey"], self["ApiSecretKey"] = self["ApiKey"].strip(), secret.strip()
-        if not (self["ApiKey"] and self["ApiSecretKey"]):
+        if not all(self.credentials()):
             raise UsageError("missing an API key (--exoscale-api-key) or API secret key "
-                             "(--exoscale-api-secret-key)", "Make one: " + PORTAL)
+                             "(--exoscale-api-secret-key)", "Make one: %s\nIt is also found in the "
+                             "exoscale.toml of exo config, by Python 3.11 and newer." % PORTAL)
         if is_dead(self["URL"]):
             out.warn("--exoscale-url names Exoscale's API v1, which ended in May 2024; it is not "
                      "used.")
             self["URL"] = ""
         for field in ("SecurityGroups", "AffinityGroups"):
             self[field] = [name for name in dict.fromkeys(self[field]) if name]
+
+    def credentials(self):
+        """(key, secret): the stored ones, else those of the program exo, which are not stored."""
+        if self["ApiKey"] or self["ApiSecretKey"]:
+            return self["ApiKey"], self["ApiSecretKey"]
+        pair = pair_of_exo()
+        out.secrets.update(word for word in pair if len(word) > 5)
+        return pair
 
     def zone(self):
         return self["AvailabilityZone"].lower()
@@ -158,7 +168,9 @@ class ExoscaleDriver(CloudDriver):
         rows = self.ask("GET", "/instance-type", key="instance-types", scope="list-instance-types")
         wanted = self["InstanceProfile"].lower()
         fit = {type_name(row): row for row in rows}
-        row = fit.get(wanted[len("standard."):] if wanted.startswith("standard.") else wanted)
+        by_id = {row["id"]: row for row in rows}
+        row = by_id.get(wanted) or fit.get(
+            wanted[len("standard."):] if wanted.startswith("standard.") else wanted)
         places = row.get("zones") or () if row else ()
         if row is None or places and self.zone() not in places:
             known = sorted(name for name in fit if fit[name].get("authorized", True))
@@ -252,7 +264,7 @@ class ExoscaleDriver(CloudDriver):
         return self.ask("GET", "/instance", key="instances", scope="list-instances")
 
     def account(self):
-        return self["ApiKey"], self.endpoint()
+        return self.credentials()[0], self.endpoint()
 
     def number(self):
         """The instance's id."""
@@ -353,14 +365,20 @@ class ExoscaleDriver(CloudDriver):
     # --- groups
 
     def _listed(self, kind):
-        """{name: row} of the groups of that kind that are named and are there."""
-        rows = self.ask("GET", "/" + kind, key=kind + "s", scope="list-%ss" % kind) if (
-            self.group_names(kind)) else ()
-        return {row["name"]: row for row in rows if row["name"] in self.group_names(kind)}
+        """{name, or id, as it was given: row} of the groups of that kind that are there."""
+        names = self.group_names(kind)
+        rows = self.ask("GET", "/" + kind, key=kind + "s", scope="list-%ss" % kind) if names else ()
+        return {name: row for name in names for row in rows if name in (row["name"], row["id"])}
 
     def _groups(self, kind):
-        """{name: row, None if it is not there}; the row of a security group has its rules."""
+        """{name: row, None if it is not there}; the row of a security group has its rules. Raises
+        MachineError for an id that is not there."""
+        from re import fullmatch
         there = self._listed(kind)
+        for name in self.group_names(kind):
+            if name not in there and fullmatch(UUID, name):
+                raise MachineError("Exoscale has no %s %s." % (kind.replace("-", " "), name),
+                                   "List all: exo compute %s list" % kind)
         if kind == "security-group":
             there = {name: self._security_group(row["id"]) for name, row in there.items()}
         return {name: there.get(name) for name in self.group_names(kind)}
@@ -494,8 +512,8 @@ class ExoscaleDriver(CloudDriver):
 
     def _signed(self, method, url, body):
         from time import time
-        return {"Authorization": signature(self["ApiKey"], self["ApiSecretKey"], method, url, body,
-                                           int(time()) + SECONDS)}
+        key, secret = self.credentials()
+        return {"Authorization": signature(key, secret, method, url, body, int(time()) + SECONDS)}
 
 
 # --- small helpers
@@ -522,6 +540,34 @@ def decoded(text):
     raw = sub(b"%(..)", lambda found: bytes.fromhex(found.group(1).decode()),
               text.replace("+", " ").encode())
     return raw.decode()
+
+
+def pair_of_exo():
+    """(key, secret) of the account that the program exo uses by default; "" without one."""
+    try:
+        from tomllib import loads  # of Python 3.11
+    except ImportError:
+        return "", ""
+    for path in exo_files():
+        try:
+            settings = loads(read_text(path))
+        except (MachineError, ValueError) as error:
+            out.debug("%s: %s" % (path, error))
+            continue
+        name = os.environ.get("EXOSCALE_ACCOUNT") or settings.get("defaultaccount")
+        for account in settings.get("accounts") or ():
+            if account.get("name") == name:
+                return account.get("key", ""), account.get("secret", "")
+    return "", ""
+
+
+def exo_files():
+    """Where the program exo may have its exoscale.toml, in its order."""
+    named = os.environ.get("EXOSCALE_CONFIG")
+    folders = (os.environ.get("APPDATA") or "~/.config", "~/Library/Application Support")
+    paths = [named] if named else [os.path.join(folder, "exoscale", "exoscale.toml")
+                                   for folder in folders] + ["~/.exoscale/exoscale.toml"]
+    return [path for path in map(os.path.expanduser, paths) if os.path.isfile(path)]
 
 
 def is_busy(error):

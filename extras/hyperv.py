@@ -310,7 +310,7 @@ class HyperVDriver(LocalVM):
         return fit[0] if fit else ""
 
     def stop(self):
-        self.shut_down(lambda: self.act("stop", 200))
+        self.shut_down(lambda: self.act("stop", 400))  # Windows itself waits for 300 s
 
     def kill(self):
         self.act("kill")
@@ -358,9 +358,11 @@ class HyperVDriver(LocalVM):
     def _own(self, rows):
         """Ours of the rows: by id, or by where it lies, for one of Docker Machine's and what was
         cut off; a VM of the same name elsewhere is not ours."""
-        place = os.path.normcase(os.path.realpath(self.folder))
+        def place(path):
+            return os.path.normcase(os.path.realpath(path)) + os.sep
+
         for row in rows:
-            beneath = os.path.normcase(os.path.realpath(row["Path"])).startswith(place)
+            beneath = place(row["Path"]).startswith(place(self.folder))
             if row["Id"] == self["VMId"] or not self["VMId"] and beneath and (
                     row["Name"] == self["MachineName"]):
                 return row

@@ -8,6 +8,7 @@ import base64
 import json
 import shutil
 import stat
+import sys
 import threading
 from pathlib import Path
 
@@ -190,7 +191,8 @@ def test_a_name_that_exoscale_does_not_take_is_one_of_dashes(here, name):
 
 # --- types, templates, zones
 
-@pytest.mark.parametrize("text, number", [("Small", 2), ("small", 2), ("standard.medium", 3), ("cpu.large", 6)])
+@pytest.mark.parametrize("text, number", [("Small", 2), ("small", 2), ("standard.medium", 3), ("cpu.large", 6),
+                                          (TYPES[3]["id"], 3)])
 def test_types_go_by_size_or_family_and_size(here, group, text, number):
     here.create(instance_profile=text)
     assert here.order()["instance-type"] == {"id": TYPES[number]["id"]}
@@ -213,7 +215,6 @@ def test_a_template_of_the_organization_is_found_too(here, group):
                                             ("Linux RedHat 9", "cloud-user"), ("Linux CoreOS", "core"),
                                             ("Golden 7", "root")])
 def test_who_logs_in_is_guessed_where_a_template_does_not_tell(here, template, user):
-    import sys
     assert sys.modules[here.driver_class.__module__].guess_user(template) == user
 
 
@@ -222,6 +223,8 @@ REFUSALS = [
     ({"instance_profile": "smal"}, 'no instance type "smal"', "Near it: small"),
     ({"instance_profile": "gpu3.small"}, 'no instance type "gpu3.small" in the region "ch-dk-2"', "It is in: de-fra-1"),
     ({"instance_profile": "Huge"}, 'may not use the type "huge"', "support"),
+    ({"security_group": identity(7)}, "no security group " + identity(7), "exo compute security-group list"),
+    ({"affinity_group": identity(7)}, "no anti affinity group " + identity(7), "anti-affinity-group list"),
     ({"image": "ubuntu-16.04"}, 'no template "ubuntu-16.04"', "Near it: "),
     ({"image": "golden 7"}, 'The template "Golden 7" needs a disk of 80 GB', "--exoscale-disk-size 80"),
     ({"image": "windows server 2022", "disk_size": 60}, "takes no SSH keys", "--exoscale-image"),
@@ -300,6 +303,12 @@ def test_several_groups_are_made_once_and_used_again(here):
     for driver in drivers:
         driver.remove()
     assert here.exo.is_empty()
+
+
+def test_a_group_may_be_named_by_its_id(here):
+    group = here.exo.add_group("mine", rules=OPEN)
+    here.create(security_group=group["id"])
+    assert here.order()["security-groups"] == [{"id": group["id"]}]
 
 
 def test_two_creations_at_once_make_one_group(here):
@@ -596,6 +605,22 @@ def test_the_secret_is_that_of_either_variable_and_nobody_sees_it(here, call, so
     assert SECRET not in ended.out + ended.err and KEY not in ended.out + ended.err
     files = [path for path in here.folder.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
     assert {path.name for path in files} == {"config.json"} and stat.S_IMODE(files[0].stat().st_mode) == 0o600
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="needs tomllib")
+@pytest.mark.parametrize("account", ["", "second"])
+def test_a_key_of_the_program_exo_is_found_and_not_stored(here, call, soon, account):
+    rows = [("first", KEY, SECRET), ("second", "EXOsecond", "another-secret")]
+    here.exo.secrets = dict([rows[bool(account)][1:]])
+    text = 'defaultaccount = "first"\n' + "".join(
+        '[[accounts]]\nname = "%s"\nkey = "%s"\nsecret = "%s"\n' % row for row in rows)
+    env = {"EXOSCALE_API_KEY": None, "EXOSCALE_API_SECRET": None, "EXOSCALE_ACCOUNT": account,
+           "EXOSCALE_CONFIG": here.file(text, "exoscale.toml")}
+    ended = call("--debug", *(soon + ["web"]), **env)
+    (secret,) = here.exo.secrets.values()
+    assert "Created instance" in ended.out and secret not in ended.out + ended.err, ended
+    assert secret not in Path(here.store.folder("web"), "config.json").read_text()
+    assert call("rm", "-y", "web", **env).code == 0 and here.exo.is_empty()
 
 
 # --- the page on the driver
