@@ -6,6 +6,7 @@ Whether a machine boots is not seen here: tests/integration/test_hyperv.py has t
 import io
 import os
 import random
+import shutil
 import sys
 import tarfile
 from pathlib import Path
@@ -323,3 +324,18 @@ def test_entries_of_docker_machine_work_and_keep_their_fields(here, call, soon):
     assert here.hypervisor.vm()["State"] == "Running" and {name: stored[name] for name in before} == before
     ended = call("rm", "-y", "old")
     assert (ended.code, ended.err) == (0, "") and here.hypervisor.vms == {}
+
+
+@pytest.mark.parametrize("word", [word for word in NASTY if not set(word) & set("\t")])
+def test_a_life_in_a_folder_and_at_a_switch_of_such_a_name(here, tmp_path, word):
+    folder = tmp_path / word
+    shutil.copytree(here.store.path, str(folder))
+    here.store = core.Store(str(folder))
+    here.hypervisor.switches = [dict(DEFAULT_SWITCH, Name=word)]
+    driver = here.create().driver
+    vm = here.hypervisor.vm()
+    assert (vm["Switch"], vm["Disk"]) == (word, str(folder / "machines" / "web" / "disk.vhdx"))
+    driver.stop()
+    driver.start()
+    driver.remove()
+    assert here.hypervisor.vms == {}
