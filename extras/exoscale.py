@@ -388,6 +388,8 @@ class ExoscaleDriver(CloudDriver):
 
     def _ready_groups(self, kind):
         """The groups as an order names them; what is not there is made."""
+        if kind == "security-group" and not self["SecurityGroups"]:
+            return []  # Exoscale takes "default" then
         groups = self._groups(kind) if self.tried else self.look_up(kind)
         return [{"id": self._ready_group(kind, name, row)} for name, row in groups.items()]
 

@@ -167,7 +167,7 @@ class HyperVDriver(LocalVM):
              form=r"[A-Za-z_][\w.-]*"),
     )
     fields = (("VMId", ""), ("UUID", ""))
-    facts = None  # type: object  # what the check found
+    next_look = 0.0  # when check_boot() asks again
 
     def checks(self):
         if not (WINDOWS or find_powershell()):
@@ -321,8 +321,14 @@ class HyperVDriver(LocalVM):
         self.act("pause")
 
     def check_boot(self):
+        """Looks four times a minute, since each look is a PowerShell."""
+        from time import monotonic
+        if monotonic() < self.next_look:
+            return
+        self.next_look = monotonic() + 15
         if self.get_state() == STOPPED:
-            raise self.went_off()
+            raise MachineError("The VM %s went off while it booted." % self.machine.name,
+                               "See what it shows: vmconnect localhost " + quote(self.machine.name))
 
     def remove(self):
         if not (find_powershell() or self["VMId"] or self["UUID"] or self["IPAddress"]):

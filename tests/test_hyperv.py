@@ -9,6 +9,7 @@ import random
 import shutil
 import sys
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
@@ -286,6 +287,18 @@ def test_a_guest_that_boots_is_asked_again(here):
     here.hypervisor.deaf = 2
     driver.stop()
     assert here.hypervisor.vm()["State"] == "Off"
+
+
+def test_a_vm_that_goes_off_while_it_boots_is_told_and_is_asked_about_only_now_and_then(here):
+    driver = here.create().driver
+    del here.hypervisor.scripts[:]
+    for _ in range(5):
+        driver.check_boot()
+    assert len(here.hypervisor.scripts) == 1
+    here.hypervisor.vm()["State"] = "Off"
+    time.sleep(16)
+    with pytest.raises(core.MachineError, match="went off while it booted"):
+        driver.check_boot()
 
 
 STATES = [("Running", "Running"), ("Off", "Stopped"), ("Starting", "Starting"), ("Saved", "Saved"),
