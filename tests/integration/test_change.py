@@ -14,7 +14,7 @@ import pytest
 
 from tests.testbed import Host
 
-from .program import Program
+from .program import Program, block_of
 
 pytest_plugins = (f"{__package__}.fixtures",)
 
@@ -72,6 +72,14 @@ def test_lists_in_daemon_json_are_reloaded_without_a_restart(made: Program, shar
 
 def test_an_unset_label_is_gone_from_daemon_json_too(made: Program) -> None:
     assert "reloaded=1" not in labels(made)
+
+
+def test_the_page_works_as_it_is_written(made: Program, tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_bytes((made.store / "certs" / "ca.pem").read_bytes())
+    for marker in ("set", "certs"):
+        made.outside("bash", "-ec", f"cd '{tmp_path}'\n" + block_of("docs/change.md", marker))
+    assert "tier=b" in labels(made)
+    made("set", "--unset", "--engine-registry-ca", "registry.example:5000", "web")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from tests.testbed import Host
 
-from .program import Program
+from .program import Program, block_of
 
 pytest_plugins = (f"{__package__}.fixtures",)
 
@@ -106,6 +106,12 @@ def test_ssh_and_scp_know_the_machine_by_its_name(made: Program, tmp_path: Path)
     (tmp_path / "file").write_text("hello\n")
     made.outside("scp", *config, str(tmp_path / "file"), "web:/root/file")
     assert made("ssh", "web", "cat", "/root/file").stdout == "hello\n"
+
+
+def test_the_page_works_as_it_is_written(made: Program) -> None:
+    made.outside("bash", "-ec", block_of("docs/contexts.md", "context"))
+    first = block_of("docs/contexts.md", "ssh-config").splitlines()[0]
+    assert "Host web\n" in made.outside("bash", "-ec", first).stdout
 
 
 def test_rm_takes_both_back(made: Program, docker_folder: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.testbed import Host
 
-from .program import Program
+from .program import Program, block_of
 
 pytest_plugins = (f"{__package__}.fixtures",)
 
@@ -42,6 +42,19 @@ def test_a_whole_machine_works_elsewhere(owner: Program, colleague: Program, tmp
     colleague("regenerate-certs", "-f", "web")
     assert colleague.info()["Name"] == "web"
     assert owner.info()["Name"] == "web"
+
+
+def test_the_page_works_as_it_is_written(owner: Program, colleague: Program, tmp_path: Path) -> None:
+    """Each line by whom it is for, in one folder, as if the files had been sent."""
+    owner.environ["MACHINE_PASSPHRASE"] = colleague.environ["MACHINE_PASSPHRASE"] = "correct horse"
+    for marker, turns in (("export", "oc"), ("ci", "occ"), ("colleague", "coc")):
+        lines = block_of("docs/sharing.md", marker).splitlines()
+        for who, line in zip(turns, lines):
+            program = owner if who == "o" else colleague
+            program.outside("bash", "-ec", f"cd '{tmp_path}' && {line}")
+        if marker != "ci":
+            assert colleague.info()["Name"] == "web"
+            colleague("rm", "-f", "web")
 
 
 def test_ci_gets_a_context_that_docker_imports(owner: Program, colleague: Program, tmp_path: Path) -> None:
