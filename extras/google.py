@@ -593,6 +593,8 @@ class GoogleDriver(CloudDriver):
             self.place() + "/instances", "compute.instances.list", maxResults=500)]
 
     def account(self):
+        if self["BulkInsert"] and not self["ResolvedZone"]:  # to be looked for, each by itself
+            return self.get("Auth"), self["Project"], self.machine.name
         return self.get("Auth"), self["Project"], self.zone()
 
     def _is_ours(self, instance):

@@ -929,6 +929,15 @@ def test_a_disk_alone_is_removed_and_somebody_elses_is_not(here, call):
     here.gce.disks.clear()
 
 
+def test_a_regional_entry_that_cannot_be_looked_for_hides_no_other(here, call):
+    fields = dict(FORKS["GitLab"], BulkInsert=True, Region="us-central1", ResolvedZone="")
+    here.old("lost", zone="us-central1-b", **fields)
+    here.old("web")
+    here.gce.fail("instances.aggregatedList", "forbidden", 99, 403)
+    ended = call("ls", "-t", "60", "--format", "{{.Name}} {{.State}}")
+    assert (ended.code, ended.out.splitlines()) == (0, ["lost Error", "web Running"])
+
+
 def test_ls_asks_once_for_all_machines_of_a_zone(here, call, closed_port, monkeypatch):
     """30 machines in two zones: two calls; one that is gone has no say in those of the others, and one question more:
     whether its disk is left."""
