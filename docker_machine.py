@@ -2198,6 +2198,8 @@ class Driver:
     patience = 5  # seconds that a question about the machine's state may take
     poll_seconds = 0.5  # the longest pause between such questions while a state is awaited
     by_hand = "Do it on the host itself."  # what to do instead of a verb that it does not offer
+    all_flags = classmethod(lambda cls: cls.flags)  # for create; a plugin has to be asked
+    stored_url = ""  # where `ls` looks for the engine, if engine_url() has to ask somebody
 
     def __init__(self, machine):
         """`machine` has `name`, `folder` (STORE/machines/NAME, wherever the store lies now),
@@ -5371,7 +5373,7 @@ def is_pending(error):
 
 DRIVERS = {driver.name: driver for driver in (
     NoneDriver, GenericDriver, VirtualBoxDriver, DigitalOceanDriver)}  # type: dict
-NO_DRIVERS = ("adopted", "certs", "change", "share")  # files of extras/ that are for commands
+NO_DRIVERS = {"adopted", "certs", "change", "go_plugin", "share"}  # files of extras/ without one
 LOADING = RLock()  # one module for all threads; a driver may build on another one's file
 
 
@@ -5397,35 +5399,38 @@ def drivers_in(folder):
 
 def driver_names():
     """All drivers that can be named here, sorted."""
-    return sorted(set(DRIVERS).union(*map(drivers_in, driver_folders())) - set(NO_DRIVERS))
+    return sorted(set(DRIVERS).union(plugins(), *map(drivers_in, driver_folders())) - NO_DRIVERS)
+
+
+def plugins():
+    """{name: class} of Docker Machine's plugins on the PATH; none without extras/go_plugin.py."""
+    return getattr(load_extra("go_plugin"), "plugins", dict)()
 
 
 def load_driver(name):
-    """The class of a driver: a built-in one, or the one in NAME.py of `driver_folders()`.
+    """The class of a driver: a built-in one, one in NAME.py of `driver_folders()`, or a plugin.
     Raises MachineError for one that is not there or does not load."""
-    module = None if name in DRIVERS else load_extra(name)
-    for value in list(vars(module).values()) if module else ():
-        if isinstance(value, type) and issubclass(value, Driver) and value.name == name:
-            DRIVERS[name] = value
     if name in DRIVERS:
         return DRIVERS[name]
+    module = load_extra(name)
+    for value in reversed(list((vars(module) if module else plugins()).values())):
+        if isinstance(value, type) and issubclass(value, Driver) and value.name == name:
+            return DRIVERS.setdefault(name, value)
     if module:
         raise unloadable(name, module.__file__, "there is no Driver of that name in it")
     hint = nearest(name, driver_names(), "Did you mean --driver %s?")
     raise MachineError('Driver "%s" not found.' % name, hint or (
-        "Drivers here: %s. Another one is a file of that name and .py in %s or in a folder of "
-        "MACHINE_DRIVER_PATH." % (", ".join(driver_names()), own_extras())))
+        "Drivers here: %s. Another one is NAME.py in %s or in a folder of MACHINE_DRIVER_PATH, or "
+        "docker-machine-driver-NAME on the PATH." % (", ".join(driver_names()), own_extras())))
 
 
 def load_extra(name):
     """The module in NAME.py of `driver_folders()`, loaded once; None where there is none.
     Raises MachineError for one that does not load."""
     with LOADING:
-        loaded = sys.modules.get("docker_machine_driver_" + name)
         for folder in driver_folders():
-            if not loaded and name in drivers_in(folder):
-                loaded = _load(folder, name)
-    return loaded
+            if name in drivers_in(folder):
+                return sys.modules.get("docker_machine_driver_" + name) or _load(folder, name)
 
 
 def _load(folder, name):
@@ -5442,15 +5447,14 @@ def _load(folder, name):
         sys.modules[module.__name__] = module
         return module
     except (Exception, SystemExit) as error:
-        words = "%s: %s" % (type(error).__name__, error)
-        raise unloadable(name, spec.origin, words.rstrip(": ")) from error
+        raise unloadable(name, spec.origin, "%s: %s" % (type(error).__name__, error)) from error
     finally:
         sys.modules["docker_machine"] = before or sys.modules[__name__]
 
 
 def unloadable(name, path, words):
     return MachineError(
-        'The driver "%s" in %s cannot be loaded: %s' % (name, path, plain_words(words)),
+        'The driver "%s" in %s cannot be loaded: %s' % (name, path, plain_words(words).rstrip(":")),
         "Take a newer one, of the same release as docker_machine.py, or fix that file.")
 
 
@@ -6889,7 +6893,7 @@ def default_driver():
 
 
 def create_flags(driver_class):
-    return sorted(CREATE_FLAGS + tuple(driver_class.flags), key=lambda flag: flag.name)
+    return sorted(CREATE_FLAGS + tuple(driver_class.all_flags()), key=lambda flag: flag.name)
 
 
 def command_create(context, options, words):
@@ -6928,7 +6932,6 @@ def braced_names(word):
 def create_several(machines, at_once):
     """Make machines that were described, so many at the same time; the exit code: 3 if all were
     refused before anything was made. What they share is checked, and made, with the first."""
-    names = [machine.name for machine in machines]
     if type(machines[0].driver).remove is Driver.remove:
         raise UsageError("Each machine of --driver %s needs a command of its own, with its own "
                          "address." % machines[0].driver.name)
@@ -6946,10 +6949,9 @@ def create_several(machines, at_once):
     except KeyboardInterrupt as error:
         error.hint = "Those begun are kept: docker-machine ls"  # type: ignore[attr-defined]
         raise
-    code = report_each(names, results)
-    if code and all(isinstance(result, PreCreateError) for result in results):
-        return code
-    return min(code, 1)
+    code = report_each([machine.name for machine in machines], results)
+    refused = all(isinstance(result, PreCreateError) for result in results)
+    return min(code, PreCreateError.code if refused else 1)
 
 
 def described_machine(context, options, name):
@@ -7060,8 +7062,7 @@ def query(field, ask, doing=""):
     return command
 
 
-engine_version = query("DockerVersion", Machine.engine_version,
-                       "Unable to query docker version: ")
+engine_version = query("DockerVersion", Machine.engine_version, "Unable to query docker version: ")
 
 
 def command_active(context, options, words):
@@ -7336,7 +7337,7 @@ class Row:
                 return True
             if self.swarm.get("Master"):
                 self.swarm_url = machine.swarm_url()
-            self.engine = machine.docker()
+            self.engine = machine.docker(machine.driver.stored_url)
             self.tell(URL=self.engine.url)
         except Exception as error:
             self.fail(error)
@@ -7416,8 +7417,7 @@ def ask_groups(rows, kind, ask, seconds):
 def ask_engines(rows, seconds):
     """Take what engines answer into rows. An engine is asked once; files share a TLS context."""
     engines = {row.engine.files: row.engine for row in rows}
-    contexts = {files: _outcome(lambda one: one.context(), engine)
-                for files, engine in engines.items()}
+    contexts = {files: _outcome(type(one).context, one) for files, one in engines.items()}
 
     def ask(group):
         start, engine = time.monotonic(), group[0].engine

@@ -720,7 +720,8 @@ CHAPTERS = {  # where a base class is described: what comes before the first cha
     core.CloudDriver: PAGE[PAGE.index("\n## A driver for a cloud"):PAGE.index("\n## A driver for virtual")],
     core.LocalVM: PAGE[PAGE.index("\n## A driver for virtual"):PAGE.index("\n## However it ends")],
 }
-INTERNAL = {"defaults", "get", "close", "ssh", "known_facts", "engine_url", "get_url"}  # of Driver
+INTERNAL = {"defaults", "get", "close", "ssh", "known_facts", "engine_url", "get_url", "all_flags",
+            "stored_url"}  # of Driver
 
 
 @pytest.mark.parametrize("base", CHAPTERS, ids=lambda base: base.__name__)
