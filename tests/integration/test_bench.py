@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from tests import go_plugins
+
 from .program import HANG, ROOT
 
 
@@ -14,10 +16,13 @@ from .program import HANG, ROOT
         (sys.executable, ["bench_create.py", "--rounds", "6"]),
         ("/usr/bin/python3", ["bench_startup.py"]),
         ("/usr/bin/python3", ["bench_ls.py"]),
+        (sys.executable, ["bench_plugin.py"]),
     ],
-    ids=["create", "startup", "ls"],
+    ids=["create", "startup", "ls", "plugin"],
 )
 def test_a_promise_of_speed(python: str, words: list[str]) -> None:
+    if words == ["bench_plugin.py"]:
+        go_plugins.built("ci-test")  # skips where Go is absent
     argv = [python, str(ROOT / "tests" / "bench" / words[0]), *words[1:], "--check"]
     for _ in range(3):
         done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=HANG)

@@ -1,0 +1,79 @@
+"""What a command on a machine of a plugin takes beyond the plugin's own start.
+
+Promise: `status` takes at most 60 ms longer than the plugin needs until it says its address. Both take turns, and of
+each the least counts: what is more is the computer's other work. Needs Go; run with the Python to be measured:
+
+    python3 tests/bench/bench_plugin.py [--rounds 40] [--check]
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+import docker_machine as core  # noqa: E402
+from tests import go_plugins  # noqa: E402
+from tests.bench.bench_ls import Bench  # noqa: E402
+
+PROMISED_MS = 60
+
+
+def machine_of_plugin(store: Path) -> None:
+    """A machine that was made, and never provisioned: the plugin keeps its state in a file."""
+    there = core.Store(str(store))
+    driver_class = core.load_driver("ci-test")
+    with there.new("web", driver_class) as machine:
+        machine.driver.set_config_from_flags(core.parse_flags(core.create_flags(driver_class), [], {})[0])
+        there.add(machine)
+        machine.driver.create()
+        machine.mark("")
+
+
+def plugin_seconds(argv: list) -> float:
+    """How long a plugin takes to say its address."""
+    environ = {**os.environ, "MACHINE_PLUGIN_TOKEN": "42", "MACHINE_PLUGIN_DRIVER_NAME": "ci-test"}
+    start = time.perf_counter()
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, env=environ) as process:
+        assert process.stdout and process.stdout.readline().startswith(b"127.0.0.1:")
+        seconds = time.perf_counter() - start
+        process.kill()
+    return seconds
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--check", action="store_true", help="exit 1 if the promise is broken")
+    options = parser.parse_args()
+    plugins = go_plugins.built("ci-test")
+    os.environ["PATH"] = f"{plugins}:{os.environ['PATH']}"
+    with tempfile.TemporaryDirectory() as name:
+        bench = Bench(Path(name))
+        bench.environ["PATH"] = os.environ["PATH"]
+        machine_of_plugin(bench.folder / "store")
+        plugin = [str(plugins / "docker-machine-driver-ci-test")]
+        commands: dict = {
+            "status": bench.argv(bench.folder / "store", "status", "web"),
+            "plugin": plugin,
+            "bare": [bench.python, "-c", "pass"],
+        }
+
+        def seconds_of(argv: list) -> float:
+            return plugin_seconds(argv) if argv is plugin else bench.wall_seconds(argv)
+
+        least = {what: 1000 * seconds for what, seconds in bench.measure(
+            commands, options.rounds, seconds_of, min).items()}
+        over = least["status"] - least["plugin"]
+        bench.promise(over <= PROMISED_MS, "status %.1f ms, the plugin's start %.1f, Python's %.1f: %.1f ms over the "
+                      "plugin, promised %d", least["status"], least["plugin"], least["bare"], over, PROMISED_MS)
+    return int(options.check and bench.broken)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
