@@ -2469,13 +2469,37 @@ class Engine:
         return self.tls
 
     def get(self, path, seconds):
-        """The answer to GET: (status, all of it as text). Raises Unreachable, or MachineError that
-        says what is wrong with the certificates."""
+        """The answer to GET, as ask() gives it."""
+        return self.ask(("GET %s HTTP/1.0\r\nHost: docker\r\n\r\n" % path).encode(), seconds)
+
+    def call(self, method, path, body=None, seconds=60):
+        """The JSON of an answer, {} for none; the last line of several. Raises as ask() does, and
+        RestError with the `status` and the `words` of a refusal."""
+        sent = b"" if body is None else json_text(body).encode()
+        head = "%s %s HTTP/1.0\r\nHost: docker\r\nContent-Type: application/json\r\n" \
+            "Content-Length: %d\r\n\r\n" % (method, path, len(sent))
+        status, answer = self.ask(head.encode() + sent, seconds, 64 << 20)
+        text = answer.partition("\r\n\r\n")[2].encode("latin-1").decode("utf-8", "replace")
+        try:
+            value = parse_json(text.strip().rpartition("\n")[2] or "{}")
+        except ValueError:
+            raise self._stranger()
+        of_object = value if isinstance(value, dict) else {}
+        words = of_object.get("message" if status >= 400 else "error") or ""
+        if status >= 400 or words:
+            words = plain_words(str(words))[:500] or "status %d" % status
+            raise RestError("the engine at %s answered: %s" % (self.url, words), status=status,
+                            words=words)
+        return value
+
+    def ask(self, request, seconds, most=1000000):
+        """The answer to a request: (status, all of it as text). Raises Unreachable, or MachineError
+        that says what is wrong with the certificates."""
         if not self.host:
             raise MachineError('The URL "%s" names no host to ask.' % self.url)
         try:
             with dial_tls(self.host, self.port, self.context(), seconds) as connection:
-                answer = _exchange(connection, path, seconds).decode("latin-1")
+                answer = _exchange(connection, request, seconds, most).decode("latin-1")
         except (ssl.SSLError, ssl.CertificateError, ConnectionError) as error:
             raise self._refused(error)
         except ValueError:
@@ -2530,15 +2554,15 @@ class Engine:
             join_url(self.host, self.port)[len("tcp://"):], words), hint)
 
 
-def _exchange(connection, path, seconds):
-    """All that the server answers within `seconds`, 1 MB at most."""
+def _exchange(connection, request, seconds, most):
+    """All that the server answers within `seconds`, so many bytes at most."""
     deadline = time.monotonic() + seconds
     try:
-        connection.sendall(("GET %s HTTP/1.0\r\nHost: docker\r\n\r\n" % path).encode())
+        connection.sendall(request)
     except OSError:
         pass  # refused: the reason can still be read
     answer = b""
-    while len(answer) < 1000000:
+    while len(answer) < most:
         connection.settimeout(max(deadline - time.monotonic(), 0.001))
         chunk = connection.recv(65536)
         if not chunk:
@@ -2547,6 +2571,101 @@ def _exchange(connection, path, seconds):
     if not answer:
         raise ConnectionResetError
     return answer
+
+
+# --- a standalone Swarm's containers
+
+SWARM_API = 1, 40  # the newest API of the last program, 1.2.9
+
+
+def swarm_containers(swarm, env, folder, address, port, discovery):
+    """What makes a host with the certificates in `folder` and an engine at a port a part of a
+    standalone Swarm, as Docker Machine makes it: {name: body of POST /containers/create}."""
+    lead = ["--experimental"] if swarm.get("IsExperimental") else []
+    listen = swarm.get("Host") or "tcp://0.0.0.0:3376"
+    own, containers = split_url(listen, 3376)[1], {}  # type: int, dict
+
+    def advertised(port):
+        host, given = split_url(swarm.get("Address") or "", port)
+        return join_url(host or address, given)[len("tcp://"):]
+
+    def container(name, words, options, more, **settings):
+        containers[name] = dict(
+            settings, Image=swarm.get("Image") or "swarm:latest", Env=list(env),
+            Cmd=[*lead, *words, *("--" + option for option in options or ()), discovery],
+            HostConfig=dict(more, RestartPolicy={"Name": "always"}))
+
+    if swarm.get("Master"):
+        files = ["--tls%s=%s/%s.pem" % (option, folder, name) for option, name in (
+            ("cacert", "ca"), ("cert", "server"), ("key", "server-key"))]
+        container(
+            "swarm-agent-master", ["manage", "--tlsverify", *files, "-H", listen, "--strategy",
+                                   swarm.get("Strategy") or "spread", "--advertise",
+                                   advertised(own)], swarm.get("ArbitraryFlags"),
+            {"Binds": ["%s:%s" % (folder, folder)], "PortBindings": {
+                "%d/tcp" % own: [{"HostIp": "0.0.0.0", "HostPort": str(own)}]}},
+            ExposedPorts={"2375/tcp": {}, "%d/tcp" % own: {}})
+    if swarm.get("Agent") and not discovery.startswith(("nodes:", "file:")):  # it has nobody to tell
+        container("swarm-agent", ["join", "--advertise", advertised(port)],
+                  swarm.get("ArbitraryJoinFlags"), {})
+    return containers
+
+
+def settle_container(engine, name, wanted, restart):
+    """Make a container and start it. One that differs is replaced; one that does not is only
+    started again if `restart`. Raises MachineError."""
+    path = "/containers/" + name
+    try:
+        there = engine.call("GET", path + "/json")
+    except RestError as error:
+        if error.status != 404:
+            raise
+        there = {}
+    if there and not is_like(there, wanted):
+        engine.call("DELETE", path + "?force=1")
+        there = {}
+    if not there:
+        pull_image(engine, wanted["Image"])
+        engine.call("POST", "/containers/create?name=" + name, wanted)
+    engine.call("POST", path + ("/restart?t=5" if there and restart else "/start"))
+
+
+def is_like(there, wanted):
+    """Whether a container, as the engine describes it, has all that is wanted of it. Its Env has
+    the image's as well."""
+    config, host = there.get("Config") or {}, there.get("HostConfig") or {}
+    more = wanted["HostConfig"]
+    return (config.get("Image") == wanted["Image"] and config.get("Cmd") == wanted["Cmd"]
+            and set(wanted["Env"]) <= set(config.get("Env") or ())
+            and (host.get("Binds") or []) == more.get("Binds", [])
+            and (host.get("PortBindings") or {}) == more.get("PortBindings", {}))
+
+
+def pull_image(engine, image):
+    """See that an engine has an image. Raises MachineError."""
+    from urllib.parse import quote as escaped
+    try:
+        engine.call("GET", "/images/%s/json" % escaped(image))
+    except RestError as error:
+        if error.status != 404:
+            raise
+        out.hear("Pulling the image %s..." % image)
+        tag = "" if set(":@").intersection(image.rpartition("/")[2]) else "&tag=latest"
+        with stage("Unable to pull image: "):
+            engine.call("POST", "/images/create?fromImage=%s%s" % (escaped(image, ""), tag),
+                        seconds=1800)
+
+
+def check_swarm_api(engine, image):
+    """Refuse an engine that the program of Swarm cannot talk to. Raises MachineError."""
+    least = str(engine.call("GET", "/version").get("MinAPIVersion") or "1.12")
+    number = tuple(int(part) for part in re.findall(r"\d+", least)[:2])
+    if number > SWARM_API and re.search(r"(^|/)swarm(:|@|$)", image):
+        raise MachineError(
+            "the engine of %s speaks API %s or newer, and the last Swarm speaks 1.40." % (
+                engine.name, plain_words(least)[:20]), "Allow that: docker-machine set --engine-env "
+            "DOCKER_MIN_API_VERSION=1.40 %s\nOr use the engine's own: docker-machine create "
+            "--swarm-mode manager" % quote(engine.name))
 
 
 # === 10. Provisioning =============================================================================
@@ -5469,6 +5588,7 @@ ENGINE_OPTIONS = {
     "SelinuxEnabled": False, "TlsVerify": True, "RegistryMirror": [],
     "InstallURL": DEFAULT_INSTALL_URL,
 }  # type: dict
+OWN_SWARM = "nodes://"  # the discovery by the machines that a store knows
 SWARM_OPTIONS = {
     "IsSwarm": False, "Address": "", "Discovery": "", "Agent": False, "Master": False,
     "Host": "tcp://0.0.0.0:3376", "Image": "swarm:latest", "Strategy": "spread",
@@ -5859,10 +5979,17 @@ class Machine:
             if url.startswith("file://") and not facts.engine:
                 bundle = upload_bundle(ssh, file_of_url(url))
             script = self._plan(facts, upgrade).script(certificates, bundle)
-            if not run_as_root(ssh, facts, script, PROVISION_SECONDS):
+            changed = run_as_root(ssh, facts, script, PROVISION_SECONDS)
+            if not changed:
                 self.driver.log("Everything is in place; the engine was not restarted.")
         with stage("Error checking the host: "):
             self._check_connection()
+        if self.swarm.get("Master") or self.swarm.get("Agent"):
+            out.say("Configuring swarm...")
+            with stage("Error configuring swarm: "):
+                check_swarm_api(self.docker(), self.swarm.get("Image") or "")
+                self.settle_swarm(changed)
+            self.store.tell_masters(self.name)
 
     def _detect(self, seconds):
         """Wait until ssh answers and find out what the host is: (facts, row of PROVISIONERS)."""
@@ -6030,6 +6157,22 @@ class Machine:
                                "with swarm masters" % self.name)
         return join_url(split_url(self.driver.engine_url())[0],
                         split_url(self.swarm.get("Host") or "", 3376)[1])
+
+
+    def settle_swarm(self, restart=False):
+        """Bring its containers of a standalone Swarm to what is stored. Raises MachineError."""
+        engine = self.docker()
+        system = str(engine.call("GET", "/info").get("OperatingSystem"))
+        folder = "/var/lib/boot2docker" if system.startswith("Boot2Docker") else "/etc/docker"
+        with Lock(join(self.store.path, "locks", ".swarm"), "The Swarm"):
+            discovery = self.swarm.get("Discovery") or ""
+            if discovery == OWN_SWARM:
+                discovery += ",".join(agent.driver.engine_url()[len("tcp://"):]
+                                      for agent in self.store.own_swarm("Agent"))
+            containers = swarm_containers(self.swarm, self.engine.get("Env") or (), folder,
+                                          engine.host, engine.port, discovery)
+            for name, wanted in containers.items():
+                settle_container(engine, name, wanted, restart)
 
 
 class Store:
@@ -6202,6 +6345,24 @@ class Store:
         except OSError as error:
             raise cannot("delete", path, error)
 
+
+    def own_swarm(self, role):
+        """The machines that are "Agent" or "Master" in the Swarm of those that this store knows."""
+        machines = [_outcome(self.machine, name) for name in self.names()]
+        return [machine for machine in machines if isinstance(machine, Machine)
+                and machine.swarm.get(role) and machine.driver.get("IPAddress")
+                and machine.swarm.get("Discovery") == OWN_SWARM]
+
+    def tell_masters(self, name):
+        """Tell the masters of that Swarm that a machine came or went. Trouble is only told."""
+        for master in self.own_swarm("Master"):
+            if master.name != name and not master.unfinished():
+                try:
+                    master.settle_swarm()
+                except (MachineError, OSError) as error:
+                    out.warn("%s, a master of the Swarm, was not told of %s: %s\nTell it: "
+                             "docker-machine provision %s" % (
+                                 master.name, name, error, quote(master.name)))
 
     def tell_others(self, name):
         """Bring what other programs know of a machine up to date where that was asked for once: its
@@ -6705,21 +6866,23 @@ ENGINE_FLAGS = (
     Flag("engine-version", "", "Engine version to install, for example 26.1", field="Version"),
 )
 SWARM_FLAGS = (
-    Flag("swarm", False, "Configure Machine to join a Swarm cluster (not available)"),
+    Flag("swarm", False, "Configure Machine to join a Swarm cluster", field="Agent"),
     Flag("swarm-addr", "", "addr to advertise for Swarm (default: detect and use the machine IP)",
-         field="Address"),
-    Flag("swarm-discovery", "", "Discovery service to use with Swarm", field="Discovery"),
+         field="Address", form=r"[\w.-]+(:\d{1,5})?|\[[\dA-Fa-f:.]+\](:\d{1,5})?"),
+    Flag("swarm-discovery", "", "Discovery service to use with Swarm (default: the machines that "
+         "this store knows)", field="Discovery"),
     Flag("swarm-experimental", False, "Enable Swarm experimental features", field="IsExperimental"),
     Flag("swarm-host", "tcp://0.0.0.0:3376", "ip/socket to listen on for Swarm master",
-         field="Host"),
+         field="Host", form=r"tcp://([\w.-]+|\[[\dA-Fa-f:.]+\]):\d{1,5}",
+         hint="Write tcp://0.0.0.0:3376."),
     Flag("swarm-image", "swarm:latest", "Specify Docker image to use for Swarm",
          "MACHINE_SWARM_IMAGE", field="Image"),
     Flag("swarm-join-opt", [], "Define arbitrary flags for Swarm join",
          field="ArbitraryJoinFlags"),
-    Flag("swarm-master", False, "Configure Machine to be a Swarm master (not available)"),
+    Flag("swarm-master", False, "Configure Machine to be a Swarm master", field="Master"),
     Flag("swarm-opt", [], "Define arbitrary flags for Swarm master", field="ArbitraryFlags"),
     Flag("swarm-strategy", "spread", "Define a default scheduling strategy for Swarm",
-         field="Strategy"),
+         field="Strategy", choices=("spread", "binpack", "random")),
 )
 TLS_FLAGS = (
     Flag("tls-san", [], "Support extra SANs for TLS certs", field="ServerCertSANs",
@@ -6957,7 +7120,7 @@ def create_several(machines, at_once):
 def described_machine(context, options, name):
     """The Machine that a `create` line describes, checked and not made. Raises MachineError."""
     check_new_name(name)
-    refuse_swarm(options)
+    check_discovery(options["swarm-discovery"])
     refuse_existing(context.store, name)
     driver_class = load_driver(options["driver"] or default_driver())
     if not {flag.name for flag in driver_class.flags} <= set(options):
@@ -6971,6 +7134,9 @@ def described_machine(context, options, name):
     with stage("Error setting machine configuration from flags provided: "):
         store_flags(ENGINE_FLAGS, options, machine.engine)
         store_flags(SWARM_FLAGS, options, machine.swarm)
+        machine.swarm["IsSwarm"] = options["swarm"] or options["swarm-master"]
+        if machine.swarm["IsSwarm"] and not options["swarm-discovery"]:
+            machine.swarm["Discovery"] = OWN_SWARM
         store_flags(TLS_FLAGS, options, auth)
         store_flags(GLOBAL_FLAGS, context.options, auth)
         trust_registries(machine.engine, options["engine-registry-ca"])
@@ -7015,14 +7181,22 @@ def resume_hint(name):
             % (quote(name), quote(name)))
 
 
-def refuse_swarm(options):
-    """Refuse the flags of a standalone Swarm that cannot work. Raises UsageError."""
-    if options["swarm"] or options["swarm-master"]:
-        raise UsageError("Standalone Swarm (--swarm, --swarm-master) cannot be set up.",
-                         "Create the machine without it, then: docker swarm init")
-    if options["swarm-discovery"] and "://" not in options["swarm-discovery"]:
+def check_discovery(url):
+    """Refuse how a standalone Swarm is to find its members if it cannot. Raises UsageError."""
+    kind, mark, place = url.partition("://")
+    hint = "Leave --swarm-discovery out: the Swarm is then of the machines that this store knows."
+    if url and not mark:
         raise UsageError("Error parsing swarm discovery: Swarm Discovery URL was in the wrong "
-                         "format: " + options["swarm-discovery"])
+                         "format: " + url, hint)
+    if kind == "token" and "/" not in place:
+        raise UsageError("token:// needs Docker Hub's discovery service, which ended in 2019.", hint
+                         + "\nOr use the engine's own Swarm: --swarm-mode manager")
+    if kind == "file" and not re.match("/(etc/docker|var/lib/boot2docker)/.", place):
+        raise UsageError("The Swarm's container cannot read %s." % url,
+                         "It sees the host's /etc/docker: file:///etc/docker/nodes")
+    if kind not in ("", "token", "file", "nodes", "consul", "etcd", "zk"):
+        raise UsageError('Swarm knows no discovery "%s".' % kind, "It knows consul, etcd, zk, file "
+                         "and nodes.\n" + hint)
 
 
 # --- queries
@@ -7571,9 +7745,11 @@ def remove_machine(store, name, force):
     with store.lock(name) as lock:
         if not store.exists(name):  # another one was faster
             raise store.no_such(name)
+        swarm = {}  # type: dict
         try:
             if exists(join(store.folder(name), "config.json")):
                 with store.machine(name) as machine:
+                    swarm = machine.swarm
                     machine.driver.remove()
         except Exception as error:
             if force:
@@ -7585,6 +7761,8 @@ def remove_machine(store, name, force):
                 raise
         store.delete(name)
         store.tell_others(name)
+        if swarm.get("Agent"):
+            store.tell_masters(name)
         lock.remove()
     out.say("Successfully removed " + name)
 
