@@ -2457,6 +2457,7 @@ class Engine:
         self.url, self.name = url, name
         self.host, self.port = split_url(url)
         self.files = auth["CaCertPath"], auth["ClientCertPath"], auth["ClientKeyPath"]
+        self.heard = ""  # the answer that had its version
         self.tls = None  # type: typing.Any
 
     def context(self):
@@ -2517,6 +2518,7 @@ class Engine:
         deadline = time.monotonic() + seconds
         status, answer = self.get("/_ping", seconds)
         found = re.search(r"^Server: Docker/(\S+)", answer, re.M | re.I)
+        self.heard = answer
         if status != 200 or not found:
             status, answer = self.get("/version", max(deadline - time.monotonic(), 0.1))
             found = re.search(r'"Version": ?"([^"]+)"', answer)
@@ -5492,7 +5494,7 @@ def is_pending(error):
 
 DRIVERS = {driver.name: driver for driver in (
     NoneDriver, GenericDriver, VirtualBoxDriver, DigitalOceanDriver)}  # type: dict
-NO_DRIVERS = {"adopted", "certs", "change", "go_plugin", "share"}  # files of extras/ without one
+NO_DRIVERS = {"adopted", "certs", "change", "go_plugin", "share", "swarm"}  # in extras/
 LOADING = RLock()  # one module for all threads; a driver may build on another one's file
 
 
@@ -5550,6 +5552,19 @@ def load_extra(name):
         for folder in driver_folders():
             if name in drivers_in(folder):
                 return sys.modules.get("docker_machine_driver_" + name) or _load(folder, name)
+
+
+def need_extra(name, what):
+    """The module in a file of extras/ that something needs. Raises MachineError."""
+    module = load_extra(name)
+    if not module:
+        raise MachineError("%s needs the file extras/%s.py of docker-machine." % (what, name), "Put "
+                           "it into %s, or into a folder of MACHINE_DRIVER_PATH." % own_extras())
+    return module
+
+
+def swarm_mode():
+    return need_extra("swarm", "Swarm mode")
 
 
 def _load(folder, name):
@@ -5990,6 +6005,8 @@ class Machine:
                 check_swarm_api(self.docker(), self.swarm.get("Image") or "")
                 self.settle_swarm(changed)
             self.store.tell_masters(self.name)
+        if self.swarm.get("Mode"):
+            swarm_mode().enter(self)
 
     def _detect(self, seconds):
         """Wait until ssh answers and find out what the host is: (facts, row of PROVISIONERS)."""
@@ -6070,7 +6087,8 @@ class Machine:
         self._detect(seconds)
         self.store.tell_others(self.name)
         if self._server_fits():
-            return self._check_connection(seconds)
+            self._check_connection(seconds)
+            return self.swarm.get("Node") and swarm_mode().after_boot(self)
         self.driver.log("Its certificate does not fit any more (another address, or near its end).")
         self.provision()
 
@@ -6865,10 +6883,13 @@ ENGINE_FLAGS = (
          "store use its engine", "MACHINE_ENGINE_TAKE_OVER"),
     Flag("engine-version", "", "Engine version to install, for example 26.1", field="Version"),
 )
+ADDRESS_FORM = r"[\w.-]+(:\d{1,5})?|\[[\dA-Fa-f:.]+\](:\d{1,5})?"
 SWARM_FLAGS = (
     Flag("swarm", False, "Configure Machine to join a Swarm cluster", field="Agent"),
+    Flag("swarm-advertise-addr", "", "Where the other nodes of Swarm mode find it (default: its IP)",
+         field="AdvertiseAddr", form=ADDRESS_FORM),
     Flag("swarm-addr", "", "addr to advertise for Swarm (default: detect and use the machine IP)",
-         field="Address", form=r"[\w.-]+(:\d{1,5})?|\[[\dA-Fa-f:.]+\](:\d{1,5})?"),
+         field="Address", form=ADDRESS_FORM),
     Flag("swarm-discovery", "", "Discovery service to use with Swarm (default: the machines that "
          "this store knows)", field="Discovery"),
     Flag("swarm-experimental", False, "Enable Swarm experimental features", field="IsExperimental"),
@@ -6877,9 +6898,14 @@ SWARM_FLAGS = (
          hint="Write tcp://0.0.0.0:3376."),
     Flag("swarm-image", "swarm:latest", "Specify Docker image to use for Swarm",
          "MACHINE_SWARM_IMAGE", field="Image"),
+    Flag("swarm-join", "", "Machine whose cluster it joins, with --swarm-mode", field="Join"),
     Flag("swarm-join-opt", [], "Define arbitrary flags for Swarm join",
          field="ArbitraryJoinFlags"),
+    Flag("swarm-label", [], "Label of the node, with --swarm-mode: key=value", field="NodeLabels",
+         form=r"(?s)[^=\s]+=.*", hint="Write key=value."),
     Flag("swarm-master", False, "Configure Machine to be a Swarm master", field="Master"),
+    Flag("swarm-mode", "", "Make it a manager or a worker of Swarm mode", field="Mode",
+         choices=("manager", "worker")),
     Flag("swarm-opt", [], "Define arbitrary flags for Swarm master", field="ArbitraryFlags"),
     Flag("swarm-strategy", "spread", "Define a default scheduling strategy for Swarm",
          field="Strategy", choices=("spread", "binpack", "random")),
@@ -6954,12 +6980,7 @@ class Command:
         """Itself, with function and flags. Raises MachineError."""
         if not self.file:
             return self
-        module = load_extra(self.file)
-        if not module:
-            raise MachineError('The command "%s" needs the file extras/%s.py of docker-machine.' % (
-                self.name, self.file), "Put it into %s, or into a folder of MACHINE_DRIVER_PATH."
-                % own_extras())
-        return module.COMMANDS[self.name]
+        return need_extra(self.file, 'The command "%s"' % self.name).COMMANDS[self.name]
 
 
 def on_each(context, names, action):
@@ -7121,6 +7142,8 @@ def described_machine(context, options, name):
     """The Machine that a `create` line describes, checked and not made. Raises MachineError."""
     check_new_name(name)
     check_discovery(options["swarm-discovery"])
+    if any(options["swarm-" + name] for name in ("mode", "join", "label", "advertise-addr")):
+        swarm_mode().check(context.store, options)
     refuse_existing(context.store, name)
     driver_class = load_driver(options["driver"] or default_driver())
     if not {flag.name for flag in driver_class.flags} <= set(options):
@@ -7377,7 +7400,7 @@ LS_HEADERS = {"Name": "NAME", "Active": "ACTIVE", "DriverName": "DRIVER", "State
               "URL": "URL", "Swarm": "SWARM", "DockerVersion": "DOCKER", "Error": "ERRORS",
               "ActiveHost": "ACTIVE_HOST", "ActiveSwarm": "ACTIVE_SWARM",
               "SwarmOptions": "SWARM_OPTIONS", "EngineOptions": "ENGINE_OPTIONS",
-              "ResponseTime": "RESPONSE"}
+              "ResponseTime": "RESPONSE", "SwarmMode": "SWARM_MODE"}
 FILTERS = {  # key -> whether a row has that value
     "driver": lambda row, value: row.cells["DriverName"].lower() == value.lower(),
     "label": lambda row, value: any(label_fits(label, value) for label in row.labels),
@@ -7407,6 +7430,7 @@ def command_ls(context, options, words):
     rows = [row for row in read_rows(context.store) if row.fits(filters)]
     if "state" in filters or not quiet:
         ask_rows(list(filter(Row.aim, rows)), options["timeout"])
+        tell_roles(rows, options["timeout"])
         rows = [row for row in rows if row.fits(filters)]
     if quiet:  # what cannot be loaded is never in a list of names
         return show_lines(sorted(row.name for row in rows if row.machine))
@@ -7416,8 +7440,26 @@ def command_ls(context, options, words):
         return answer(options, cells, "")
     if layout:
         return show_formatted(cells, layout)
+    fields = list(LS_HEADERS)[:8]
+    if any(row["SwarmMode"] for row in cells):
+        fields.insert(6, "SwarmMode")
     return show_lines(table([[shown(str(row[field]).replace("\n", " "))
-                              for field in tuple(LS_HEADERS)[:8]] for row in [LS_HEADERS, *cells]]))
+                              for field in fields] for row in [LS_HEADERS, *cells]]))
+
+
+def tell_roles(rows, seconds):
+    """Fill in what machines are in Swarm mode: by the word that a new engine has in each answer,
+    and by a question to those that are said to be in a cluster."""
+    for row in rows:
+        heard = row.engine.heard if row.engine else ""
+        found = re.search(r"^Swarm: (?:active/|(?!inactive))(\w+)", heard, re.M)  # since API 1.42
+        row.cells["SwarmMode"] = found.group(1) if found else ""
+    nodes = [row for row in rows if row.swarm.get("Node")]
+    module = _outcome(load_extra, "swarm") if nodes else None  # type: typing.Any
+    if hasattr(module, "roles"):
+        roles = module.roles([row.machine for row in nodes], min(2, seconds / 4))
+        for row in nodes:
+            row.cells["SwarmMode"] = roles.get(row.name, "")
 
 
 def show_formatted(rows, template):
@@ -7694,8 +7736,9 @@ def command_rm(context, options, words):
     names = list(dict.fromkeys(name for word in words for name in matching(store, word)))
     there = list(filter(store.exists, names))
     if there:
-        announce_removal(store, there)
-        if not (force or options["y"] or agrees("removed", "-y")):
+        last = announce_removal(store, there)
+        flag = "-f" if last else "-y"
+        if not (force or options["y"] and not last or agrees("removed", flag)):
             return 0
 
     def remove(name):
@@ -7706,6 +7749,7 @@ def command_rm(context, options, words):
 
 
 def announce_removal(store, names):
+    """Tell what will be gone; the machines with which a cluster of others ends."""
     def is_kept(name):  # what it runs on stays
         return type(store.machine(name).driver).remove is Driver.remove
 
@@ -7716,6 +7760,13 @@ def announce_removal(store, names):
     if kept:
         out.progress("WARNING: This action will delete only the local reference of %s; the host "
                      "itself stays as it is." % ", ".join(kept))
+    nodes = [name for name in names if _outcome(lambda name: store.machine(name).swarm["Node"],
+                                                name).__class__ is str]
+    last = swarm_mode().last_ones(store, nodes) if nodes else []
+    if last:
+        out.progress("WARNING: %s is the last manager of a cluster: all of its services end." %
+                     ", ".join(last))
+    return last
 
 
 def matching(store, word):
@@ -7750,6 +7801,8 @@ def remove_machine(store, name, force):
             if exists(join(store.folder(name), "config.json")):
                 with store.machine(name) as machine:
                     swarm = machine.swarm
+                    if swarm.get("Node"):
+                        swarm_mode().before_removal(machine, force)
                     machine.driver.remove()
         except Exception as error:
             if force:
@@ -8389,6 +8442,8 @@ COMMANDS = {command.name: command for command in (
                             "error getting state for host NAME: "), ONE,
             "Get the status of a machine", FORMAT_FLAG),
     Command("stop", for_each(Machine.turn, "stop"), SOME, "Stop a machine"),
+    Command("swarm", None, "VERB NAME...", "Swarm mode: init, join, leave, status, promote, "
+            "demote, unlock", file="swarm"),
     Command("upgrade", for_each(Machine.upgrade), SOME,
             "Upgrade a machine to the latest version of Docker"),
     Command("url", query("URL", lambda machine: machine.driver.get_url()), ONE,
