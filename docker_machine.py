@@ -2607,7 +2607,8 @@ def swarm_containers(swarm, env, folder, address, port, discovery):
             {"Binds": ["%s:%s" % (folder, folder)], "PortBindings": {
                 "%d/tcp" % own: [{"HostIp": "0.0.0.0", "HostPort": str(own)}]}},
             ExposedPorts={"2375/tcp": {}, "%d/tcp" % own: {}})
-    if swarm.get("Agent") and not discovery.startswith(("nodes:", "file:")):  # it has nobody to tell
+    told = not discovery.startswith(("nodes:", "file:"))
+    if swarm.get("Agent") and told:
         container("swarm-agent", ["join", "--advertise", advertised(port)],
                   swarm.get("ArbitraryJoinFlags"), {})
     return containers
@@ -2665,9 +2666,9 @@ def check_swarm_api(engine, image):
     if number > SWARM_API and re.search(r"(^|/)swarm(:|@|$)", image):
         raise MachineError(
             "the engine of %s speaks API %s or newer, and the last Swarm speaks 1.40." % (
-                engine.name, plain_words(least)[:20]), "Allow that: docker-machine set --engine-env "
-            "DOCKER_MIN_API_VERSION=1.40 %s\nOr use the engine's own: docker-machine create "
-            "--swarm-mode manager" % quote(engine.name))
+                engine.name, plain_words(least)[:20]), "Allow that: docker-machine set "
+            "--engine-env DOCKER_MIN_API_VERSION=1.40 %s\nOr use the engine's own Swarm: "
+            "docker-machine create --swarm-mode manager" % quote(engine.name))
 
 
 # === 10. Provisioning =============================================================================
@@ -5227,12 +5228,16 @@ class CloudDriver(Driver):
         return [_outcome(driver._state, by_account[driver.account()]) for driver in drivers]
 
     def ports(self):
-        """The TCP ports that a firewall is to let in: ssh, the engine's, a Swarm manager's."""
+        """The TCP ports that a firewall is to let in: ssh, the engine's, those of a Swarm."""
         ports = [self.get_ssh_port(), self.listen_port()]
         swarm = self.machine.swarm
         if swarm.get("Master"):
             ports.append(split_url(swarm.get("Host") or "", 3376)[1])
-        return ports
+        return ports + [2377, 7946] * bool(swarm.get("Mode"))
+
+    def udp_ports(self):
+        """The UDP ports that it is to let in: those of Swarm mode."""
+        return [4789, 7946] * bool(self.machine.swarm.get("Mode"))
 
 
 def is_mime(user_data):
@@ -5558,8 +5563,9 @@ def need_extra(name, what):
     """The module in a file of extras/ that something needs. Raises MachineError."""
     module = load_extra(name)
     if not module:
-        raise MachineError("%s needs the file extras/%s.py of docker-machine." % (what, name), "Put "
-                           "it into %s, or into a folder of MACHINE_DRIVER_PATH." % own_extras())
+        raise MachineError("%s needs the file extras/%s.py of docker-machine." % (what, name),
+                           "Put it into %s, or into a folder of MACHINE_DRIVER_PATH."
+                           % own_extras())
     return module
 
 
@@ -6886,7 +6892,7 @@ ENGINE_FLAGS = (
 ADDRESS_FORM = r"[\w.-]+(:\d{1,5})?|\[[\dA-Fa-f:.]+\](:\d{1,5})?"
 SWARM_FLAGS = (
     Flag("swarm", False, "Configure Machine to join a Swarm cluster", field="Agent"),
-    Flag("swarm-advertise-addr", "", "Where the other nodes of Swarm mode find it (default: its IP)",
+    Flag("swarm-advertise-addr", "", "Where other nodes of Swarm mode find it (default: its IP)",
          field="AdvertiseAddr", form=ADDRESS_FORM),
     Flag("swarm-addr", "", "addr to advertise for Swarm (default: detect and use the machine IP)",
          field="Address", form=ADDRESS_FORM),
@@ -7123,6 +7129,10 @@ def create_several(machines, at_once):
     machines[0].pre_create_check()
     machines[0].bootstrap_certificates()
 
+    for machine in machines[1:]:  # one begins the cluster of several managers
+        if machine.swarm.get("Mode"):
+            machine.swarm.setdefault("Join", machines[0].name)
+
     def create(machine):
         out.thread.machine = machine.name
         with machine:
@@ -7141,13 +7151,14 @@ def create_several(machines, at_once):
 def described_machine(context, options, name):
     """The Machine that a `create` line describes, checked and not made. Raises MachineError."""
     check_new_name(name)
-    check_discovery(options["swarm-discovery"])
-    if any(options["swarm-" + name] for name in ("mode", "join", "label", "advertise-addr")):
-        swarm_mode().check(context.store, options)
+    in_swarm = options["swarm"] or options["swarm-master"]
+    check_discovery(options["swarm-discovery"], in_swarm)
     refuse_existing(context.store, name)
     driver_class = load_driver(options["driver"] or default_driver())
     if not {flag.name for flag in driver_class.flags} <= set(options):
         raise UsageError("More than one --driver is named.")
+    if any(options["swarm-" + name] for name in ("mode", "join", "label", "advertise-addr")):
+        swarm_mode().check(context.store, options, driver_class)
     machine = context.store.new(name, driver_class)
     machine.take_over = options["engine-take-over"]
     machine.has_context = options["context"]
@@ -7157,9 +7168,8 @@ def described_machine(context, options, name):
     with stage("Error setting machine configuration from flags provided: "):
         store_flags(ENGINE_FLAGS, options, machine.engine)
         store_flags(SWARM_FLAGS, options, machine.swarm)
-        machine.swarm["IsSwarm"] = options["swarm"] or options["swarm-master"]
-        if machine.swarm["IsSwarm"] and not options["swarm-discovery"]:
-            machine.swarm["Discovery"] = OWN_SWARM
+        if in_swarm:
+            machine.swarm.update(IsSwarm=True, Discovery=options["swarm-discovery"] or OWN_SWARM)
         store_flags(TLS_FLAGS, options, auth)
         store_flags(GLOBAL_FLAGS, context.options, auth)
         trust_registries(machine.engine, options["engine-registry-ca"])
@@ -7204,13 +7214,15 @@ def resume_hint(name):
             % (quote(name), quote(name)))
 
 
-def check_discovery(url):
+def check_discovery(url, in_swarm):
     """Refuse how a standalone Swarm is to find its members if it cannot. Raises UsageError."""
     kind, mark, place = url.partition("://")
     hint = "Leave --swarm-discovery out: the Swarm is then of the machines that this store knows."
     if url and not mark:
         raise UsageError("Error parsing swarm discovery: Swarm Discovery URL was in the wrong "
                          "format: " + url, hint)
+    if not in_swarm:
+        return
     if kind == "token" and "/" not in place:
         raise UsageError("token:// needs Docker Hub's discovery service, which ended in 2019.", hint
                          + "\nOr use the engine's own Swarm: --swarm-mode manager")

@@ -628,7 +628,8 @@ class AmazonEC2Driver(CloudDriver):
         """Add the rules that a group lacks; one of the user's gets none but the ports asked for."""
         ports = [parse_port(text) for text in self["OpenPorts"]]
         if group["GroupName"] == DEFAULT_GROUP:
-            ports = [("tcp", port, port) for port in self.ports()] + ports
+            ports = [("tcp", port, port) for port in self.ports()] + [
+                ("udp", port, port) for port in self.udp_ports()] + ports
         number, seen = group["GroupId"], [group]
 
         def is_open():

@@ -585,13 +585,14 @@ class AzureDriver(CloudDriver):
 
     def _rules(self):
         """The rules by which our ports are let in, with names and words of Docker Machine's."""
-        ssh, engine, swarm = (self.ports() + [0])[:3]
+        ssh, engine, *swarm = self.ports()
         rows = [(100, "SSHAllowAny", "Allow ssh from public Internet", "Tcp", str(ssh)),
                 (300, "DockerAllowAny", "Allow docker engine access (TLS-protected)", "Tcp",
                  str(engine))]
-        if swarm:
-            rows.append((500, "DockerSwarmAllowAny", "Allow swarm manager access (TLS-protected)",
-                         "Tcp", str(swarm)))
+        for number, (protocol, port) in enumerate([("Tcp", port) for port in swarm] + [
+                ("Udp", port) for port in self.udp_ports()]):
+            rows.append((500 + number, "DockerSwarmAllowAny" + str(number or ""),
+                         "Allow swarm manager access (TLS-protected)", protocol, str(port)))
         for number, text in enumerate(self["OpenPorts"]):
             ports, _, protocol = text.partition("/")
             rows.append((1000 + number, rule_name(text), "User requested port to be accessible "

@@ -894,7 +894,8 @@ class GoogleDriver(CloudDriver):
         if rule is None:
             return True
         name, row = rule
-        wanted = [("tcp", port, port) for port in dict.fromkeys(self.ports())]
+        wanted = [("tcp", port, port) for port in dict.fromkeys(self.ports())] + [
+            ("udp", port, port) for port in self.udp_ports()]
         lacking = lacking_ports(row or {}, wanted)
         if not lacking:
             return True

@@ -112,12 +112,15 @@ def manager_of(machine):
 
 # --- into a cluster
 
-def check(store, options):
+def check(store, options, driver_class):
     """Refuse what `create` cannot do. Raises UsageError or MachineError; nothing was made."""
     mode, to = options["swarm-mode"], options["swarm-join"]
     if not mode:
         raise dm.UsageError("--swarm-join, --swarm-label and --swarm-advertise-addr are for "
                             "machines of --swarm-mode.", "Say --swarm-mode manager or worker.")
+    if not driver_class.provisions:
+        raise dm.UsageError("The driver %s does not set engines up." % driver_class.name, "For "
+                            "an engine that runs: docker-machine swarm init NAME, or join")
     if options["swarm"] or options["swarm-master"]:
         raise dm.UsageError("--swarm-mode is the engine's own Swarm; --swarm and --swarm-master "
                             "are the old one.", "Leave one of them out.")
@@ -140,18 +143,34 @@ def enter(machine):
         node = node_of(engine)
         if node.get("LocalNodeState") == "locked":
             raise locked(machine)
-        target = machine.store.machine(swarm["Join"]) if swarm.get("Join") else None
-        if not is_active(node):
+        if is_active(node) and node.get("NodeID") == swarm.get("Node"):
+            return
+        if is_active(node):
+            same_cluster(machine, node)
+        else:
             check_live_restore(machine, engine)
-            if target:
-                join(machine, engine, target)
+            if swarm.get("Join"):
+                join(machine, engine, await_target(machine, swarm["Join"]))
             else:
                 init(machine, engine)
             node = node_of(engine)
-        elif target and swarm.get("Node") != node.get("NodeID"):
-            same_cluster(machine, node, target)
+        set_labels(machine, node["NodeID"])
         remember(machine, node)
-        set_labels(machine)
+
+
+def await_target(machine, name):
+    """The machine whose cluster is to be joined, when its own creation has ended, which may be
+    under way in this very command. Raises MachineError."""
+    store = machine.store
+    if store.unfinished(name):
+        dm.out.hear("Waiting for %s..." % name)
+        with store.lock(name):
+            pass
+    if not store.exists(name) or store.unfinished(name):
+        raise dm.MachineError("%s was not finished, and %s waits to join its cluster." % (
+            name, machine.name), "Finish them: docker-machine provision %s %s" % (
+                dm.quote(name), dm.quote(machine.name)))
+    return store.machine(name)
 
 
 def check_live_restore(machine, engine):
@@ -207,8 +226,11 @@ def join(machine, engine, target):
                 "%s did not become a node of the cluster within 60 s." % machine.name)
 
 
-def same_cluster(machine, node, target):
-    """Raise MachineError unless a node is in the cluster of another machine."""
+def same_cluster(machine, node):
+    """Raise MachineError unless a node is in the cluster that it is to join, if any."""
+    if not machine.swarm.get("Join"):
+        return
+    target = machine.store.machine(machine.swarm["Join"])
     engine, _ = manager_of(target)
     if node.get("NodeID") not in nodes_of(engine):
         raise dm.MachineError(
@@ -233,11 +255,11 @@ def forget(machine):
     machine.save()
 
 
-def set_labels(machine):
+def set_labels(machine, node_id):
     labels = dict(text.partition("=")[::2] for text in machine.swarm.get("NodeLabels") or ())
     if labels:
         engine, _ = manager_of(machine)
-        update(engine, machine.swarm["Node"],
+        update(engine, node_id,
                lambda spec: spec.update(Labels=dict(spec.get("Labels") or {}, **labels)))
 
 
@@ -357,16 +379,12 @@ def before_removal(machine, force):
 
 def last_ones(store, names):
     """The machines of these whose cluster, of other machines too, would end with them."""
-    found = []
-    for name in names:
-        try:
-            with store.machine(name) as machine:
-                if machine.swarm.get("Node") and is_last_manager(machine):
-                    left = {one.name for one in members(store, machine)} - set(names)
-                    found += [name] if left else []
-        except dm.MachineError:
-            pass
-    return found
+    def is_last(name):
+        with store.machine(name) as machine:
+            left = {one.name for one in members(store, machine)} - set(names)
+            return bool(left) and is_last_manager(machine)
+
+    return [name for name, last in zip(names, dm.each(is_last, names)) if last is True]
 
 
 # --- what is shown
@@ -431,6 +449,22 @@ def command_swarm(context, options, words):
     return dm.on_each(context, names, lambda machine: VERBS[verb](machine, options))
 
 
+def end_standalone(machine):
+    """Take a machine out of the standalone Swarm that `create` put it into."""
+    if not machine.swarm.get("IsSwarm"):
+        return
+    dm.out.say("Removing the containers of the standalone Swarm...")
+    for name in ("swarm-agent-master", "swarm-agent"):
+        try:
+            machine.docker().call("DELETE", "/containers/%s?force=1" % name)
+        except dm.RestError as error:
+            if error.status != 404:
+                raise
+    machine.swarm.update(IsSwarm=False, Master=False, Agent=False, Discovery="")
+    machine.save()
+    machine.store.tell_masters(machine.name)
+
+
 def take_options(machine, options):
     """What a command line says of a node, kept as `create` does."""
     if options["label"]:
@@ -452,11 +486,12 @@ def verb_init(machine, options):
                               "See: docker-machine swarm status " + dm.quote(machine.name))
     else:
         check_live_restore(machine, engine)
+        end_standalone(machine)
         take_options(machine, options)
         spec = {"EncryptionConfig": {"AutoLockManagers": True}} if options["autolock"] else {}
         init(machine, engine, {"Spec": spec})
+    set_labels(machine, node_of(engine)["NodeID"])
     remember(machine, node_of(engine))
-    set_labels(machine)
     if options["autolock"]:
         keep_key(machine, engine)
     dm.out.say("%s is a manager. Others join it: docker-machine swarm join --to %s NAME" % (
@@ -484,6 +519,7 @@ def verb_join(machine, options):
         machine.swarm.clear()
         machine.swarm.update(before)
         raise
+    end_standalone(machine)
     dm.out.say("%s is a %s." % (machine.name, machine.swarm["Mode"]))
 
 
@@ -580,8 +616,7 @@ COMMANDS = {"swarm": dm.Command(
     "demote, unlock",
     dm.Flag("advertise-addr", "", "init, join: where other nodes find it (default: its IP)"),
     dm.Flag("autolock", False, "init: managers that restart wait for a key"),
-    dm.Flag("force", False, "leave: also the last manager, with which the cluster ends",
-            short="f"),
+    dm.Flag("force", False, "leave: also the last manager, with which the cluster ends"),
     dm.Flag("force-new-cluster", False, "init: go on alone from what it knows, when too few "
             "managers are left to agree"),
     dm.FORMAT_FLAG,

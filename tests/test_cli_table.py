@@ -780,9 +780,8 @@ NEW = "create -d none --url tcp://h:1 "
         err="Cannot use two forms of the same flag: d driver"),
     row("create -d bogus --url tcp://h:1 new", 1, err='Driver "bogus" not found.'),
     row("create new", 1, err=re.compile('Driver "bogus" not found.*'), MACHINE_DRIVER="bogus"),
-    row(NEW + "--swarm new", 2, err=re.compile(".*Swarm.*")),
-    row(NEW + "--swarm-master new", 2, err=re.compile(".*Swarm.*")),
-    row(NEW + "--swarm --swarm-discovery token://x new", 2, err=re.compile(".*Swarm.*")),
+    row(NEW + "--swarm --swarm-discovery token://x new", 2, err=re.compile("(?s).*Swarm.*")),
+    row(NEW + "--swarm-master --swarm-discovery x://y new", 2, err=re.compile("(?s).*Swarm.*")),
 )
 def test_create_checks_in_docker_machines_order(world, each):
     world.add("web", "bad")
@@ -886,7 +885,7 @@ def test_format_json_of_inspect_and_version_and_ls(world):
     assert [each["Name"] for each in json.loads(ended.out)] == ["bad", "master", "web"] and ended.err == ""
     assert set(rows["web"]) == {
         "Name", "Active", "ActiveHost", "ActiveSwarm", "DriverName", "State", "URL", "SwarmOptions", "Swarm",
-        "EngineOptions", "Error", "DockerVersion", "ResponseTime"}
+        "EngineOptions", "Error", "DockerVersion", "ResponseTime", "SwarmMode"}
     assert rows["web"]["EngineOptions"] == stored["HostOptions"]["EngineOptions"]
     assert (rows["master"]["Active"], rows["master"]["ActiveSwarm"], rows["web"]["ActiveSwarm"]) == (
         "* (swarm)", True, False)

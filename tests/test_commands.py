@@ -604,7 +604,8 @@ def test_what_ssh_says_becomes_a_sentence_and_a_hint(dm, call, key, bin_folder, 
     (["--generic-ssh-user", "-l"], "cannot be used"), (["--generic-ssh-port", "0"], "is too small"),
     (["--generic-engine-port", "65536"], "is too large"), (["--engine-env", "1=x"], "--engine-env"),
     (["--engine-registry-mirror", "m"], "--engine-registry-mirror"), (["--engine-opt", "--debug"], "--engine-opt"),
-    (["--engine-install-url", "ftp://x"], "--engine-install-url"), (["--swarm"], "Swarm"),
+    (["--engine-install-url", "ftp://x"], "--engine-install-url"),
+    (["--swarm", "--swarm-discovery", "token://x"], "in 2019"),
     (["--engine-install-url", "file:///not/there"], "there is no file /not/there"),
 ])
 def test_an_option_that_cannot_work_is_refused_before_anything_is_touched(dm, call, closed_port, words, sentence):

@@ -14,7 +14,7 @@ from tests import swarm_image
 from tests.testbed import Host, Testbed
 
 from .conftest import cannot_run
-from .program import Program
+from .program import Program, block_of
 
 pytest_plugins = (f"{__package__}.fixtures",)
 
@@ -146,6 +146,13 @@ def test_a_manager_is_there_again_after_its_host_was_restarted(swarm: Program, h
     swarm("provision", "node")
     assert container(hosts[1], "swarm-agent-master")["State"]["Running"]
     assert "3399" in swarm("env", "--swarm", "--shell", "sh", "node").stdout
+
+
+def test_machines_move_to_swarm_mode(swarm: Program, hosts: list[Host]) -> None:
+    swarm.outside("bash", "-ec", block_of("docs/swarm.md", "move"))
+    assert swarm("ls", "--format", "{{.Name}}:{{.SwarmMode}}:{{.Swarm}}").stdout == "master:leader:\nnode:worker:\n"
+    swarm("provision", "master", "node")
+    assert [host.run("docker ps -aq") for host in hosts] == ["", ""]
 
 
 def test_an_image_that_cannot_be_had_is_one_sentence_and_the_machine_goes_on(
