@@ -2453,11 +2453,12 @@ class Engine:
     config.json); hints say the `name` of its machine. No API version is named in a question, so
     that every release of the engine answers."""
 
+    heard = ""  # the answer that had its version
+
     def __init__(self, url, auth, name):
         self.url, self.name = url, name
         self.host, self.port = split_url(url)
         self.files = auth["CaCertPath"], auth["ClientCertPath"], auth["ClientKeyPath"]
-        self.heard = ""  # the answer that had its version
         self.tls = None  # type: typing.Any
 
     def context(self):

@@ -334,7 +334,7 @@ def test_json_of_a_whole_row_is_an_object_with_all_fields_of_ls(call, add, engin
     assert (ended.code, ended.err, ended.out.count("\n")) == (0, "", 1)
     assert set(row) == {
         "Name", "Active", "ActiveHost", "ActiveSwarm", "DriverName", "State", "URL", "SwarmOptions", "Swarm",
-        "EngineOptions", "Error", "DockerVersion", "ResponseTime"}
+        "EngineOptions", "Error", "DockerVersion", "ResponseTime", "SwarmMode"}
     assert [row[key] for key in ("Name", "State", "URL", "ActiveHost")] == ["web", "Running", url, False]
 
 
