@@ -74,7 +74,7 @@ __all__ = [
     "host_name", "image_kind", "install_line", "ip_address", "is_word", "json_text", "main",
     "missing_program", "need", "need_space", "out", "parse_checksum", "parse_json", "plain_words",
     "port_trouble", "published_checksum", "quote", "read_text", "refuse_existing", "run",
-    "wait_for", "write_atomic",
+    "seed_iso", "wait_for", "write_atomic",
 ]
 
 WINDOWS, MACOS = os.name == "nt", sys.platform == "darwin"
