@@ -382,7 +382,7 @@ class VSphereDriver(CloudDriver):
                 self.log("Packing the image...")
                 package = self.path("disk.ova")
                 self._pack(image, package)
-            spec = lower(parse_json(run_ok("govc", "import.spec", package)))
+            spec = lower(parse_json(self.govc("import.spec", package)))
             networks = [{"Name": row["name"], "Network": self.look_up("networks")[0]}
                         for row in spec.get("networkmapping") or ()]
             options = self._options(folder, {"DiskProvisioning": "thin",
@@ -521,11 +521,12 @@ class VSphereDriver(CloudDriver):
         if not local:
             return
         target = "%s/%s" % (folder, os.path.basename(local))
+        self["ISO"] = "[%s] %s" % (store, target)
+        self.machine.save()
         self.govc("datastore.upload", "-ds", store, local, target, seconds=1800)
         drives = [drive["name"] for drive in self.devices(path, "cdrom")]
         name = drives[0] if drives else self.govc("device.cdrom.add", "-vm", path).strip()
         self.govc("device.cdrom.insert", "-vm", path, "-ds", store, "-device", name, target)
-        self["ISO"] = "[%s] %s" % (store, target)
 
     def _disc(self, path):
         """The file that is to lie in the CD drive, or ""."""
@@ -670,8 +671,9 @@ class VSphereDriver(CloudDriver):
         store, folder = home_of(row)
         own = "[%s] %s/" % (store, folder)
         try:
-            for drive in self.devices(path, "cdrom"):
-                file = (drive.get("backing") or {}).get("filename") or ""
+            drives = self.devices(path, "cdrom")
+            files = {(drive.get("backing") or {}).get("filename") or "" for drive in drives}
+            for file in sorted(files | {self["ISO"]}):
                 if file.startswith(own) and file.endswith(".iso"):
                     self.govc("datastore.rm", "-f", "-ds", store, file.partition("] ")[2])
         except RestError as error:
