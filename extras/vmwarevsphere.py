@@ -655,6 +655,7 @@ class VSphereDriver(CloudDriver):
             self.log("Shutting the guest down...")
             self.act("stop")
             wait_for(lambda: self.get_state() == STOPPED, self["GracefulShutdownTimeout"], "", 2)
+            state = self.get_state()
         if state != STOPPED:
             self.govc("vm.power", "-off", "-force", path)
         self._delete_discs(path, row)
@@ -857,7 +858,8 @@ def instance_of(row):
     cards = [card for card in guest.get("net") or () if card.get("deviceconfigid", 0) > 0]
     found = [ip for card in cards for ip in card.get("ipaddress") or ()]
     found += [guest["ipaddress"]] if guest.get("ipaddress") and not found else []
-    fit = [ip for ip in found if not ip.lower().startswith(("169.254.", "172.17.", "fe80:"))]
+    fit = [ip for ip in found if ip != "172.17.0.1"  # Docker's own bridge
+           and not ip.lower().startswith(("169.254.", "fe80:"))]
     fit.sort(key=lambda ip: ":" in ip)
     power = ((row.get("runtime") or {}).get("powerstate") or "").lower()
     state = STATES.get(power, ERROR)

@@ -32,6 +32,8 @@ SAMPLES = {
     "exoscale": {"exoscale-url": "http://127.0.0.1:9/v2", "exoscale-api-key": "EXOx", "exoscale-api-secret-key": "x"},
     "softlayer": {"softlayer-api-endpoint": "http://127.0.0.1:9/rest/v3.1", "softlayer-user": "SL1",
                   "softlayer-api-key": "x", "softlayer-domain": "example.com"},
+    "vmwarevsphere": {"vmwarevsphere-vcenter": "127.0.0.1", "vmwarevsphere-vcenter-port": 9,
+                      "vmwarevsphere-username": "root", "vmwarevsphere-password": "secret-x"},
 }  # type: dict
 PROVIDERS = {"digitalocean"}  # whose fixture of that name stands in for them
 BAD = {
@@ -105,6 +107,18 @@ BAD = {
                   ("softlayer-network-max-speed", 0), ("softlayer-hostname", "a.b"), ("softlayer-domain", "a b"),
                   ("softlayer-domain", ""), ("softlayer-public-vlan-id", 7), ("softlayer-private-vlan-id", 7),
                   ("softlayer-userdata", "/no/such/file")],
+    "vmwarevsphere": [("vmwarevsphere-vcenter", ""), ("vmwarevsphere-vcenter-port", 65536),
+                      ("vmwarevsphere-username", ""), ("vmwarevsphere-password", ""),
+                      ("vmwarevsphere-ca-cert", "/no/such/file"), ("vmwarevsphere-cpu-count", 0),
+                      ("vmwarevsphere-memory-size", 511), ("vmwarevsphere-disk-size", 1023),
+                      ("vmwarevsphere-creation-type", "vm"), ("vmwarevsphere-creation-type", "x"),
+                      ("vmwarevsphere-content-library", "lib"), ("vmwarevsphere-seed", "x"),
+                      ("vmwarevsphere-cloud-config", "/no/such/file"), ("vmwarevsphere-custom-attribute", "a"),
+                      ("vmwarevsphere-vapp-transport", "x"), ("vmwarevsphere-vapp-property", "a"),
+                      ("vmwarevsphere-vapp-ipprotocol", "IPv5"), ("vmwarevsphere-vapp-ipallocationpolicy", "x"),
+                      ("vmwarevsphere-ssh-user", "-x"), ("vmwarevsphere-ssh-port", 65536),
+                      ("vmwarevsphere-ssh-user-group", "-x"), ("vmwarevsphere-os", "windows"),
+                      ("vmwarevsphere-graceful-shutdown-timeout", -1)],
 }  # type: dict
 METHODS = sorted(name for name in vars(core.Driver) if name[0] != "_" and callable(getattr(core.Driver, name)))
 OWN_DOORS = {"qemu": {"subprocess"}}  # a program that outlives the command, which no door of the core starts

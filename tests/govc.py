@@ -1,6 +1,8 @@
-"""A govc that keeps virtual machines, as the driver "vmwarevsphere" uses it: its words, JSON and sentences are those of
-govc 0.24 (tests/govc_recorded.json), or with `camel` the same as newer releases write it: keys begin with a small letter,
-and what is empty is left out."""
+"""A govc that keeps virtual machines, as the driver "vmwarevsphere" uses it.
+
+Its words, JSON and sentences are those of govc 0.24, which tests/integration/test_vmwarevsphere.py compares; with
+`camel` they are as newer releases write the same: keys begin with a small letter, and what is empty is left out.
+"""
 
 import fnmatch
 import json
@@ -12,7 +14,7 @@ import tarfile
 import threading
 import uuid
 
-PROGRAM = """#!%s
+PROGRAM = """#!%s -IS
 import json, os, socket, sys
 mine = {name: value for name, value in os.environ.items() if name.startswith("GOVC_")}
 with socket.create_connection(("127.0.0.1", %d)) as door:
@@ -94,7 +96,8 @@ class VSphere:
                "config": {"uuid": str(uuid.uuid4()), "instanceUuid": str(uuid.uuid4()), "annotation": annotation,
                           "files": {"vmPathName": "%s/%s.vmx" % (home, name)}},
                "runtime": {"powerState": state}, "guest": {"net": None, "ipAddress": "", "toolsRunningStatus": ""}}
-        vm = self.vms[path] = {"row": row, "devices": list(devices), "home": home, "extra": {}, "tags": [], "fields": {}}
+        vm = {"row": row, "devices": list(devices), "home": home, "extra": {}, "tags": [], "fields": {}}
+        self.vms[path] = vm
         self.files["%s/%s.vmx" % (home, name)] = b""
         return vm
 
@@ -116,7 +119,8 @@ class VSphere:
                 return [1, "", "govc: The stand-in does not know that.\n"]
 
     def answer(self, words, environ):
-        verb, given, rest = words[0], {}, list(words[1:])
+        verb, rest = words[0], list(words[1:])
+        given = {}  # type: dict
         while rest and rest[0].startswith("-"):
             name, equals, value = rest.pop(0)[1:].partition("=")
             switch = name in SWITCHES and not (name == "f" and verb == "vm.change")
@@ -214,7 +218,9 @@ class VSphere:
 
     def import_spec(self, given, rest, lists):
         with tarfile.open(rest[0]) as archive:
-            text = archive.extractfile(archive.getmembers()[0]).read().decode()
+            member = archive.extractfile(archive.getmembers()[0])
+            assert member
+            text = member.read().decode()
         names = re.findall('<Network ovf:name="([^"]*)"', text)
         return json.dumps({"DiskProvisioning": "flat", "NetworkMapping": [{"Name": name, "Network": ""}
                                                                          for name in names]})
@@ -232,7 +238,8 @@ class VSphere:
     # --- what changes one
 
     def vm_disk_create(self, given, rest, lists):
-        self._found(given["vm"])["devices"].append({"name": "disk-1000-0", "capacityInKB": int(given["size"][:-2]) << 10})
+        disk = {"name": "disk-1000-0", "capacityInKB": int(given["size"][:-2]) << 10}
+        self._found(given["vm"])["devices"].append(disk)
 
     def vm_disk_change(self, given, rest, lists):
         disk = self._device(given["vm"], given["disk.name"])
@@ -295,7 +302,8 @@ class VSphere:
     def vm_power(self, given, rest, lists):
         row = self._found(rest[0])["row"]
         state = row["runtime"]["powerState"]
-        if "on" in given and state == "poweredOn" or "force" not in given and "on" not in given and state != "poweredOn":
+        wrong = state == "poweredOn" if "on" in given else state != "poweredOn"
+        if wrong and "force" not in given:
             raise Failure("*types.InvalidPowerState")
         if ("s" in given or "r" in given) and not self.tools:
             raise Failure("ServerFaultCode: Cannot complete operation because VMware Tools is not running in this "

@@ -1,4 +1,5 @@
-"""Machines by the driver "vmwarevsphere": the real govc against the real vcsim, whose VMs are real hosts (vcenter.py)."""
+"""Machines by the driver "vmwarevsphere": the real govc against the real vcsim, whose VMs are real hosts
+(vcenter.py)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The vSphere that `program` asks: the real govc and the real vcsim, whose VMs are test hosts with a real cloud-init.
 
-vcsim runs a program "docker" for a VM with the extra configuration RUN.container. Here it is one of ours, which starts a
-host that reads the seed.iso in the VM's folder. What vcsim lacks, the reboot of a guest, is added by a "govc" that hands
-all else to the real one. Test modules that use the fixtures name this file and fixtures.py in `pytest_plugins`.
+vcsim runs a program "docker" for a VM with the extra configuration RUN.container. Here it is one of ours, which starts
+a host that reads the seed.iso in the VM's folder. What vcsim lacks, the reboot of a guest, is added by a "govc" that
+hands all else to the real one. Test modules that use the fixtures name this file and fixtures.py in `pytest_plugins`.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ class Hosts(Instances[str]):
 
         self.server = Server(("127.0.0.1", 0), Handler)
         text = PROGRAM % (sys.executable, str(programs() / "govc"), self.server.server_address[1])
-        folder.mkdir()
-        for name in ("docker", "govc"):
+        for name in ("vcsim/docker", "person/govc"):  # each for one of them alone
+            (folder / name).parent.mkdir(parents=True)
             (folder / name).write_text(text)
             (folder / name).chmod(0o755)
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
@@ -110,13 +110,13 @@ def hosts(bed: Testbed, tmp_path: Path) -> Iterator[Hosts]:
 def vcenter(hosts: Hosts, program: Program, tmp_path: Path) -> Iterator[VCenter]:
     """The vCenter that `program` asks, with real hosts."""
     folder = tmp_path / "programs"
-    center = hosts.center = VCenter(tmp_path / "vcsim", path=f"{folder}:")
+    center = hosts.center = VCenter(tmp_path / "vcsim", path=f"{folder}/vcsim:")
     for name in [name for name in program.environ if name.startswith(("GOVC_", "VSPHERE_"))]:
         del program.environ[name]
     image = tmp_path / "disk.raw"
     image.write_bytes(bytes(510) + b"\x55\xaa" + bytes(2 << 20))
     program.environ.update(flags(center), VSPHERE_IMAGE=image.as_uri(), VSPHERE_POOL="DC0_C0/Resources")
     program.environ["VSPHERE_CFGPARAM"] = "RUN.container=host"
-    program.environ["PATH"] = f"{folder}:{program.environ['PATH']}"
+    program.environ["PATH"] = f"{folder}/person:{program.environ['PATH']}"
     yield center
     center.close()
