@@ -154,7 +154,8 @@ class VSphereDriver(CloudDriver):
              choices=("dhcp", "fixed", "transient", "fixedAllocated")),
         flag("ssh-user", "docker", "SSH user, whom cloud-init makes", "SSHUser",
              form=r"[A-Za-z_][\w.-]*"),
-        flag("ssh-password", "tcuser", "Password of the ISO's user", "SSHPassword", secret=True),
+        flag("ssh-password", "", "Password of the ISO's user (default: tcuser)", "SSHPassword",
+             secret=True),
         flag("ssh-port", 22, "SSH port", "SSHPort", port=True),
         flag("ssh-user-group", "staff", "Group of the ISO's user", "SSHUserGroup",
              form=r"[A-Za-z_][\w.-]*"),
@@ -226,7 +227,7 @@ class VSphereDriver(CloudDriver):
     def kinds(self):  # type: ignore[override]
         place = "datastore cluster" if self["DatastoreCluster"] else "datastore"
         more = {"clone": ("VM or template",), "library": ("item",)}.get(self.way(), ())
-        return ("folder", place, "pool", "networks") + more
+        return ("folder", "host", place, "pool", "networks") + more
 
     def pre_create_check(self):
         need("govc")
@@ -291,7 +292,9 @@ class VSphereDriver(CloudDriver):
         option, _, code = PLACES[kind]
         root = {"datacenter": "/", "folder": self["Datacenter"] + "/vm"}.get(
             kind, self["Datacenter"])
-        paths = sorted(set(self.govc("find", root, "-type", code).splitlines()))
+        # A datacenter that is not there would be in the way of the list.
+        environ = {"GOVC_DATACENTER": ""} if kind == "datacenter" else {}
+        paths = sorted(set(self.govc("find", root, "-type", code, environ=environ).splitlines()))
         fit = matches(name, paths) if name else self._defaults(kind, paths)
         if len(fit) == 1:
             return fit[0]
@@ -466,7 +469,7 @@ class VSphereDriver(CloudDriver):
                 "DHCP?" % self["Network"])
 
     def _equip(self, row):
-        """Bring a VM that is off to what was asked for, however far it came. Raises MachineError."""
+        """Bring a VM that is off to what was asked for, however far it came."""
         path = self.found_at
         self["InstanceUUID"] = (row.get("config") or {}).get("instanceuuid") or ""
         self.machine.save()
@@ -622,7 +625,8 @@ class VSphereDriver(CloudDriver):
         """Put the key into boot2docker's home and onto its disk, by VMware Tools."""
         self.log("Bringing the SSH key to the guest...")
         home, owner = "/home/docker/userdata.tar", "docker:" + self["SSHUserGroup"]
-        login = {"GOVC_GUEST_LOGIN": "%s:%s" % (self["SSHUser"], self["SSHPassword"])}
+        login = {"GOVC_GUEST_LOGIN": "%s:%s" % (
+            self["SSHUser"], self["SSHPassword"] or "tcuser")}
         write_atomic(self.path("userdata.tar"), format_me(self.public_key()))
         self.govc("guest.upload", "-f", "-vm", self.found_at, self.path("userdata.tar"), home,
                   environ=login)
@@ -787,7 +791,8 @@ class VSphereDriver(CloudDriver):
             GOVC_URL="https://%s:%d/sdk" % (host, self["Port"]), GOVC_USERNAME=self["Username"],
             GOVC_PASSWORD=self["Password"], GOVC_DATACENTER=self["Datacenter"],
             GOVC_PERSIST_SESSION="false", GOVC_INSECURE="" if self["CACert"] else "true",
-            GOVC_TLS_CA_CERTS=self["CACert"], **(environ or {}))
+            GOVC_TLS_CA_CERTS=self["CACert"])
+        login.update(environ or {})
         try:
             result = run(["govc", verb] + list(words), seconds=seconds, environ=login,
                          late=lambda sentence: RestError(sentence, words=sentence))

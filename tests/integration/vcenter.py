@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import socketserver
 import sys
 import threading
@@ -21,6 +22,7 @@ import pytest
 from tests.test_seed import CD
 from tests.vcenter import VCenter, flags, programs
 
+from .conftest import cannot_run
 from .instances import Instances
 
 if TYPE_CHECKING:
@@ -98,8 +100,16 @@ class Hosts(Instances[str]):
         super().close()
 
 
+@pytest.fixture(scope="session")
+def built() -> Path:
+    """The folder that has govc and vcsim."""
+    if not (shutil.which("go") and shutil.which("apt-get")):
+        cannot_run("govc and vcsim cannot be built here: they take Debian and its golang-go")
+    return programs()
+
+
 @pytest.fixture
-def hosts(bed: Testbed, tmp_path: Path) -> Iterator[Hosts]:
+def hosts(bed: Testbed, built: Path, tmp_path: Path) -> Iterator[Hosts]:
     """The hosts of `vcenter`."""
     made = Hosts(bed, tmp_path / "programs")
     yield made
