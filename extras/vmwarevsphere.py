@@ -295,7 +295,7 @@ class VSphereDriver(CloudDriver):
         # A datacenter that is not there would be in the way of the list.
         environ = {"GOVC_DATACENTER": ""} if kind == "datacenter" else {}
         paths = sorted(set(self.govc("find", root, "-type", code, environ=environ).splitlines()))
-        fit = matches(name, paths) if name else self._defaults(kind, paths)
+        fit = matches(name, root, paths) if name else self._defaults(kind, paths)
         if len(fit) == 1:
             return fit[0]
         listing = "govc find %s -type %s" % (root, code)
@@ -378,26 +378,23 @@ class VSphereDriver(CloudDriver):
                 seconds=3600)
 
     def _order_image(self, words):
-        image = self._image()
-        with Scratch() as folder:
-            package = image
-            if not image.endswith(".ova"):
-                self.log("Packing the image...")
-                package = self.path("disk.ova")
-                self._pack(image, package)
-            spec = lower(parse_json(self.govc("import.spec", package)))
-            networks = [{"Name": row["name"], "Network": self.look_up("networks")[0]}
-                        for row in spec.get("networkmapping") or ()]
-            options = self._options(folder, {"DiskProvisioning": "thin",
-                                             "NetworkMapping": networks})
-            self.log("Uploading the image...")
-            self.govc("import.ova", "-options", options, "-name", self.machine.name, *(
-                words + self._place(drs=False) + [package]), seconds=7200)
-        self._clear_package()
-
-    def _clear_package(self):
-        if os.path.exists(self.path("disk.ova")):
-            os.unlink(self.path("disk.ova"))
+        package = self._image()
+        if not package.endswith(".ova"):
+            self.log("Packing the image...")
+            package = self._packed(package)
+        network = self.look_up("networks")[0]
+        spec = lower(parse_json(self.govc("import.spec", package)))
+        options = {"DiskProvisioning": "thin", "NetworkMapping": [
+            {"Name": row["name"], "Network": network} for row in spec.get("networkmapping") or ()]}
+        self.log("Uploading the image...")
+        try:
+            with Scratch() as folder:
+                self.govc("import.ova", "-options", self._options(folder, options), "-name",
+                          self.machine.name, *(words + self._place(drs=False) + [package]),
+                          seconds=7200)
+        finally:
+            if os.path.exists(self.path("disk.ova")):
+                os.unlink(self.path("disk.ova"))
 
     def _options(self, folder, options):
         """The path of a file of options for a deployment that is marked and stays off."""
@@ -407,16 +404,18 @@ class VSphereDriver(CloudDriver):
             MarkAsTemplate=False, Name=self.machine.name)))
         return path
 
-    def _pack(self, image, package):
-        """Write an OVA of an image: our OVF and the image as a streamOptimized VMDK."""
+    def _packed(self, image):
+        """The path of an OVA: our OVF and the image as a streamOptimized VMDK."""
         import io
         import tarfile
         need_space(self.folder, 2 * os.path.getsize(image) >> 20)
-        disk = image
+        disk, package = image, self.path("disk.ova")
         if vmdk_capacity(image) is None:
             disk = self.path("disk.vmdk")
-            run_ok("qemu-img", "convert", "-O", "vmdk", "-o", "subformat=streamOptimized",
-                   image, disk, seconds=3600)
+            done = run(["qemu-img", "convert", "-O", "vmdk", "-o", "subformat=streamOptimized",
+                        image, disk], seconds=3600)
+            if not done.ok:
+                raise MachineError("qemu-img failed: " + done.last_words())
         facts = {"size": os.path.getsize(disk), "capacity": vmdk_capacity(disk),
                  "cpu": self["CPU"], "memory": self["Memory"]}
         facts["items"] = "".join(item_xml(item) % facts for item in ITEMS)
@@ -428,6 +427,7 @@ class VSphereDriver(CloudDriver):
             archive.add(disk, "disk.vmdk")
         if disk != image:
             os.unlink(disk)
+        return package
 
     # --- the creation
 
@@ -540,7 +540,7 @@ class VSphereDriver(CloudDriver):
             files = {"user-data": self.user_data().encode(),
                      "meta-data": json_text(self._metadata()).encode(),
                      "network-config": json_text(self._network(path)).encode()}
-        if self["VAppProperties"] and self["VAppTransport"] != "com.vmware.guestInfo":
+        if self["VAppProperties"] and not self._vapp_by_guestinfo():
             files["ovf-env.xml"] = ovf_environment(self["VAppProperties"]).encode()
         if not files:
             return ""
@@ -572,25 +572,37 @@ class VSphereDriver(CloudDriver):
 
     def _guestinfo(self, path):
         """{key: text} of extra configuration that no command line may show."""
-        text, pairs = self.user_file(), {}
+        from base64 import b64encode
+        pairs, text = {}, self.user_file()
+
+        def add(key, value):
+            pairs["guestinfo." + key] = b64encode(value.encode()).decode()
+            pairs["guestinfo.%s.encoding" % key] = "base64"
+
         if self.way() == "iso":
-            if "://" in self["CloudInit"]:
-                return {"guestinfo.cloud-init.config.url": self["CloudInit"]}
-            if text:
-                pairs = encoded("guestinfo.cloud-init.config.data", text)
-                pairs["guestinfo.cloud-init.data.encoding"] = "base64"
-                del pairs["guestinfo.cloud-init.config.data.encoding"]
-            return pairs
+            return self._for_iso(text)
         if not self.reads_user_data():
-            kind = "ignition.config.data" if '"ignition"' in text else "userdata"
-            pairs = encoded("guestinfo." + kind, text)
+            add("ignition.config.data" if '"ignition"' in text else "userdata", text)
         elif self["Seed"] == "guestinfo":
-            metadata = dict(self._metadata(), network=self._network(path), redact=["userdata"])
-            pairs = encoded("guestinfo.userdata", self.user_data())
-            pairs.update(encoded("guestinfo.metadata", json_text(metadata)))
-        if self["VAppProperties"] and self["VAppTransport"] != "iso":
+            add("userdata", self.user_data())
+            add("metadata", json_text(dict(self._metadata(), network=self._network(path),
+                                           redact=["userdata"])))
+        if self["VAppProperties"] and self._vapp_by_guestinfo():
             pairs["guestinfo.ovfEnv"] = ovf_environment(self["VAppProperties"])
         return pairs
+
+    def _for_iso(self, text):
+        """The same as RancherOS reads it."""
+        from base64 import b64encode
+        if "://" in self["CloudInit"]:
+            return {"guestinfo.cloud-init.config.url": self["CloudInit"]}
+        if not text:
+            return {}
+        return {"guestinfo.cloud-init.config.data": b64encode(text.encode()).decode(),
+                "guestinfo.cloud-init.data.encoding": "base64"}
+
+    def _vapp_by_guestinfo(self):
+        return self["VAppTransport"] == "com.vmware.guestInfo"
 
     def _configure(self, path):
         """Set CPUs, memory and the extra configuration; what may be secret goes by files."""
@@ -607,9 +619,12 @@ class VSphereDriver(CloudDriver):
 
     def _check_guestinfo(self):
         """Refuse a govc that takes guestinfo from its command line alone. Raises MachineError."""
-        quiet = self.way() == "iso" or self["Seed"] == "cdrom" and self.reads_user_data()
-        if quiet and not (self.way() == "iso" and self["CloudInit"]) and not (
-                self["VAppProperties"] and self["VAppTransport"] != "iso"):
+        if self.way() == "iso":
+            needed = bool(self.user_file())
+        else:
+            needed = (self["Seed"] == "guestinfo" or not self.reads_user_data()
+                      or self["VAppProperties"] and self._vapp_by_guestinfo())
+        if not needed:
             return
         shown = run(["govc", "vm.change", "-h"])
         if "  -f=" not in shown.stdout + shown.stderr:
@@ -793,12 +808,8 @@ class VSphereDriver(CloudDriver):
             GOVC_PERSIST_SESSION="false", GOVC_INSECURE="" if self["CACert"] else "true",
             GOVC_TLS_CA_CERTS=self["CACert"])
         login.update(environ or {})
-        try:
-            result = run(["govc", verb] + list(words), seconds=seconds, environ=login,
-                         late=lambda sentence: RestError(sentence, words=sentence))
-        except RestError as error:
-            error.unsure = True
-            raise
+        result = run(["govc", verb] + list(words), seconds=seconds, environ=login, late=lambda
+                     sentence: RestError(sentence, words=sentence, unsure=True))
         if not result.ok:
             raise self._error(verb, result.stderr)
         return result.stdout
@@ -829,11 +840,11 @@ def lower(value):
     return value
 
 
-def matches(name, paths):
+def matches(name, root, paths):
     """The paths that a name stands for: the very path, its end, or a glob of its end."""
     from fnmatch import fnmatchcase
     name = name.strip("/")
-    return ([path for path in paths if path.strip("/") == name]
+    return ([path for path in paths if path in ("/" + name, root + "/" + name)]
             or [path for path in paths if path.endswith("/" + name)]
             or [path for path in paths if fnmatchcase(path, "*/" + name)])
 
@@ -870,12 +881,6 @@ def instance_of(row):
     state = STATES.get(power, ERROR)
     addresses = [(True, ip) for ip in fit] if state == RUNNING else []
     return Instance(uuid, state, addresses, [config.get("annotation") or ""])
-
-
-def encoded(key, text):
-    """{key: text in base64} and how it is encoded, as readers of guestinfo take it."""
-    from base64 import b64encode
-    return {key: b64encode(text.encode()).decode(), key + ".encoding": "base64"}
 
 
 def ovf_environment(properties):
@@ -917,11 +922,3 @@ def check_image(path):
             raise MachineError("%s is not an OVA." % path)
     elif vmdk_capacity(path) is None and image_kind(path)[0] not in ("qcow2", "raw"):
         raise MachineError("%s is not a disk image." % path)
-
-
-def run_ok(*argv, seconds=600):
-    """What a program on this computer prints. Raises MachineError."""
-    result = run(list(argv), seconds=seconds)
-    if not result.ok:
-        raise MachineError("%s failed: %s" % (argv[0], result.last_words()))
-    return result.stdout

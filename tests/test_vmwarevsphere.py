@@ -103,6 +103,7 @@ def test_what_is_made_by_default(here, vsphere, camel):
     assert said["users"][0]["name"] == "docker" and said["ssh_keys"]["ed25519_public"].startswith("ssh-ed25519 ")
     (card,) = json.loads(files["NETWORK-CONFIG"].decode())["ethernets"].values()
     assert card["match"] == {"macaddress": names(vm, "ethernet")[0]["macAddress"].lower()}
+    assert 20 < len(vsphere.calls) < 30, "the driver's page has the figure"
     assert not os.path.exists(machine.driver.path("disk.ova")) and machine.driver.get_state() == core.RUNNING
 
 
@@ -110,8 +111,7 @@ def test_an_ova_holds_the_disk_and_the_hardware(here, tmp_path):
     driver = here.machine(cpu_count=3).driver
     os.makedirs(driver.folder)
     image = tmp_path / "disk.vmdk"
-    driver._pack(str(image), driver.path("x.ova"))
-    with tarfile.open(driver.path("x.ova")) as archive:
+    with tarfile.open(driver._packed(str(image))) as archive:
         ovf, disk = archive.extractfile("machine.ovf"), archive.extractfile("disk.vmdk")
         assert ovf and disk and disk.read() == image.read_bytes()
         text = ovf.read().decode()
