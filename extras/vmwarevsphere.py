@@ -274,6 +274,16 @@ class VSphereDriver(CloudDriver):
             return os.path.dirname(self.look_up("host")) + "/Resources"
         return self.find(kind, self[PLACES[kind][1]])
 
+    def datastores(self):
+        return self.govc("find", self["Datacenter"] or "/", "-type", "s").splitlines()
+
+    def home(self, row):
+        """(datastore's path, datastore's name, folder in it) of a VM."""
+        file = ((row.get("config") or {}).get("files") or {}).get("vmpathname") or ""
+        store, _, path = file.lstrip("[").partition("] ")
+        paths = [one for one in self.datastores() if one.endswith("/" + store)]
+        return (paths or [store])[0], store, path.rpartition("/")[0]
+
     def _item(self):
         """The path of the library's item. Raises MachineError."""
         library, name = self["ContentLibrary"].strip("/"), self["CloneFrom"]
@@ -354,7 +364,7 @@ class VSphereDriver(CloudDriver):
         cluster = self.look_up("datastore cluster")
         if drs:
             return ["-datastore-cluster", cluster]
-        paths = self.govc("find", cluster, "-type", "s").splitlines()
+        paths = [path for path in self.datastores() if path.startswith(cluster + "/")]
         if not paths:
             raise MachineError("The datastore cluster %s has no datastore." % cluster)
         rows = self.ask_govc("datastore.info", *paths).get("datastores") or ()
@@ -474,9 +484,10 @@ class VSphereDriver(CloudDriver):
         self["InstanceUUID"] = (row.get("config") or {}).get("instanceuuid") or ""
         self.machine.save()
         self.log("Setting up the VM...")
-        self._set_disk(path, row)
+        home = self.home(row)
+        self._set_disk(path, home)
         self._set_networks(path)
-        self._set_cd(path, row)
+        self._set_cd(path, home)
         self._configure(path)
         for tag in self["Tags"]:
             self.govc("tags.attach", tag, path)
@@ -489,13 +500,12 @@ class VSphereDriver(CloudDriver):
         rows = self.ask_govc("device.info", "-vm", path).get("devices") or ()
         return [row for row in rows if row.get("name", "").startswith(kind + "-")]
 
-    def _set_disk(self, path, row):
+    def _set_disk(self, path, home):
         disks = self.devices(path, "disk")
         size = "%dMB" % self["DiskSize"]
-        store, folder = home_of(row)
         if not disks:
-            self.govc("vm.disk.create", "-vm", path, "-ds", store, "-name", "%s/%s" % (
-                folder, self.machine.name), "-size", size)
+            self.govc("vm.disk.create", "-vm", path, "-ds", home[0], "-name", "%s/%s" % (
+                home[2], self.machine.name), "-size", size)
             return
         has = disks[0].get("capacityinkb") or 0
         if has < self["DiskSize"] << 10:
@@ -518,18 +528,18 @@ class VSphereDriver(CloudDriver):
             raise MachineError("The VM has %d network cards instead of %d." % (there, len(wanted)),
                                "See vSphere's events of the VM %s." % path)
 
-    def _set_cd(self, path, row):
-        store, folder = home_of(row)
+    def _set_cd(self, path, home):
         local = self._disc(path)
         if not local:
             return
+        place, store, folder = home
         target = "%s/%s" % (folder, os.path.basename(local))
         self["ISO"] = "[%s] %s" % (store, target)
         self.machine.save()
-        self.govc("datastore.upload", "-ds", store, local, target, seconds=1800)
+        self.govc("datastore.upload", "-ds", place, local, target, seconds=1800)
         drives = [drive["name"] for drive in self.devices(path, "cdrom")]
         name = drives[0] if drives else self.govc("device.cdrom.add", "-vm", path).strip()
-        self.govc("device.cdrom.insert", "-vm", path, "-ds", store, "-device", name, target)
+        self.govc("device.cdrom.insert", "-vm", path, "-ds", place, "-device", name, target)
 
     def _disc(self, path):
         """The file that is to lie in the CD drive, or ""."""
@@ -688,14 +698,14 @@ class VSphereDriver(CloudDriver):
     def _delete_discs(self, path, row):
         """Delete the ISOs in the VM's own folder, which vSphere leaves there. What cannot be
         deleted is told, and does not keep the VM alive."""
-        store, folder = home_of(row)
-        own = "[%s] %s/" % (store, folder)
         try:
+            place, store, folder = self.home(row)
+            own = "[%s] %s/" % (store, folder)
             drives = self.devices(path, "cdrom")
             files = {(drive.get("backing") or {}).get("filename") or "" for drive in drives}
             for file in sorted(files | {self["ISO"]}):
                 if file.startswith(own) and file.endswith(".iso"):
-                    self.govc("datastore.rm", "-f", "-ds", store, file.partition("] ")[2])
+                    self.govc("datastore.rm", "-f", "-ds", place, file.partition("] ")[2])
         except RestError as error:
             out.warn("%s %s" % (error.message, error.hint))
 
@@ -858,13 +868,6 @@ def usual_path(settings):
     if center and ("/%s/" % folder).startswith("/%s/vm/" % center.strip("/")):
         return "/" + end
     return "%s/vm/%s" % (center, end) if center.startswith("/") else end
-
-
-def home_of(row):
-    """(datastore, folder in it) of a VM."""
-    file = ((row.get("config") or {}).get("files") or {}).get("vmpathname") or ""
-    store, _, path = file.partition("] ")
-    return store.lstrip("["), path.rpartition("/")[0]
 
 
 def instance_of(row):

@@ -179,6 +179,10 @@ class VSphere:
     def device_info(self, given, rest, lists):
         return self._json({"devices": self._found(given["vm"])["devices"]})
 
+    def datastore_info(self, given, rest, lists):
+        return self._json({"datastores": [{"name": path.rpartition("/")[2], "summary": {"freeSpace": len(path)}}
+                                          for path in rest]})
+
     # --- what makes one
 
     def _make(self, given, name, annotation, devices=()):
@@ -267,16 +271,20 @@ class VSphere:
         return "cdrom-3001\n"
 
     def device_cdrom_insert(self, given, rest, lists):
-        file = "[%s] %s" % (given["ds"], rest[0])
+        file = self._file(given["ds"], rest[0])
         assert file in self.files
         self._device(given["vm"], given["device"])["backing"] = {"fileName": file}
 
     def datastore_upload(self, given, rest, lists):
         with open(rest[0], "rb") as file:
-            self.files["[%s] %s" % (given["ds"], rest[1])] = file.read()
+            self.files[self._file(given["ds"], rest[1])] = file.read()
 
     def datastore_rm(self, given, rest, lists):
-        self.files.pop("[%s] %s" % (given["ds"], rest[0]), None)
+        self.files.pop(self._file(given["ds"], rest[0]), None)
+
+    def _file(self, place, path):
+        self._place(place, "s")
+        return "[%s] %s" % (place.rpartition("/")[2], path)
 
     def vm_change(self, given, rest, lists):
         if "h" in given:

@@ -211,6 +211,14 @@ def test_the_hosts_own_pool_is_the_default(here, vsphere):
     assert words[words.index("-pool") + 1] == "/DC0/host/C1/Resources"
 
 
+def test_of_a_cluster_the_datastore_with_most_room_is_taken(here, vsphere):
+    vsphere.places += [("/DC0/datastore/pods", "StoragePod"), ("/DC0/datastore/pods/a", "s"),
+                       ("/DC0/datastore/pods/large", "s"), ("/DC0/datastore/pods-of-others", "s")]
+    here.create(datastore_cluster="pods")
+    (words,) = [words for words in vsphere.calls if words[0] == "import.ova"]
+    assert words[words.index("-ds") + 1] == "/DC0/datastore/pods/large"
+
+
 def test_a_name_that_is_taken_is_refused_before_anything_is_made(here, vsphere):
     vsphere.add()
     with pytest.raises(core.MachineError, match="has a VM /DC0/vm/web already"):
