@@ -103,7 +103,7 @@ def test_what_is_made_by_default(here, vsphere, camel):
     assert said["users"][0]["name"] == "docker" and said["ssh_keys"]["ed25519_public"].startswith("ssh-ed25519 ")
     (card,) = json.loads(files["NETWORK-CONFIG"].decode())["ethernets"].values()
     assert card["match"] == {"macaddress": names(vm, "ethernet")[0]["macAddress"].lower()}
-    assert 20 < len(vsphere.calls) < 30, "the driver's page has the figure"
+    assert len(vsphere.calls) == 24, "the driver's page has the figure"
     assert not os.path.exists(machine.driver.path("disk.ova")) and machine.driver.get_state() == core.RUNNING
 
 
