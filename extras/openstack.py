@@ -170,7 +170,7 @@ class OpenStackDriver(CloudDriver):
     fields = (("MachineId", ""), ("ExistingKey", False), ("SecurityGroups", []),
               ("FloatingIpPoolId", ""), ("FloatingIpId", ""), ("FloatingIpMade", False),
               ("OwnVolumeId", ""))  # type: tuple
-    token, rows, fault, since = "", None, "", 0.0  # type: ignore
+    token, project, rows, fault, since = "", "", None, "", 0.0
 
     def __init__(self, machine):
         from functools import lru_cache
@@ -510,7 +510,7 @@ class OpenStackDriver(CloudDriver):
             self.ask("POST", path, {"os-stop": None}, none=409, repeat=True)
             return
         row = (self.ask("GET", "/servers/" + self["MachineId"], none=404) or {}).get("server") or {}
-        word, value = {"kill": "os-stop", "start": STARTS.get(row.get("status"), "os-start"),
+        word, value = {"kill": "os-stop", "start": STARTS.get(row.get("status") or "", "os-start"),
                        "restart": "reboot"}[verb], None
         if verb == "restart":
             value = {"type": "SOFT" if row.get("status") == "ACTIVE" else "HARD"}
@@ -766,7 +766,8 @@ class OpenStackDriver(CloudDriver):
         if flat.get("regions") and not flat.get("region_name"):
             first = flat["regions"][0]
             flat["region_name"] = first.get("name") if isinstance(first, dict) else first
-        found = {field: str(flat[key]) for key, field in CLOUD_KEYS if flat.get(key)}
+        found = {field: str(flat[key])
+                 for key, field in CLOUD_KEYS if flat.get(key)}  # type: dict
         region = self["Region"] or found.get("Region", "")
         found["AuthUrl"] = found.get("AuthUrl", "").replace("{region_name}", region)
         found["Insecure"] = bool(flat.get("insecure") or flat.get("verify") is False)
@@ -922,8 +923,6 @@ class OpenStackDriver(CloudDriver):
                      for kind in ("publicURL", "internalURL", "adminURL") if one.get(kind)]
 
     # --- the APIs
-
-    project = ""
 
     def catalog(self):
         """Rows of (type, name, interface, region, URL) of all services. Raises MachineError."""
