@@ -942,6 +942,7 @@ class OpenStackDriver(CloudDriver):
         region = self.setting("Region")
         rows = [row for name in names for row in self.catalog() if row[0] == name and row[4]]
         fit = [row for row in rows if row[2] == interface]
+        fit = [row for row in fit if row[3]] or fit  # Rackspace lists an older service too
         here = [row for row in fit if row[3] == region or not region]
         regions = sorted({row[3] for row in fit if row[3]})
         if not here:

@@ -34,6 +34,9 @@ SAMPLES = {
                   "softlayer-api-key": "x", "softlayer-domain": "example.com"},
     "vmwarevsphere": {"vmwarevsphere-vcenter": "127.0.0.1", "vmwarevsphere-vcenter-port": 9,
                       "vmwarevsphere-username": "root", "vmwarevsphere-password": "secret-x"},
+    "openstack": {"openstack-auth-url": "http://127.0.0.1:9/v3", "openstack-username": "demo",
+                  "openstack-password": "example", "openstack-flavor-name": "small", "openstack-image-name": "debian"},
+    "rackspace": {"rackspace-username": "demo", "rackspace-api-key": "example-key"},
 }  # type: dict
 PROVIDERS = {"digitalocean"}  # whose fixture of that name stands in for them
 BAD = {
@@ -119,6 +122,18 @@ BAD = {
                       ("vmwarevsphere-ssh-user", "-x"), ("vmwarevsphere-ssh-port", 65536),
                       ("vmwarevsphere-ssh-user-group", "-x"), ("vmwarevsphere-os", "windows"),
                       ("vmwarevsphere-graceful-shutdown-timeout", -1)],
+    "openstack": [("openstack-auth-url", "keystone"), ("openstack-auth-url", ""), ("openstack-cacert", "/no/such/file"),
+                  ("openstack-password", ""), ("openstack-username", ""), ("openstack-token", "a b"),
+                  ("openstack-endpoint-type", "private"), ("openstack-flavor-name", ""), ("openstack-flavor-id", "1"),
+                  ("openstack-image-name", ""), ("openstack-image-id", "1"), ("openstack-ip-version", 5),
+                  ("openstack-ssh-user", "-x"), ("openstack-ssh-port", 65536), ("openstack-active-timeout", 0),
+                  ("openstack-user-data-file", "/no/such/file"), ("openstack-private-key-file", "/no/such/key"),
+                  ("openstack-boot-from-volume", True), ("openstack-volume-device-path", "vdb"),
+                  ("openstack-keypair-name", "-x")],
+    "rackspace": [("rackspace-username", ""), ("rackspace-api-key", ""), ("rackspace-api-key", "a b"),
+                  ("rackspace-region", ""), ("rackspace-endpoint-type", "publicUrl"), ("rackspace-ssh-user", "-x"),
+                  ("rackspace-ssh-port", 65536), ("rackspace-active-timeout", 0),
+                  ("rackspace-user-data-file", "/no/such/file")],
 }  # type: dict
 METHODS = sorted(name for name in vars(core.Driver) if name[0] != "_" and callable(getattr(core.Driver, name)))
 OWN_DOORS = {"qemu": {"subprocess"}}  # a program that outlives the command, which no door of the core starts

@@ -252,7 +252,11 @@ def test_clouds_yaml_takes_pyyaml_and_says_so(here, monkeypatch):
 
 
 def test_a_token_that_expires_in_the_middle_is_renewed(here):
-    here.cloud.look = lambda line: line == "POST /compute/servers" and here.cloud.tokens.clear()
+    def look(line):
+        if line == "POST /compute/servers" and not here.cloud.count("^POST /compute/servers"):
+            here.cloud.tokens.clear()
+
+    here.cloud.look = look
     assert here.create().driver["IPAddress"] and len(here.cloud.logins) == 2 and len(here.cloud.orders) == 1
 
 
@@ -272,13 +276,13 @@ def test_one_of_several_regions_is_to_be_named_by_its_name(here):
 REFUSALS = [
     ({"flavor_name": "m1.smal"}, "Unable to find flavor named m1.smal", "Near it: m1.small"),
     ({"image_name": "debian-1"}, "Unable to find image named debian-1", "openstack image list"),
-    ({"image_name": "large"}, 'The image "large" needs', "larger flavor"),
+    ({"image_name": "large"}, "needs 0 MB of memory and a disk of 80 GB", "larger flavor"),
     ({"net_name": "privat"}, "Unable to find network named privat", "Near it: private"),
     ({"floatingip_pool": "private"}, "Unable to find network named private", "Near it: public"),
     ({"sec_groups": "defaul"}, "Unable to find security group named defaul", "Near it: default"),
     ({"server_group_name": "x"}, "Unable to find server group named x", "server group list"),
     ({"password": "wrong"}, "refuses the login of demo in the project demo, domain Default", "Check user"),
-    ({"keypair_name": "mine"}, 'no key "mine"', "openstack keypair list"),
+    ({"keypair_name": "mine"}, "OpenStack has no key", "openstack keypair list"),
 ]  # type: list
 
 

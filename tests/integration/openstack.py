@@ -1,0 +1,194 @@
+"""The real Keystone, Glance, Placement, Nova and Neutron of Debian 12, whose servers are test hosts.
+
+They run in a root of their own, which is kept in the tests' cache, on a loopback address of their own, and end with
+the process that started them. Nova's hypervisor is its fake one; who watches Nova starts, stops and reboots a host in
+its place, which has the floating IP of the server and its user data.
+
+Test modules that use the fixtures name this file and fixtures.py in `pytest_plugins`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.request import ProxyHandler, Request, build_opener
+
+import pytest
+
+from tests.cached import cached
+from tests.testbed import File, machine_id, number_of
+
+from .instances import Addresses, Instances, _second_address
+from .program import Program, until
+
+if TYPE_CHECKING:
+    from tests.testbed import Testbed
+
+SCRIPT = Path(__file__).with_name("openstack-mini.sh")
+PACKAGES = """keystone nova-api nova-conductor nova-scheduler nova-compute glance-api neutron-server neutron-plugin-ml2
+    placement-api rabbitmq-server mariadb-server uwsgi-core uwsgi-plugin-python3 python3-openstacksdk curl""".split()
+STARTS_NOTHING = r"""printf '#!/bin/sh\nexit 101\n' >"$1/usr/sbin/policy-rc.d"; chmod 755 "$1/usr/sbin/policy-rc.d" """
+# In a mount and a process namespace, so that everything ends with the first process.
+INSIDE = """
+set -eu
+mount -t proc proc "$0/proc"
+mount --rbind /dev "$0/dev"
+mount --bind "$1" "$0/osm"
+for each in run tmp var/log; do mount -t tmpfs tmpfs "$0/$each"; done
+mkdir -p "$0/run/mysqld" "$0/var/log/rabbitmq"
+chroot "$0" /bin/bash /osm/mini.sh && echo ready >"$1/ready"
+exec sleep infinity
+"""
+STARTED = 600.0
+"""Seconds that the services may take on a busy machine."""
+
+
+def install(folder: Path) -> None:
+    """Make the root with all packages, of which nothing is started."""
+    root = folder / "root"
+    command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=apt", "--aptopt=APT::Install-Recommends \"false\"",
+               "--dpkgopt=force-unsafe-io", "--essential-hook=" + STARTS_NOTHING,
+               "--include=" + ",".join(PACKAGES), "bookworm", str(root)]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    shutil.rmtree(root / "var/cache/apt", ignore_errors=True)
+    (root / "osm").mkdir()
+
+
+class OpenStack:
+    """The services while they run. `url` is Keystone's."""
+
+    def __init__(self, bed: Testbed, state: Path) -> None:
+        root = cached("openstack", install, *PACKAGES, STARTS_NOTHING) / "root"
+        number = number_of("openstack")
+        self.ip = f"127.77.{number // 250 % 250}.{number % 250 + 1}"
+        self.url, self.nova, self.token = f"http://{self.ip}:5000/v3", f"http://{self.ip}:8774/v2.1", ""
+        template = "{{range .IPAM.Config}}{{.Subnet}} {{end}}"
+        subnets = bed.docker("network", "inspect", "bridge", "--format", template).split()
+        pool = " ".join(bed.address() for _ in range(6))
+        environ = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LC_ALL": "C.UTF-8", "OSM": "/osm",
+                   "OSM_IP": self.ip, "OSM_FIXED": "127.30.0.0/24", "OSM_FLOAT_POOL": pool,
+                   "OSM_FLOAT": next(subnet for subnet in subnets if ":" not in subnet)}
+        state.mkdir()
+        shutil.copy(SCRIPT, state / "mini.sh")
+        with (state / "output").open("wb") as output:
+            self.process = subprocess.Popen(
+                ["unshare", "-m", "-p", "-f", "--kill-child", "bash", "-c", INSIDE, str(root), str(state)],
+                env=environ, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+        if not until(lambda: (state / "ready").exists() or self.process.poll() is not None, STARTED) or (
+                self.process.poll() is not None):
+            told = (state / "output").read_text(errors="replace")[-3000:]
+            self.close()
+            raise RuntimeError(f"OpenStack does not start: {told}")
+
+    def close(self) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def ask(self, url: str, body: object = None) -> Any:
+        """The JSON of an answer, for the administrator; a token first."""
+        headers = {"Content-Type": "application/json", "X-Auth-Token": self.token,
+                   "OpenStack-API-Version": "compute 2.3"}
+        data = None if body is None else json.dumps(body).encode()
+        with build_opener(ProxyHandler({})).open(Request(url, data, headers), timeout=60) as answer:
+            self.token = answer.headers.get("X-Subject-Token") or self.token
+            return json.loads(answer.read())
+
+    def log_in(self) -> None:
+        domain = {"id": "default"}
+        who = {"methods": ["password"], "password": {"user": {"name": "admin", "domain": domain, "password": "secret"}}}
+        scope = {"project": {"name": "admin", "domain": domain}}
+        self.ask(f"{self.url}/auth/tokens", {"auth": {"identity": who, "scope": scope}})
+
+    def servers(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self.ask(f"{self.nova}/servers/detail?all_tenants=1")["servers"]
+        return rows
+
+    def actions(self, id: str) -> list[str]:
+        """What was done with a server, the first first."""
+        rows = self.ask(f"{self.nova}/servers/{id}/os-instance-actions")["instanceActions"]
+        return [row["action"] for row in sorted(rows, key=lambda row: row["start_time"])]
+
+
+class NovaHosts(Instances[str]):
+    """Hosts by the id of the server, which do what Nova was asked to do with it."""
+
+    def __init__(self, bed: Testbed, cloud: OpenStack) -> None:
+        super().__init__(bed)
+        self.cloud, self.trouble = cloud, ""
+        self.addresses: dict[str, str] = {}
+        self.done: dict[str, int] = {}
+        self.ended = threading.Event()
+        cloud.log_in()
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+        self.thread.start()
+
+    def _watch(self) -> None:
+        while not self.ended.wait(0.3):
+            try:
+                self._follow()
+            except Exception:
+                self.trouble = traceback.format_exc()
+
+    def _follow(self) -> None:
+        rows = {row["id"]: row for row in self.cloud.servers()}
+        for id in set(self.hosts) - set(rows):
+            self.destroy(id)
+        for id, row in rows.items():
+            floating = [one["addr"] for network in row["addresses"].values() for one in network
+                        if one["OS-EXT-IPS:type"] == "floating"]
+            if id not in self.hosts and floating:
+                self.addresses[id] = floating[0]
+                user_data = base64.b64decode(row["OS-EXT-SRV-ATTR:user_data"] or "")
+                self.launch(id, row["name"], user_data)
+                self.done[id] = len(self.cloud.actions(id))
+            elif id in self.hosts:
+                self._act(id)
+
+    def _act(self, id: str) -> None:
+        actions = self.cloud.actions(id)
+        for action in actions[self.done[id]:]:
+            self.done[id] += 1
+            {"stop": self.stop, "start": self.start, "reboot": self.reboot}.get(action, len)(id)
+
+    def _start(self, id: str, image: str, files: Sequence[File]) -> Addresses:
+        address = self.addresses[id]
+        host = self.bed.launch(image, f"server-{id[:8]}", [machine_id(), _second_address(address), *files])
+        self.hosts[id] = host
+        return Addresses(address, host.ip)
+
+    def close(self) -> None:
+        self.ended.set()
+        self.thread.join()
+        super().close()
+
+
+@pytest.fixture(scope="module")
+def openstack(bed: Testbed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenStack]:
+    """The services, for all tests of a module."""
+    cloud = OpenStack(bed, tmp_path_factory.mktemp("openstack") / "state")
+    yield cloud
+    cloud.close()
+
+
+@pytest.fixture
+def servers(openstack: OpenStack, bed: Testbed, program: Program) -> Iterator[NovaHosts]:
+    """The hosts of the cloud that `program` asks, as the user demo."""
+    for name in [name for name in program.environ if name.startswith("OS_")]:
+        del program.environ[name]
+    program.environ.update(
+        OS_AUTH_URL=openstack.url, OS_USERNAME="demo", OS_PASSWORD="secret", OS_PROJECT_NAME="demo",
+        OS_USER_DOMAIN_NAME="Default", OS_PROJECT_DOMAIN_ID="default", OS_REGION_NAME="RegionOne",
+        OS_INTERFACE="public", OS_FLAVOR_NAME="m1.small", OS_IMAGE_NAME="debian-12", OS_NETWORK_NAME="private",
+        OS_FLOATINGIP_POOL="public")
+    hosts = NovaHosts(bed, openstack)
+    yield hosts
+    hosts.close()
