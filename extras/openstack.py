@@ -73,7 +73,8 @@ CURES = (  # what a refusal says, and what to do about it
     ("Multiple possible networks", "Name one: --openstack-net-name\n"
      "List all: openstack network list"),
     ("requires a subnet", "Take another network: openstack network list"),
-    ("not reachable from subnet", "No router joins the network and the pool: openstack router list"),
+    ("not reachable from subnet", "No router joins the network and the pool. "
+     "List all: openstack router list"),
     ("too small for requested image", "Take a larger flavor, or --openstack-boot-from-volume."),
     ("availability zone", "List all: openstack availability zone list"),
     ("No valid host|Exceeded maximum number of retries",
@@ -97,7 +98,8 @@ class OpenStackDriver(CloudDriver):
     id_field, key_id_field, key_file_field = "MachineId", "KeyPairName", "PrivateKeyFile"
     user_data_field, key_list = "UserDataFile", "openstack keypair list"
     login, new_login = "OpenStack login", "Check user, password, domain and project."
-    scope_hint = "Ask for the role member in the project; docs/drivers/openstack.md lists the calls."
+    scope_hint = ("Ask for the role member in the project; docs/drivers/openstack.md lists the "
+                  "calls.")
     kinds = ("flavor", "image", "networks", "pool", "server_group", "groups", "volume", "limits")
     most_user_data = 65535 // 4 * 3  # Nova counts base64
     flags = (
