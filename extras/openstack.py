@@ -179,6 +179,7 @@ class OpenStackDriver(CloudDriver):
         from threading import RLock
         super().__init__(machine)
         self.lock = RLock()  # one login for all threads
+        self.told = set()  # type: set  # servers that are asked by plain http
         self.revisions = {}  # type: dict  # of floating IPs, which must be as we saw them
         for name in ("service", "cloud"):
             setattr(self, name, lru_cache(None)(getattr(self, name)))
@@ -971,8 +972,7 @@ class OpenStackDriver(CloudDriver):
         return self.service("compute")
 
     def _door(self, url, signed=False):
-        if not has(r"^(https:|http://(localhost|127\.|\[::1\]))", url):
-            out.warn("%s is http: the login goes there in the clear." % url)
+        self._warn_of_http(url)
         door = Rest(self.provider, url, self._headers if signed else {}, min(self.patience, 30),
                     self.patience, ca=self.setting("CaCert"), insecure=self.setting("Insecure"),
                     plain=True, renew=self.renew if signed else None, wait=is_busy)
@@ -983,6 +983,13 @@ class OpenStackDriver(CloudDriver):
                 raise MachineError("The client certificate %s cannot be used: %s" % (
                     self.setting("Cert"), plain_words(error)))
         return door
+
+    def _warn_of_http(self, url):
+        """Tell once of each server to which the login goes in the clear."""
+        server = url.split("/")[2]
+        if not has(r"^(https:|http://(localhost|127\.|\[::1\]))", url) and server not in self.told:
+            self.told.add(server)
+            out.warn("%s is http: the login goes there in the clear." % url)
 
     def _headers(self, method, url, body):
         headers = {"X-Auth-Token": self.token}

@@ -251,6 +251,38 @@ def test_clouds_yaml_takes_pyyaml_and_says_so(here, monkeypatch):
     assert "needs the Python package PyYAML" in failure.value.message and "pip install PyYAML" in failure.value.hint
 
 
+@pytest.mark.once
+def test_clouds_yaml_is_yaml(here, monkeypatch):
+    pytest.importorskip("yaml")
+    (here.folder / "clouds.yaml").write_text(
+        "clouds:\n  mine:\n    auth: &login\n      auth_url: '%s'\n      username: demo\n      password: secret\n"
+        "      project_name: demo\n    regions: [RegionOne]\n    verify: true\n" % here.cloud.url, encoding="ascii")
+    for name in LOGIN:
+        monkeypatch.delenv(name)
+    here.environ = {"OS_CLOUD": "mine"}
+    driver = here.create().driver
+    assert driver["IPAddress"] and driver["Username"] == ""
+
+
+def test_plain_http_to_another_computer_is_told_once(here, capsys):
+    driver = here.machine().driver
+    for path in ("/v3", "/compute"):
+        driver._warn_of_http("http://controller:5000" + path)
+        driver._warn_of_http("https://cloud.example.com" + path)
+        driver._warn_of_http(here.cloud.url + path)
+    assert capsys.readouterr().err.count("in the clear") == 1
+
+
+def test_what_takes_longer_than_the_timeout_is_told_with_the_next_command(here):
+    here.cloud.polls = 10 ** 6
+    with pytest.raises(core.MachineError) as failure:
+        here.create(active_timeout=30)
+    assert "did not become active within 30 s" in failure.value.message
+    assert "docker-machine provision web" in failure.value.hint
+    here.load().driver.remove()
+    assert here.cloud.is_empty()
+
+
 def test_a_token_that_expires_in_the_middle_is_renewed(here):
     def look(line):
         if line == "POST /compute/servers" and not here.cloud.count("^POST /compute/servers"):

@@ -4,6 +4,7 @@ import base64
 import shutil
 
 import pytest
+from conftest import ROOT
 from machines import ProviderMachines, ours, take_environment
 from openstack_cloud import OpenStackCloud
 from test_openstack import OLD
@@ -108,6 +109,18 @@ class Automation:
         row["metadata"]["rackconnect_automation_status"] = "DEPLOYED" if self.looks > 4 else "DEPLOYING"
         if self.looks > 4:
             row["accessIPv4"] = "127.22.0.7"
+
+
+def test_it_finds_the_driver_openstack_beside_itself_wherever_the_two_are(here, dm, tmp_path):
+    """Also where a package of that name is there, as openstacksdk's is."""
+    vendored = tmp_path / "vendored"
+    vendored.mkdir()
+    for name in ("rackspace", "openstack"):
+        shutil.copy(str(ROOT / "extras" / (name + ".py")), str(vendored))
+    (tmp_path / "openstack.py").write_text("1 / 0\n", encoding="ascii")
+    dm.env.update(PYTHONPATH="%s:%s" % (tmp_path, dm.env["PYTHONPATH"]), MACHINE_DRIVER_PATH=str(vendored))
+    ended = dm("create", "-d", "rackspace", "--help")
+    assert (ended.code, ended.err) == (0, "") and "--rackspace-api-key" in ended.out
 
 
 def test_stop_and_start_are_sent_and_a_refusal_is_told(here):

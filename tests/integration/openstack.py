@@ -156,8 +156,12 @@ class NovaHosts(Instances[str]):
     def _act(self, id: str) -> None:
         actions = self.cloud.actions(id)
         for action in actions[self.done[id]:]:
-            self.done[id] += 1
             {"stop": self.stop, "start": self.start, "reboot": self.reboot}.get(action, len)(id)
+            self.done[id] += 1
+
+    def settled(self, id: str) -> bool:
+        """Whether the host has done all that Nova was asked for; Nova's fake hypervisor takes no time."""
+        return self.done.get(id) == len(self.cloud.actions(id))
 
     def _start(self, id: str, image: str, files: Sequence[File]) -> Addresses:
         address = self.addresses[id]
