@@ -23,19 +23,19 @@ LOGIN = {"OS_USERNAME": "demo", "OS_PASSWORD": "secret", "OS_USER_DOMAIN_NAME": 
 
 
 @pytest.fixture(scope="module")
-def server():
+def services():
     cloud = OpenStackCloud()
     yield cloud
     cloud.close()
 
 
 @pytest.fixture
-def cloud(server):
+def cloud(services):
     """A cloud in which nothing was done; each request must have been one that it takes."""
-    server.clear()
-    yield server
-    server.look = None
-    assert server.wrong == []
+    services.clear()
+    yield services
+    services.look = None
+    assert services.wrong == []
 
 
 class Here(ProviderMachines):

@@ -13,18 +13,18 @@ import docker_machine as core
 
 
 @pytest.fixture(scope="module")
-def server():
+def services():
     cloud = OpenStackCloud()
     yield cloud
     cloud.close()
 
 
 @pytest.fixture
-def cloud(server):
-    server.clear()
-    server.regions, server.versions = ["DFW", "IAD"], ["v2.0"]
-    yield server
-    assert server.wrong == []
+def cloud(services):
+    services.clear()
+    services.regions, services.versions = ["DFW", "IAD"], ["v2.0"]
+    yield services
+    assert services.wrong == []
 
 
 class Here(ProviderMachines):
