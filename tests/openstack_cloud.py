@@ -16,6 +16,7 @@ import json
 import random
 import re
 import socketserver
+import ssl
 import threading
 import traceback
 from typing import Any  # noqa: F401  # of the comments
@@ -42,11 +43,17 @@ def neutron(status, kind, words):
 class OpenStackCloud:
     """The server, what it holds, what was asked of it, and what is to go wrong."""
 
-    def __init__(self):
+    def __init__(self, certificate=None):
+        """`certificate` is the path of one with its key, for https."""
         self.lock = threading.RLock()
         handler = type("OneHandler", (Handler,), {"cloud": self})
         self._server = Server(("127.0.0.1", 0), handler)
         self.url = "http://127.0.0.1:%d" % self._server.server_address[1]
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(str(certificate))
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+            self.url = self.url.replace("http:", "https:")
         self.clear()
         threading.Thread(target=self._server.serve_forever, args=(0.005,), daemon=True).start()
 

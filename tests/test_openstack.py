@@ -6,6 +6,7 @@ Whether a machine boots is not seen here: tests/integration/test_openstack.py ha
 import base64
 import json
 import shutil
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -262,6 +263,36 @@ def test_clouds_yaml_is_yaml(here, monkeypatch):
     here.environ = {"OS_CLOUD": "mine"}
     driver = here.create().driver
     assert driver["IPAddress"] and driver["Username"] == ""
+
+
+@pytest.fixture
+def private(here, tmp_path):
+    """A cloud whose certificate no CA of the system's has signed, and that certificate."""
+    both = tmp_path / "cloud.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1",
+                    "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(both), "-out", str(tmp_path / "ca.pem")],
+                   check=True, stderr=subprocess.DEVNULL)
+    with both.open("a", encoding="ascii") as file:
+        file.write((tmp_path / "ca.pem").read_text(encoding="ascii"))
+    here.cloud = OpenStackCloud(both)
+    here.environ["OS_AUTH_URL"] = here.cloud.url
+    yield tmp_path / "ca.pem"
+    here.cloud.close()
+
+
+def test_a_private_ca_is_trusted_where_it_is_named(here, private):
+    assert here.create(cacert=private).driver["IPAddress"]
+
+
+def test_an_insecure_cloud_is_trusted_with_a_warning(here, private, capsys):
+    assert here.create(insecure=True).driver["IPAddress"]
+    assert "is not verified" in capsys.readouterr().err
+
+
+def test_a_certificate_that_nobody_knows_is_refused(here, private):
+    with pytest.raises(core.MachineError) as failure:
+        here.create()
+    assert "certificate is not valid" in failure.value.message and here.cloud.calls == []
 
 
 def test_plain_http_to_another_computer_is_told_once(here, capsys):
