@@ -19,6 +19,7 @@ from docker_machine import (
     Rest,
     RestError,
     UsageError,
+    hide_secrets,
     out,
     parse_json,
     plain_words,
@@ -61,6 +62,7 @@ CLOUD_KEYS = (  # keys of clouds.yaml, and the fields that they stand for
     ("application_credential_secret", "ApplicationCredentialSecret"),
     ("region_name", "Region"), ("interface", "EndpointType"), ("endpoint_type", "EndpointType"),
     ("cacert", "CaCert"), ("cert", "Cert"), ("key", "Key"))
+SECRETS = ("Password", "Token", "ApplicationCredentialSecret")
 LOGIN_FIELDS = frozenset(field for _, field in CLOUD_KEYS) | {"Insecure"}
 CURES = (  # what a refusal says, and what to do about it
     ("Quota exceeded|exceeds allowed|Maximum number of ports|OverQuota",
@@ -535,16 +537,20 @@ class OpenStackDriver(CloudDriver):
 
     # --- floating IPs
 
+    def _ports(self):
+        """The rows of the server's ports that have an IPv4 address."""
+        rows = self.ask("GET", "/ports", service="network", rows="ports",
+                        query={"device_id": self["MachineId"]})
+        return [row for row in rows if any(
+            ":" not in one.get("ip_address", ":") for one in row.get("fixed_ips") or ())]
+
     def _port(self):
         """The id of the server's port that has the address, of the first network first."""
-        ports = self.ask("GET", "/ports", service="network", rows="ports",
-                         query={"device_id": self["MachineId"]})
-        order = [row["id"] for row in self.look_up("networks")]
-        fit = [port for port in ports if any(
-            ":" not in one.get("ip_address", ":") for one in port.get("fixed_ips") or ())]
+        fit = wait_for(self._ports, 60, "", 5, 0.5)
         if not fit:
             raise MachineError("The server has no port with an IPv4 address for a floating IP.",
                                "See: openstack port list --server " + self["MachineId"])
+        order = [row["id"] for row in self.look_up("networks")]
         return min(fit, key=lambda port: (
             order.index(port["network_id"]) if port["network_id"] in order else len(order),
             port["id"]))["id"]
@@ -581,16 +587,15 @@ class OpenStackDriver(CloudDriver):
 
     def _take_free(self, pool, port):
         """A floating IP of the project that nobody uses; None without. Neutron moves an address
-        without a complaint, so each is taken only at the revision that we saw."""
-        for row in self._floating_ips(floating_network_id=pool["id"]):
+        without a complaint, so each is taken only at the revision that we saw. An administrator
+        sees those of other projects too."""
+        for row in self._floating_ips(floating_network_id=pool["id"], project_id=self.project):
             if row.get("port_id") or str(row.get("description") or "").startswith(MARK + "-"):
                 continue
             self.revisions[row["id"]] = row.get("revision_number")
             body = {"floatingip": {"port_id": port}}
-            if self.ask("PUT", "/floatingips/" + row["id"], body, service="network",
-                        none=412) is None:
-                continue
-            after = [one for one in self._floating_ips(port_id=port) if one["id"] == row["id"]]
+            self.ask("PUT", "/floatingips/" + row["id"], body, service="network", none=412)
+            after = self._floating_ips(port_id=port)  # 412 is also what a lost answer leads to
             if after:
                 return after[0]
         return None
@@ -696,7 +701,8 @@ class OpenStackDriver(CloudDriver):
                 self._delete_one_group(made)
         for port in lacking_ports(there[:1], self.ports()):
             if there[0].get("description") != OURS:
-                out.warn("The security group %s is yours and lets port %d not in." % (GROUP, port))
+                out.warn("The security group %s is yours, and does not let port %d in." % (
+                    GROUP, port))
                 continue
             for family in ("IPv4", "IPv6"):
                 self._let_in(there[0]["id"], port, family)
@@ -715,8 +721,12 @@ class OpenStackDriver(CloudDriver):
                 self._delete_one_group(row)
 
     def _delete_one_group(self, row):
-        self.ask("DELETE", "/security-groups/" + row["id"], service="network", none=409,
-                 wait=lambda error: False)
+        try:
+            self.ask("DELETE", "/security-groups/" + row["id"], service="network",
+                     wait=lambda error: False)
+        except RestError as error:
+            if error.status not in (404, 409):  # another removal was first; it is in use
+                raise
 
     # --- keys
 
@@ -747,7 +757,7 @@ class OpenStackDriver(CloudDriver):
         value = self.get(field)
         if not value and self.get("Cloud"):
             return self.cloud().get(field, "")
-        if not value and field in ("Password", "Token", "ApplicationCredentialSecret"):
+        if not value and field in SECRETS:
             names = {one.field: one.env for one in self.flags}
             return os.environ.get(names.get(field, ""), "")
         return value
@@ -771,6 +781,7 @@ class OpenStackDriver(CloudDriver):
             flat["region_name"] = first.get("name") if isinstance(first, dict) else first
         found = {field: str(flat[key])
                  for key, field in CLOUD_KEYS if flat.get(key)}  # type: dict
+        hide_secrets(self.flags, found, "field")
         region = self["Region"] or found.get("Region", "")
         found["AuthUrl"] = found.get("AuthUrl", "").replace("{region_name}", region)
         found["Insecure"] = bool(flat.get("insecure") or flat.get("verify") is False)
@@ -851,12 +862,13 @@ class OpenStackDriver(CloudDriver):
             self.token = answer.headers["X-Subject-Token"] or ""
             return parse_json(answer.body.decode())["token"]
         except (ValueError, LookupError, TypeError):
-            raise MachineError("What answers at %s is no Keystone." % door.url,
+            raise MachineError("What answers at %s is not a Keystone." % door.url,
                                "Check --openstack-auth-url.")
 
     def _only_project(self, door):
         """The id of the only project that the user has. Raises MachineError."""
         door = self._door(door.url, signed=True)
+        door.renew = None  # or a refusal would lead here again
         rows = door.call("GET", "/v3/auth/projects", key="projects")
         if len(rows) != 1:
             names = ", ".join(plain_words(row.get("name")) for row in rows[:20])

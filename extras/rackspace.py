@@ -2,30 +2,20 @@
 """Servers of Rackspace's OpenStack Public Cloud, by the driver openstack beside this file."""
 
 import os
-import sys
 
 from docker_machine import (
     Flag,
     MachineError,
     RestError,
     UsageError,
+    load_extra,
     out,
     wait_for,
 )
 
-
-def beside(name):
-    """The module NAME.py in this file's folder; other packages have the same name."""
-    from importlib.machinery import SourceFileLoader
-    module = type(sys)("docker_machine_beside_" + name)
-    module.__file__ = os.path.join(os.path.dirname(os.path.abspath(__file__)), name + ".py")
-    code = SourceFileLoader(module.__name__, module.__file__).get_code(module.__name__)
-    exec(code, vars(module))  # type: ignore
-    sys.modules[module.__name__] = module
-    return module
-
-
-OPENSTACK = beside("openstack")
+OPENSTACK = load_extra("openstack")
+if OPENSTACK is None:
+    raise ImportError("openstack.py is not beside it")
 IDENTITY = "https://identity.api.rackspacecloud.com"
 ENDPOINTS = ("publicURL", "adminURL", "internalURL")
 NETWORKS = {"public": "00000000-0000-0000-0000-000000000000",

@@ -10,6 +10,7 @@ and noted in `wrong`.
 """
 
 import base64
+import collections
 import http.server
 import itertools
 import json
@@ -61,6 +62,7 @@ class OpenStackCloud:
         self.numbers = itertools.count(1)
         self.calls, self.wrong, self.mishaps, self.orders, self.logins = [], [], [], [], []
         self.tokens = set()
+        self.acted = collections.Counter()  # type: Any  # what made something, without ids
         self.users = {"demo": "secret", "rax": "key-4711"}
         self.projects = {PROJECT: "demo"}
         self.default_project = PROJECT
@@ -84,7 +86,7 @@ class OpenStackCloud:
         self.servers, self.floating, self.volumes, self.pairs, self.ports = {}, {}, {}, {}, {}
         self.limits = {"maxTotalInstances": 20, "totalInstancesUsed": 0, "maxTotalCores": -1}
         self.server_groups = [{"id": "sg-1", "name": "apart"}]
-        self.floating_quota, self.polls, self.page, self.fault = 50, 0, 100, ""
+        self.floating_quota, self.polls, self.page, self.fault, self.slow_ports = 50, 0, 100, "", 0
         self.stops = True  # whether os-stop and os-start are there
         self.odds, self.dice = 0, random.Random(7)
         self.look = None  # look(line) is called before each request
@@ -130,6 +132,7 @@ class OpenStackCloud:
 
     def add_floating(self, **more):
         row = {"id": self.new_id("f"), "floating_network_id": "n-9", "port_id": None, "description": "",
+               "project_id": PROJECT,
                "revision_number": 1, "floating_ip_address": "127.21.0.%d" % (next(self.numbers) % 250)}
         row.update(more)
         self.floating[row["id"]] = row
@@ -156,6 +159,8 @@ class OpenStackCloud:
             except Exception:
                 self.wrong.append("%s %s\n%s" % (line, data, traceback.format_exc()))
                 answer = 400, {}, {"badRequest": {"code": 400, "message": "a mistake of the test"}}
+            if method == "POST" and answer[0] < 300:
+                self.acted[re.sub(r"[a-z]-\d+", "ID", line)] += 1
             return None if mishap else answer
 
     def _mishap(self, line):
@@ -420,6 +425,9 @@ class OpenStackCloud:
         return 200, {}, {"networks": [row for row in self.networks if not outer or row["router:external"]]}
 
     def _network_ports(self, method, rest, query, headers, body):
+        if self.slow_ports:
+            self.slow_ports -= 1
+            return 200, {}, {"ports": []}
         return 200, {}, {"ports": [row for row in self.ports.values() if row["device_id"] == query["device_id"]]}
 
     def _network_security_groups(self, method, rest, query, headers, body):

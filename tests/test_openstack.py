@@ -241,6 +241,7 @@ def test_a_cloud_of_clouds_yaml_beats_variables_and_is_not_copied(here, monkeypa
     driver = here.create().driver
     assert "these variables are not used: OS_AUTH_URL" in capsys.readouterr().err
     assert driver["Password"] == driver["AuthUrl"] == "" and driver["Cloud"] == "mine"
+    assert "secret" in core.out.secrets, "it is hidden in what is printed"
 
 
 def test_clouds_yaml_takes_pyyaml_and_says_so(here, monkeypatch):
@@ -436,6 +437,30 @@ def test_two_creations_at_once_never_take_the_same_free_one(here):
     assert len({row["port_id"] for row in here.cloud.floating.values()}) == 4
 
 
+def test_a_free_one_whose_taking_had_no_answer_is_the_only_one_taken(here):
+    for _ in range(2):
+        here.cloud.add_floating()
+    here.cloud.floating_quota = 2
+    here.cloud.lose("PUT /network/v2.0/floatingips")
+    driver = here.create(floatingip_pool="public").driver
+    (taken,) = [row for row in here.cloud.floating.values() if row["port_id"]]
+    assert driver["IPAddress"] == taken["floating_ip_address"]
+
+
+def test_one_of_another_project_is_not_taken(here):
+    """An administrator's list has them too."""
+    here.cloud.add_floating(project_id="another")
+    here.cloud.floating_quota = 0
+    with pytest.raises(core.MachineError):
+        here.create(floatingip_pool="public")
+    assert [row["port_id"] for row in here.cloud.floating.values()] == [None]
+
+
+def test_a_port_that_comes_late_is_waited_for(here):
+    here.cloud.slow_ports = 3
+    assert here.create(floatingip_pool="public").driver["IPAddress"].startswith("127.21.")
+
+
 def test_a_pool_that_has_none_takes_the_server_along(here, call, soon):
     here.cloud.floating_quota = 0
     ended = call(*(soon + ["--openstack-floatingip-pool=public", "web"]))
@@ -459,6 +484,13 @@ def test_our_group_is_made_where_the_default_is_closed_and_goes_with_the_last_ma
     assert group["id"] in here.cloud.groups
     second.remove()
     assert here.cloud.is_empty()
+
+
+def test_a_group_that_another_removal_deleted_first_is_gone(here):
+    driver = here.create().driver
+    here.cloud.fail(404, "DELETE /network/v2.0/security-groups/", {"NeutronError": {"message": "does not exist"}})
+    driver.remove()
+    assert here.cloud.servers == {} and driver["MachineId"] == ""
 
 
 def test_a_default_that_is_open_is_enough(here):
@@ -546,7 +578,10 @@ def test_twenty_creations_where_a_third_of_all_requests_fails_make_twenty_server
         here.create(name, floatingip_pool="public", volume_size=5, image_name="cirros-0.6").driver.remove()
         shutil.rmtree(here.store.folder(name))
     here.cloud.shake(0)
-    assert len(here.cloud.orders) == 20 and here.cloud.is_empty()
+    assert here.cloud.is_empty() and here.cloud.count("") > 20 * MOST_CALLS
+    for made in ("compute/servers", "compute/os-keypairs", "network/v2.0/floatingips", "volume/volumes",
+                 "network/v2.0/security-groups", "compute/servers/ID/os-volume_attachments"):
+        assert here.cloud.acted["POST /" + made] == 20, made
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -595,6 +630,7 @@ def test_entries_of_docker_machine_and_its_fork_work_and_keep_their_fields(here,
     here.old(**FORKS[fork])
     here.cloud.add_floating(port_id=next(iter(here.cloud.ports)))
     assert call("status", "old").out == "Running\n"
+    assert call("ls", "-t", "60", "-f", "{{.Name}} {{.State}}").out == "old Running\n"
     assert call("stop", "old").code == 0 and call("status", "old").out == "Stopped\n"
     call("start", "old")
     assert call("status", "old").out == "Running\n"

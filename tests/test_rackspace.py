@@ -2,6 +2,8 @@
 
 import base64
 import shutil
+import subprocess
+import sys
 
 import pytest
 from conftest import ROOT
@@ -121,6 +123,17 @@ def test_it_finds_the_driver_openstack_beside_itself_wherever_the_two_are(here, 
     dm.env.update(PYTHONPATH="%s:%s" % (tmp_path, dm.env["PYTHONPATH"]), MACHINE_DRIVER_PATH=str(vendored))
     ended = dm("create", "-d", "rackspace", "--help")
     assert (ended.code, ended.err) == (0, "") and "--rackspace-api-key" in ended.out
+
+
+def test_without_the_driver_openstack_it_says_so(dm, tmp_path):
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    for name in ("docker_machine.py", "extras/rackspace.py"):
+        (alone / name).parent.mkdir(exist_ok=True)
+        shutil.copy(str(ROOT / name), str(alone / name))
+    ended = subprocess.run([sys.executable, str(alone / "docker_machine.py"), "create", "-d", "rackspace", "x"],
+                           env=dict(dm.env), stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+    assert "openstack.py is not beside it" in ended.stderr and "Traceback" not in ended.stderr
 
 
 def test_stop_and_start_are_sent_and_a_refusal_is_told(here):
