@@ -89,6 +89,7 @@ class OpenStackCloud:
         self.floating_quota, self.polls, self.page, self.fault, self.slow_ports = 50, 0, 100, "", 0
         self.stops = True  # whether os-stop and os-start are there
         self.odds, self.dice = 0, random.Random(7)
+        self.failed = collections.Counter()  # type: Any  # in a row, by method and path
         self.look = None  # look(line) is called before each request
 
     def close(self):
@@ -112,7 +113,8 @@ class OpenStackCloud:
         self.mishaps.append([pattern, times, 0, None, {}])
 
     def shake(self, odds, seed=7):
-        """Let that share of all requests fail, in one of several ways."""
+        """Let that share of all requests fail, in one of several ways, and none five times in a row: a door gives
+        up where a connection is closed that often."""
         self.odds, self.dice = odds, random.Random(seed)
 
     def is_empty(self):
@@ -168,8 +170,10 @@ class OpenStackCloud:
             if one[1] > 0 and re.search(one[0], line):
                 one[1] -= 1
                 return one[2], one[4], one[3]
-        if self.odds and self.dice.random() < self.odds:
+        if self.odds and self.failed[line] < 4 and self.dice.random() < self.odds:
+            self.failed[line] += 1
             return self.dice.choice([(503, {}, {}), (500, {}, {}), (429, {"Retry-After": "0"}, {}), (0, {}, {})])
+        self.failed[line] = 0
         return None
 
     def _act(self, method, path, query, headers, body):
