@@ -71,10 +71,10 @@ __all__ = [
     "SSH", "SSHError", "STARTING", "STATES", "STOPPED", "STOPPING", "Scratch", "Silent", "TIMEOUT",
     "Unreachable", "UsageError", "WINDOWS", "cached_image", "check_new_name", "cloud_config",
     "copy_file", "dial", "download", "each", "find_qemu", "format_me", "free_port", "host_arch",
-    "host_name", "image_kind", "install_line", "ip_address", "is_word", "json_text", "main",
-    "missing_program", "need", "need_space", "out", "parse_checksum", "parse_json", "plain_words",
-    "port_trouble", "published_checksum", "quote", "read_text", "refuse_existing", "run",
-    "seed_iso", "wait_for", "write_atomic",
+    "host_name", "image_kind", "install_line", "ip_address", "is_word", "json_text", "load_extra",
+    "main", "missing_program", "need", "need_space", "out", "parse_checksum", "parse_json",
+    "plain_words", "port_trouble", "published_checksum", "quote", "read_text", "refuse_existing",
+    "run", "seed_iso", "wait_for", "write_atomic",
 ]
 
 WINDOWS, MACOS = os.name == "nt", sys.platform == "darwin"
