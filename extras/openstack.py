@@ -19,7 +19,6 @@ from docker_machine import (
     Rest,
     RestError,
     UsageError,
-    hide_secrets,
     out,
     parse_json,
     plain_words,
@@ -781,7 +780,8 @@ class OpenStackDriver(CloudDriver):
             flat["region_name"] = first.get("name") if isinstance(first, dict) else first
         found = {field: str(flat[key])
                  for key, field in CLOUD_KEYS if flat.get(key)}  # type: dict
-        hide_secrets(self.flags, found, "field")
+        secret = [found.get(field, "") for field in SECRETS]
+        out.secrets.update(value for value in secret if len(value) > 5)
         region = self["Region"] or found.get("Region", "")
         found["AuthUrl"] = found.get("AuthUrl", "").replace("{region_name}", region)
         found["Insecure"] = bool(flat.get("insecure") or flat.get("verify") is False)

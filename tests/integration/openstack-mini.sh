@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 # Keystone, Glance, Placement, Nova (fake hypervisor) and Neutron of Debian 12 on one loopback
 # address, for tests of a client. Runs in the root that tests/integration/openstack.py makes, which
-# also sets OSM (where the state is), OSM_IP, OSM_FIXED, OSM_FLOAT and OSM_FLOAT_POOL.
+# also sets OSM (where the state is), OSM_IP, OSM_FIXED, OSM_FLOAT and OSM_FLOAT_POOL. "seed" makes
+# the databases with users and endpoints and ends; "up" starts all on such a state of OSM_SEED_IP.
 set -u
 OSM=${OSM:-/tmp/osmini}
 IP=${OSM_IP:-127.0.0.1}
 DBP=${OSM_DB_PORT:-13306}; MQP=${OSM_MQ_PORT:-15672}
 KS=${OSM_KEYSTONE_PORT:-5000}; NOVA=${OSM_NOVA_PORT:-8774}; GL=${OSM_GLANCE_PORT:-9292}
-NEU=${OSM_NEUTRON_PORT:-9696}; PL=${OSM_PLACEMENT_PORT:-8778}
+NEU=${OSM_NEUTRON_PORT:-9696}; PL=${OSM_PLACEMENT_PORT:-8778}; MD=${OSM_METADATA_PORT:-8775}
 PW=secret
 E=$OSM/etc; L=$OSM/log; R=$OSM/run
 say(){ local n; n=$(( ($(date +%s%N)-T0)/100000000 )); echo "$(date +%T) +$((n/10)).$((n%10))s $*"; }
@@ -25,7 +26,7 @@ export OS_USER_DOMAIN_ID=default OS_PROJECT_DOMAIN_ID=default OS_REGION_NAME=Reg
 X
 }
 
-configs(){
+configs(){ # and the folders
 mkdir -p "$E" "$L" "$R" "$OSM/db" "$OSM/mq" "$OSM/images" "$OSM/lock" "$OSM/plug/dmtest-1.dist-info" "$OSM/nova" "$E/fernet" "$E/credential"
 KAUTH="www_authenticate_uri = http://$IP:$KS
 auth_url = http://$IP:$KS
@@ -92,7 +93,10 @@ state_path = $OSM/nova
 log_dir = $L
 transport_url = $MQ
 compute_driver = fake.FakeDriver
-enabled_apis = osapi_compute
+enabled_apis = osapi_compute,metadata
+metadata_listen = $IP
+metadata_listen_port = $MD
+metadata_workers = 1
 osapi_compute_listen = $IP
 osapi_compute_listen_port = $NOVA
 osapi_compute_workers = 1
@@ -123,7 +127,8 @@ username = placement
 [neutron]
 $KAUTH
 username = neutron
-service_metadata_proxy = false
+service_metadata_proxy = true
+metadata_proxy_shared_secret = $PW
 [oslo_concurrency]
 lock_path = $OSM/lock
 [vnc]
@@ -214,49 +219,59 @@ wsgi(){ # name port wsgi-file env...
   bg "$n" env "$@" uwsgi_python3 --http-socket $IP:$p --wsgi-file "$f" --processes 2 --threads 1 --master --die-on-term --buffer-size 65535 --add-header 'Connection: close' --thunder-lock --enable-threads
 }
 
-up(){
-  configs; say "configs written"
+make_databases(){
+  local d h
+  for d in keystone glance placement nova nova_api nova_cell0 neutron; do db -e "CREATE DATABASE $d CHARACTER SET utf8"; done
+  for h in localhost 127.0.0.1; do db -e "CREATE USER osmini@'$h' IDENTIFIED BY '$PW'; GRANT ALL ON *.* TO osmini@'$h'"; done
+  ( keystone-manage --config-file "$E/keystone.conf" db_sync &&
+    keystone-manage --config-file "$E/keystone.conf" fernet_setup --keystone-user root --keystone-group root &&
+    keystone-manage --config-file "$E/keystone.conf" credential_setup --keystone-user root --keystone-group root &&
+    keystone-manage --config-file "$E/keystone.conf" bootstrap --bootstrap-password $PW --bootstrap-admin-url http://$IP:$KS/v3/ \
+      --bootstrap-internal-url http://$IP:$KS/v3/ --bootstrap-public-url http://$IP:$KS/v3/ --bootstrap-region-id RegionOne &&
+    placement-manage --config-file "$E/placement.conf" db sync &&
+    glance-manage --config-file "$E/glance-api.conf" db_sync
+  ) >"$L/migrate-1.log" 2>&1 & local p1=$!
+  ( nova-manage --config-file "$E/nova.conf" api_db sync &&
+    nova-manage --config-file "$E/nova.conf" cell_v2 map_cell0 --database_connection "$(url nova_cell0)" &&
+    nova-manage --config-file "$E/nova.conf" db sync &&
+    nova-manage --config-file "$E/nova.conf" cell_v2 create_cell --name cell1
+  ) >"$L/migrate-2.log" 2>&1 & local p2=$!
+  neutron-db-manage --config-file "$E/neutron.conf" --config-file "$E/ml2.ini" upgrade heads >"$L/migrate-3.log" 2>&1 & local p3=$!
+  wait $p1 && wait $p2 && wait $p3 || { tail -n 5 "$L"/migrate-*.log; return 1; }
+}
+start_keystone(){ wsgi keystone $KS /usr/bin/keystone-wsgi-public OS_KEYSTONE_CONFIG_FILES="$E/keystone.conf"; }
+
+seed(){
+  configs
   mariadb; say "mariadb answers"
+  make_databases || return 1; say "databases made"
+  start_keystone; up_http http://$IP:$KS/v3 || return 1; say "keystone answers"
+  seed_identity || return 1; say "service users and endpoints made"
+  mysqladmin --no-defaults -uroot -S "$R/mysql.sock" shutdown
+}
+
+up(){
+  configs
   rabbit
-  if [ ! -e "$OSM/.seeded" ]; then
-    for d in keystone glance placement nova nova_api nova_cell0 neutron; do db -e "CREATE DATABASE IF NOT EXISTS $d CHARACTER SET utf8"; done
-    for h in localhost 127.0.0.1; do db -e "CREATE USER IF NOT EXISTS osmini@'$h' IDENTIFIED BY '$PW'; GRANT ALL ON *.* TO osmini@'$h'"; done
-    say "databases made; migrations start"
-    ( keystone-manage --config-file "$E/keystone.conf" db_sync &&
-      keystone-manage --config-file "$E/keystone.conf" fernet_setup --keystone-user root --keystone-group root &&
-      keystone-manage --config-file "$E/keystone.conf" credential_setup --keystone-user root --keystone-group root &&
-      keystone-manage --config-file "$E/keystone.conf" bootstrap --bootstrap-password $PW --bootstrap-admin-url http://$IP:$KS/v3/ \
-        --bootstrap-internal-url http://$IP:$KS/v3/ --bootstrap-public-url http://$IP:$KS/v3/ --bootstrap-region-id RegionOne
-      say "  keystone migrated"
-      placement-manage --config-file "$E/placement.conf" db sync; say "  placement migrated"
-      glance-manage --config-file "$E/glance-api.conf" db_sync; say "  glance migrated"
-    ) >"$L/migrate-1.log" 2>&1 & local p1=$!
-    ( nova-manage --config-file "$E/nova.conf" api_db sync
-      nova-manage --config-file "$E/nova.conf" cell_v2 map_cell0 --database_connection "$(url nova_cell0)"
-      nova-manage --config-file "$E/nova.conf" db sync
-      nova-manage --config-file "$E/nova.conf" cell_v2 create_cell --name cell1
-      say "  nova migrated"
-    ) >"$L/migrate-2.log" 2>&1 & local p2=$!
-    ( neutron-db-manage --config-file "$E/neutron.conf" --config-file "$E/ml2.ini" upgrade heads; say "  neutron migrated" ) >"$L/migrate-3.log" 2>&1 & local p3=$!
-    wait $p1 $p2 $p3; grep -h migrated "$L"/migrate-*.log
-    say "migrations done"
-  fi
-  wsgi keystone $KS /usr/bin/keystone-wsgi-public OS_KEYSTONE_CONFIG_FILES="$E/keystone.conf"
-  up_http http://$IP:$KS/v3 || return 1; say "keystone answers"
-  if [ ! -e "$OSM/.seeded" ]; then seed_identity; say "service users and endpoints made"; fi
-  wait_port $MQP || { echo "rabbitmq not up"; return 1; }; say "rabbitmq answers"
+  mariadb; say "mariadb answers"
+  db -e "UPDATE keystone.endpoint SET url = REPLACE(url, '$OSM_SEED_IP', '$IP');
+    UPDATE nova_api.cell_mappings SET transport_url = REPLACE(transport_url, '$OSM_SEED_IP', '$IP'),
+      database_connection = REPLACE(database_connection, '$OSM_SEED_IP', '$IP');" || return 1
+  start_keystone
   wsgi placement $PL /usr/bin/placement-api OS_PLACEMENT_CONFIG_DIR="$E"
-  bg glance glance-api --config-file "$E/glance-api.conf"
   bg neutron env PYTHONPATH="$OSM/plug" neutron-server --config-file "$E/neutron.conf" --config-file "$E/ml2.ini"
+  bg glance glance-api --config-file "$E/glance-api.conf"
+  wait_port $MQP || { echo "rabbitmq not up"; return 1; }; say "rabbitmq answers"
   bg nova-conductor nova-conductor --config-file "$E/nova.conf"
   bg nova-scheduler nova-scheduler --config-file "$E/nova.conf"
   bg nova-api nova-api --config-file "$E/nova.conf"
-  up_http http://$IP:$PL/ ; say "placement answers"
+  up_http http://$IP:$KS/v3 || return 1; say "keystone answers"
+  up_http http://$IP:$PL/ || return 1; say "placement answers"
   bg nova-compute nova-compute --config-file "$E/nova.conf"
-  up_http http://$IP:$GL/ ; say "glance answers"
-  up_http http://$IP:$NEU/ ; say "neutron answers"
-  up_http http://$IP:$NOVA/ ; say "nova-api answers"
-  if [ ! -e "$OSM/.seeded" ]; then seed_cloud && touch "$OSM/.seeded"; say "cloud seeded"; fi
+  up_http http://$IP:$GL/ || return 1; say "glance answers"
+  up_http http://$IP:$NEU/ || return 1; say "neutron answers"
+  up_http http://$IP:$NOVA/ || return 1; say "nova-api answers"
+  seed_cloud || return 1; say "cloud seeded"
 }
 
 # identity and cloud contents are made with one python process over openstacksdk:
@@ -282,6 +297,7 @@ seed_cloud(){ ( . "$OSM/openrc"; OSM_FIXED=${OSM_FIXED:-10.77.0.0/24} OSM_FLOAT=
 import os, time, openstack
 c=openstack.connect()
 c.compute.create_flavor(name='m1.small',ram=1024,vcpus=1,disk=10,id='1')
+c.compute.create_flavor(name='m1.huge',ram=1024,vcpus=1,disk=2000000)  # more than there is
 img=c.image.create_image(name='debian-12',disk_format='raw',container_format='bare',data=b'\0'*1024,visibility='public')
 net=c.network.create_network(name='private',shared=True)
 sub=c.network.create_subnet(network_id=net.id,ip_version=4,cidr=os.environ['OSM_FIXED'],name='private',enable_dhcp=not os.environ['OSM_FIXED'].startswith('127.'))
@@ -296,4 +312,4 @@ for _ in range(100):
 X
 ) && nova-manage --config-file "$E/nova.conf" cell_v2 discover_hosts >>"$L/discover.log" 2>&1; }
 
-up
+"${1:-up}"

@@ -9,7 +9,7 @@ Test modules that use the fixtures name this file and fixtures.py in `pytest_plu
 
 from __future__ import annotations
 
-import base64
+import hmac
 import json
 import os
 import shutil
@@ -28,6 +28,7 @@ from tests.cached import cached
 from tests.testbed import File, machine_id, number_of
 
 from .instances import Addresses, Instances, _second_address
+from .openstack_faults import Faults
 from .program import Program, until
 
 if TYPE_CHECKING:
@@ -45,15 +46,22 @@ mount --rbind /dev "$0/dev"
 mount --bind "$1" "$0/osm"
 for each in run tmp var/log; do mount -t tmpfs tmpfs "$0/$each"; done
 mkdir -p "$0/run/mysqld" "$0/var/log/rabbitmq"
-chroot "$0" /bin/bash /osm/mini.sh && echo ready >"$1/ready"
-exec sleep infinity
+chroot "$0" /bin/bash /osm/mini.sh "$2"
+echo ready >"$1/ready"
+[ "$2" = seed ] || exec sleep infinity
 """
 STARTED = 600.0
 """Seconds that the services may take on a busy machine."""
 
 
+SEED_IP = "127.77.255.254"
+"""The services' address in the databases that are kept."""
+METADATA = "2018-08-27"
+"""A version of the tree that a config drive and the metadata service have, which cloud-init knows."""
+
+
 def install(folder: Path) -> None:
-    """Make the root with all packages, of which nothing is started."""
+    """Make the root with all packages, of which nothing is started, and databases that are filled."""
     root = folder / "root"
     command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=apt", "--aptopt=APT::Install-Recommends \"false\"",
                "--dpkgopt=force-unsafe-io", "--essential-hook=" + STARTS_NOTHING,
@@ -61,46 +69,72 @@ def install(folder: Path) -> None:
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
     shutil.rmtree(root / "var/cache/apt", ignore_errors=True)
     (root / "osm").mkdir()
+    seed = folder / "seed"
+    process = inside(root, seed, "seed", OSM_IP=SEED_IP)
+    if process.wait(STARTED):
+        raise RuntimeError(f"OpenStack's databases are not made: {told(seed)}")
+    for each in ("run", "log", "mq"):
+        shutil.rmtree(seed / each, ignore_errors=True)
+
+
+def inside(root: Path, state: Path, verb: str, **more: str) -> subprocess.Popen[bytes]:
+    """A process that runs the script in the root, with the state; its output is in a file there."""
+    environ = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LC_ALL": "C.UTF-8", "OSM": "/osm", **more}
+    state.mkdir(exist_ok=True)
+    shutil.copy(SCRIPT, state / "mini.sh")
+    with (state / "output").open("wb") as output:
+        return subprocess.Popen(
+            ["unshare", "-m", "-p", "-f", "--kill-child", "bash", "-c", INSIDE, str(root), str(state), verb],
+            env=environ, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+
+
+def told(state: Path) -> str:
+    return (state / "output").read_text(errors="replace")[-3000:]
 
 
 class OpenStack:
     """The services while they run. `url` is Keystone's."""
 
     def __init__(self, bed: Testbed, state: Path) -> None:
-        root = cached("openstack", install, *PACKAGES, STARTS_NOTHING) / "root"
+        kept = cached("openstack", install, *PACKAGES, STARTS_NOTHING, INSIDE, SCRIPT.read_text())
         number = number_of("openstack")
         self.ip = f"127.77.{number // 250 % 250}.{number % 250 + 1}"
         self.url, self.nova, self.token = f"http://{self.ip}:5000/v3", f"http://{self.ip}:8774/v2.1", ""
         template = "{{range .IPAM.Config}}{{.Subnet}} {{end}}"
         subnets = bed.docker("network", "inspect", "bridge", "--format", template).split()
         pool = " ".join(bed.address() for _ in range(6))
-        environ = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LC_ALL": "C.UTF-8", "OSM": "/osm",
-                   "OSM_IP": self.ip, "OSM_FIXED": "127.30.0.0/24", "OSM_FLOAT_POOL": pool,
-                   "OSM_FLOAT": next(subnet for subnet in subnets if ":" not in subnet)}
-        state.mkdir()
-        shutil.copy(SCRIPT, state / "mini.sh")
-        with (state / "output").open("wb") as output:
-            self.process = subprocess.Popen(
-                ["unshare", "-m", "-p", "-f", "--kill-child", "bash", "-c", INSIDE, str(root), str(state)],
-                env=environ, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+        subprocess.run(["cp", "-a", str(kept / "seed"), str(state)], check=True)
+        (state / "ready").unlink()
+        self.process = inside(
+            kept / "root", state, "up", OSM_IP=self.ip, OSM_SEED_IP=SEED_IP, OSM_FIXED="127.30.0.0/24",
+            OSM_FLOAT_POOL=pool, OSM_FLOAT=next(subnet for subnet in subnets if ":" not in subnet))
         if not until(lambda: (state / "ready").exists() or self.process.poll() is not None, STARTED) or (
                 self.process.poll() is not None):
-            told = (state / "output").read_text(errors="replace")[-3000:]
             self.close()
-            raise RuntimeError(f"OpenStack does not start: {told}")
+            raise RuntimeError(f"OpenStack does not start: {told(state)}")
 
     def close(self) -> None:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
-    def ask(self, url: str, body: object = None) -> Any:
-        """The JSON of an answer, for the administrator; a token first."""
+    def ask(self, url: str, body: object = None, method: str | None = None, **more: str) -> Any:
+        """The JSON of an answer, for the administrator; log_in() first. `more` are headers."""
         headers = {"Content-Type": "application/json", "X-Auth-Token": self.token,
-                   "OpenStack-API-Version": "compute 2.3"}
+                   "OpenStack-API-Version": "compute 2.3", **{name.replace("_", "-"): more[name] for name in more}}
         data = None if body is None else json.dumps(body).encode()
-        with build_opener(ProxyHandler({})).open(Request(url, data, headers), timeout=60) as answer:
+        request = Request(url, data, headers, method=method)
+        with build_opener(ProxyHandler({})).open(request, timeout=60) as answer:
             self.token = answer.headers.get("X-Subject-Token") or self.token
-            return json.loads(answer.read())
+            return json.loads(answer.read() or b"{}")
+
+    def metadata(self, row: dict[str, Any], name: str) -> bytes:
+        """A file that Nova's metadata service gives a server, asked as Neutron's agent asks on its behalf."""
+        signature = hmac.new(b"secret", row["id"].encode(), "sha256").hexdigest()
+        request = Request(f"http://{self.ip}:8775/openstack/{METADATA}/{name}", headers={
+            "X-Instance-ID": row["id"], "X-Tenant-ID": row["tenant_id"], "X-Instance-ID-Signature": signature})
+        with build_opener(ProxyHandler({})).open(request, timeout=60) as answer:
+            data: bytes = answer.read()
+            return data
 
     def log_in(self) -> None:
         domain = {"id": "default"}
@@ -119,7 +153,8 @@ class OpenStack:
 
 
 class NovaHosts(Instances[str]):
-    """Hosts by the id of the server, which do what Nova was asked to do with it."""
+    """Hosts by the id of the server, which do what Nova was asked to do with it. They have a config drive, with what
+    Nova's metadata service tells of the server."""
 
     def __init__(self, bed: Testbed, cloud: OpenStack) -> None:
         super().__init__(bed)
@@ -147,11 +182,16 @@ class NovaHosts(Instances[str]):
                         if one["OS-EXT-IPS:type"] == "floating"]
             if id not in self.hosts and floating:
                 self.addresses[id] = floating[0]
-                user_data = base64.b64decode(row["OS-EXT-SRV-ATTR:user_data"] or "")
-                self.launch(id, row["name"], user_data)
+                self._start(id, self.image, self._config_drive(row))
                 self.done[id] = len(self.cloud.actions(id))
             elif id in self.hosts:
                 self._act(id)
+
+    def _config_drive(self, row: dict[str, Any]) -> list[File]:
+        folder = f"/var/lib/cloud/seed/config_drive/openstack/{METADATA}"
+        return [File("/etc/cloud/cloud.cfg.d/96_nova.cfg", b"datasource_list: [ConfigDrive, None]\n"),
+                *(File(f"{folder}/{name}", self.cloud.metadata(row, name), 0o600)
+                  for name in ("meta_data.json", "user_data"))]
 
     def _act(self, id: str) -> None:
         actions = self.cloud.actions(id)
@@ -184,12 +224,19 @@ def openstack(bed: Testbed, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture
-def servers(openstack: OpenStack, bed: Testbed, program: Program) -> Iterator[NovaHosts]:
-    """The hosts of the cloud that `program` asks, as the user demo."""
+def faults(openstack: OpenStack) -> Iterator[Faults]:
+    proxy = Faults(openstack.ip)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def servers(openstack: OpenStack, faults: Faults, bed: Testbed, program: Program) -> Iterator[NovaHosts]:
+    """The hosts of the cloud that `program` asks through `faults`, as the user demo."""
     for name in [name for name in program.environ if name.startswith("OS_")]:
         del program.environ[name]
     program.environ.update(
-        OS_AUTH_URL=openstack.url, OS_USERNAME="demo", OS_PASSWORD="secret", OS_PROJECT_NAME="demo",
+        OS_AUTH_URL=faults.url, OS_USERNAME="demo", OS_PASSWORD="secret", OS_PROJECT_NAME="demo",
         OS_USER_DOMAIN_NAME="Default", OS_PROJECT_DOMAIN_ID="default", OS_REGION_NAME="RegionOne",
         OS_INTERFACE="public", OS_FLAVOR_NAME="m1.small", OS_IMAGE_NAME="debian-12", OS_NETWORK_NAME="private",
         OS_FLOATINGIP_POOL="public")
