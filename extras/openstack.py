@@ -454,9 +454,7 @@ class OpenStackDriver(CloudDriver):
         return [self._instance(row) for row in rows if row.get("status") not in GONE]
 
     def account(self):
-        return tuple(self.get(field) for field in (
-            "Cloud", "AuthUrl", "Username", "UserId", "TenantId", "TenantName", "Region",
-            "ApplicationCredentialId", "ApplicationCredentialName", "EndpointType"))
+        return tuple(self.get(field) for field in sorted(LOGIN_FIELDS | {"Cloud"}))
 
     def _instance(self, row):
         self.fault = plain_words((row.get("fault") or {}).get("message") or "")
@@ -466,7 +464,8 @@ class OpenStackDriver(CloudDriver):
 
     def _addresses(self, row):
         """(wanted, address) of the address that we use, of the first network first."""
-        floating = bool(self["FloatingIpPool"] and self["FloatingIpId"])
+        old = not self["CreateTag"]  # an entry of Docker Machine
+        floating = bool(self["FloatingIpPool"] and (self["FloatingIpId"] or old))
         networks, first = row.get("addresses") or {}, words_of(self["NetworkName"])
         names = [name for name in first if name in networks]
         names += sorted(set(networks) - set(names))

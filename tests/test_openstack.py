@@ -640,6 +640,14 @@ def test_entries_of_docker_machine_and_its_fork_work_and_keep_their_fields(here,
     assert (here.cloud.servers, here.cloud.pairs) == ({}, {}) and len(here.cloud.floating) == 1
 
 
+def test_an_entry_of_docker_machine_goes_on_with_its_floating_ip(here):
+    driver = here.old(status="SHUTOFF", FloatingIpPool="public").driver
+    row = here.cloud.add_floating(port_id=next(iter(here.cloud.ports)))
+    driver["IPAddress"] = ""
+    driver.start()
+    assert driver["IPAddress"] == row["floating_ip_address"]
+
+
 def test_ls_asks_once_for_all_machines_of_a_project(here, call, closed_port, monkeypatch):
     monkeypatch.setattr(here.driver_class, "engine_url", lambda self: "tcp://127.0.0.1:%d" % closed_port)
     here.cloud.page = 10
