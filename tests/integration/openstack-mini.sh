@@ -28,6 +28,7 @@ X
 
 configs(){ # and the folders
 mkdir -p "$E" "$L" "$R" "$OSM/db" "$OSM/mq" "$OSM/images" "$OSM/lock" "$OSM/plug/dmtest-1.dist-info" "$OSM/nova" "$E/fernet" "$E/credential"
+CACHE=false; [ -z "${OSM_SEED_IP:-}" ] || CACHE=true
 KAUTH="www_authenticate_uri = http://$IP:$KS
 auth_url = http://$IP:$KS
 auth_type = password
@@ -53,7 +54,9 @@ key_repository = $E/credential
 password_hash_algorithm = bcrypt
 password_hash_rounds = 4
 [cache]
-enabled = false
+# each process has its own, which is right only while nobody changes users
+enabled = $CACHE
+backend = oslo_cache.dict
 X
 cat >"$E/glance-api.conf" <<X
 [DEFAULT]

@@ -9,6 +9,7 @@ Test modules that use the fixtures name this file and fixtures.py in `pytest_plu
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import json
 import os
@@ -71,7 +72,11 @@ def install(folder: Path) -> None:
     (root / "osm").mkdir()
     seed = folder / "seed"
     process = inside(root, seed, "seed", OSM_IP=SEED_IP)
-    if process.wait(STARTED):
+    try:
+        failed = process.wait(STARTED)
+    finally:
+        end(process)
+    if failed:
         raise RuntimeError(f"OpenStack's databases are not made: {told(seed)}")
     for each in ("run", "log", "mq"):
         shutil.rmtree(seed / each, ignore_errors=True)
@@ -86,6 +91,12 @@ def inside(root: Path, state: Path, verb: str, **more: str) -> subprocess.Popen[
         return subprocess.Popen(
             ["unshare", "-m", "-p", "-f", "--kill-child", "bash", "-c", INSIDE, str(root), str(state), verb],
             env=environ, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def told(state: Path) -> str:
@@ -114,8 +125,7 @@ class OpenStack:
             raise RuntimeError(f"OpenStack does not start: {told(state)}")
 
     def close(self) -> None:
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        end(self.process)
 
     def ask(self, url: str, body: object = None, method: str | None = None, **more: str) -> Any:
         """The JSON of an answer, for the administrator; log_in() first. `more` are headers."""
