@@ -406,7 +406,13 @@ class OpenStackDriver(CloudDriver):
         group = self.look_up("server_group")
         if group:
             body["os:scheduler_hints"] = {"group": group["id"]}
-        answer = self.ask("POST", "/servers", body, key="server")
+        try:
+            answer = self.ask("POST", "/servers", body, key="server")
+        except RestError as error:
+            if self["SecurityGroups"] or not has("security group .* not found", error.words):
+                raise
+            body["server"] = self._server(keys)  # ours went with another machine meanwhile
+            answer = self.ask("POST", "/servers", body, key="server")
         return Instance(answer["id"], STARTING, (), [self["CreateTag"]])
 
     def _server(self, keys):

@@ -486,6 +486,19 @@ def test_our_group_is_made_where_the_default_is_closed_and_goes_with_the_last_ma
     assert here.cloud.is_empty()
 
 
+def test_a_group_that_another_removal_takes_before_the_order_is_made_anew(here):
+    def look(line):
+        if line == "POST /compute/servers" and not here.cloud.count("^POST /compute/servers"):
+            del here.cloud.groups[next(name for name in here.cloud.groups if name != "g-0")]
+
+    here.cloud.look = look
+    driver = here.create().driver
+    (group,) = [row for row in here.cloud.groups.values() if row["name"] == "docker-machines"]
+    assert {"name": group["id"]} in here.server()["security_groups"]
+    driver.remove()
+    assert here.cloud.is_empty()
+
+
 def test_a_group_that_another_removal_deleted_first_is_gone(here):
     driver = here.create().driver
     here.cloud.fail(404, "DELETE /network/v2.0/security-groups/", {"NeutronError": {"message": "does not exist"}})
