@@ -362,10 +362,11 @@ class OpenStackDriver(CloudDriver):
         if not self["SecurityGroups"]:
             return [row for row in rows if row["name"] == "default"]
         found = [self._named("security group", name, rows) for name in self["SecurityGroups"]]
-        closed = lacking_ports(found, self.ports())
+        closed = self._closed(found)
         if closed:
             out.warn("No rule of the security groups %s lets port %s in." % (
-                ", ".join(self["SecurityGroups"]), " or ".join(map(str, closed))))
+                ", ".join(self["SecurityGroups"]),
+                " or ".join(str(port) for _, port in closed)))
         return found
 
     def _look_up_volume(self):
@@ -681,7 +682,7 @@ class OpenStackDriver(CloudDriver):
         groups = self.look_up("groups")
         if self["SecurityGroups"]:
             return [row["id"] for row in groups]
-        if not lacking_ports(groups, self.ports()):
+        if not self._closed(groups):
             return []
         ours = self._our_group()
         return [row["id"] for row in groups] + [ours["id"]]
@@ -703,19 +704,25 @@ class OpenStackDriver(CloudDriver):
             there = self._our_groups() or [made]
             if made["id"] != there[0]["id"]:
                 self._delete_one_group(made)
-        for port in lacking_ports(there[:1], self.ports()):
+        for protocol, port in self._closed(there[:1]):
             if there[0].get("description") != OURS:
                 out.warn("The security group %s is yours, and does not let port %d in." % (
                     GROUP, port))
                 continue
             for family in ("IPv4", "IPv6"):
-                self._let_in(there[0]["id"], port, family)
+                self._let_in(there[0]["id"], protocol, port, family)
         return there[0]
 
-    def _let_in(self, group, port, family):
+    def _closed(self, groups):
+        """(protocol, port) of ours that no rule of the groups lets in."""
+        return [(protocol, port) for protocol, ports in (
+            ("tcp", self.ports()), ("udp", self.udp_ports()))
+            for port in lacking_ports(groups, protocol, ports)]
+
+    def _let_in(self, group, protocol, port, family):
         self.ask("POST", "/security-group-rules", {"security_group_rule": {
             "security_group_id": group, "direction": "ingress", "ethertype": family,
-            "protocol": "tcp", "port_range_min": port, "port_range_max": port}},
+            "protocol": protocol, "port_range_min": port, "port_range_max": port}},
             service="network", none=409, repeat=True)  # 409: it is there
 
     def _delete_group(self):
@@ -1088,11 +1095,14 @@ def merged(below, above):
     return both
 
 
-def lacking_ports(groups, ports):
-    """Those of the TCP ports that no rule of the groups lets in from everywhere."""
+PROTOCOLS = {"tcp": "6", "udp": "17"}
+
+
+def lacking_ports(groups, protocol, ports):
+    """Those of the ports that no rule of the groups lets in from everywhere."""
     rules = [rule for group in groups for rule in group.get("security_group_rules") or ()
              if rule.get("direction") == "ingress" and not rule.get("remote_group_id")
-             and rule.get("protocol") in (None, "tcp", "6", "any")
+             and rule.get("protocol") in (None, protocol, PROTOCOLS[protocol], "any")
              and rule.get("remote_ip_prefix") in (None, "", "0.0.0.0/0", "::/0")]
     return [port for port in dict.fromkeys(ports) if not any(
         (rule.get("port_range_min") or 0) <= port <= (rule.get("port_range_max") or 65535)

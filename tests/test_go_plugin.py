@@ -263,10 +263,10 @@ HEAD = stream(b"\xff\x81\x03\x01\x02\xff\x82\0\x01\x01\x01\x03Seq\x01\x06\0\0\0"
     (HELLO, HEAD, "ended the connection during GetVersion"),
     (HELLO, HEAD + stream(b"\x0c\0\x03one"), "answered GetVersion with something else"),
     (HELLO, HEAD + stream(b"\x04\0\x04"), "uses an incompatible API version (2)")])
-def test_a_stranger_is_told_and_killed(call, drivers, bin_folder, monkeypatch, hello, rest, words):
+def test_a_stranger_is_told_and_killed(call, drivers, bin_folder, hello, rest, words):
     path = bin_folder / "docker-machine-driver-cloud"
     path.write_text(STRANGER % (sys.executable, hello, rest))
-    monkeypatch.delitem(core.DRIVERS, "cloud", raising=False)
+    drivers.pop("cloud", None)
     ended = call("create", "-d", "cloud", "web", PATH=str(bin_folder))
     assert ended.code == 1 and "docker-machine-driver-cloud %s" % words in ended.err
 
