@@ -68,6 +68,14 @@ class ProviderMachines(Machines):
         self.store.add(machine)
         return machine
 
+    def add_node(self, name="web", **flags):
+        """As add(), a machine of --swarm-mode."""
+        machine = self.machine(name, **flags)
+        machine.swarm["Mode"] = "manager"
+        machine.driver.pre_create_check()
+        self.store.add(machine)
+        return machine
+
     def key(self, name="mine", passphrase=""):
         """The path of a new private key."""
         return ssh_key(self.folder / name, passphrase)

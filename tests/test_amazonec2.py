@@ -468,6 +468,12 @@ def test_ipv6_alone_makes_no_public_ipv4_address(here, vpc):
     assert [source["CidrIpv6"] for rule in rules for source in rule["Ipv6Ranges"]] == ["::/0"] * 2
 
 
+def test_a_node_of_swarm_mode_gets_its_ports_opened(here):
+    here.add_node().driver.create()
+    assert ports_of(here.aws.groups()["docker-machine"]) == BASIC | {
+        ("tcp", 2377, 2377), ("tcp", 7946, 7946), ("udp", 4789, 4789), ("udp", 7946, 7946)}
+
+
 # --- security groups
 
 def test_two_creations_at_once_make_one_group_with_all_rules(here):

@@ -467,6 +467,14 @@ def test_ports_are_opened_under_docker_machines_names(here):
     assert here.load().driver.engine_url().endswith(":2380")
 
 
+def test_a_node_of_swarm_mode_gets_its_ports_opened(here):
+    here.add_node().driver.create()
+    rules = [rule["properties"] for rule in here.body("networkSecurityGroups")["securityRules"]]
+    assert [(rule["protocol"], rule["destinationPortRange"]) for rule in rules] == [
+        ("Tcp", "22"), ("Tcp", "2376"), ("Tcp", "2377"), ("Tcp", "7946"), ("Udp", "4789"), ("Udp", "7946")]
+    assert len({rule["priority"] for rule in rules}) == 6
+
+
 def test_an_availability_set_is_made_on_wish_with_the_domains_that_the_region_has(here):
     driver = here.create(availability_set="ha").driver
     path = HERE + "Microsoft.Compute/availabilitySets/ha"

@@ -379,6 +379,17 @@ def test_a_name_that_is_taken_is_refused_and_nothing_is_left(here, call, soon):
 
 # --- networks and firewall rules
 
+def test_a_node_of_swarm_mode_gets_its_ports_opened(here):
+    machine = here.machine()
+    machine.swarm["Mode"] = "manager"
+    machine.driver.pre_create_check()
+    here.store.add(machine)
+    machine.driver.create()
+    assert here.gce.rule()["allowed"] == [
+        {"IPProtocol": "tcp", "ports": ["22", "2376", "2377", "7946"]},
+        {"IPProtocol": "udp", "ports": ["4789", "7946"]}]
+
+
 def test_two_creations_at_once_make_one_rule_with_all_ports(here):
     machines = [here.add("web%d" % number) for number in range(2)]  # neither has seen a rule
     threads = [threading.Thread(target=machine.driver.create) for machine in machines]

@@ -486,6 +486,13 @@ def test_our_group_is_made_where_the_default_is_closed_and_goes_with_the_last_ma
     assert here.cloud.is_empty()
 
 
+def test_a_node_of_swarm_mode_gets_its_ports_opened(here):
+    here.add_node().driver.create()
+    (group,) = [row for row in here.cloud.groups.values() if row["name"] == "docker-machines"]
+    rules = {(rule["protocol"], rule["port_range_min"]) for rule in group["security_group_rules"]}
+    assert rules == {("tcp", 22), ("tcp", 2376), ("tcp", 2377), ("tcp", 7946), ("udp", 4789), ("udp", 7946)}
+
+
 def test_a_group_that_another_removal_takes_before_the_order_is_made_anew(here):
     def look(line):
         if line == "POST /compute/servers" and not here.cloud.count("^POST /compute/servers"):
