@@ -6189,7 +6189,7 @@ class Machine:
         engine = self.docker()
         system = str(engine.call("GET", "/info").get("OperatingSystem"))
         folder = "/var/lib/boot2docker" if system.startswith("Boot2Docker") else "/etc/docker"
-        with Lock(join(self.store.path, "locks", ".swarm"), "The Swarm"):
+        with Lock(join(self.store.path, "locks", ".swarm"), "The Swarm", 600):
             discovery = self.swarm.get("Discovery") or ""
             if discovery == OWN_SWARM:
                 discovery += ",".join(agent.driver.engine_url()[len("tcp://"):]

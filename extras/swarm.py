@@ -164,7 +164,9 @@ def await_target(machine, name):
     store = machine.store
     if store.unfinished(name):
         dm.out.hear("Waiting for %s..." % name)
-        with store.lock(name):
+        lock = store.lock(name)
+        lock.seconds = 3600
+        with lock:
             pass
     if not store.exists(name) or store.unfinished(name):
         raise dm.MachineError("%s was not finished, and %s waits to join its cluster." % (
@@ -293,43 +295,63 @@ def is_last_manager(machine):
     return len(roles) > 1 and roles.count("manager") == 1
 
 
-def leave(machine, force):
+def leave(machine, end):
     """Take a machine out of its cluster: no tasks any more, no manager, left, forgotten by the
-    rest. Raises MachineError."""
+    rest. `end`: the cluster may end with it. Raises MachineError."""
+    with dm.Lock(os.path.join(machine.store.path, "locks", ".swarm-mode"), "The cluster",
+                 600):
+        _leave(machine, end)
+
+
+def _leave(machine, end):
     node_id, own = machine.swarm.get("Node"), machine.docker()
+    node = {}  # type: dict
     try:
         node = node_of(own, 10)
         node_id = node.get("NodeID") or node_id
-        there = node.get("LocalNodeState") != "inactive"
-    except dm.Unreachable:
-        there, node = False, {}
-    manager, _ = manager_near(machine)
-    if not manager and is_active(node) and not is_manager(node):
-        manager = _outcome_of_manager(machine)
+    except dm.Unreachable as error:
+        dm.out.debug(error.message)
+    manager = manager_for(machine, node, end)
     if manager and node_id in nodes_of(manager):
         empty(machine, manager, node_id, is_active(node))
-    elif is_manager(node) and len(nodes_of(own)) > 1 and not force:
-        raise dm.MachineError(
-            "%s is the last manager of its cluster that is reached, and the cluster ends with it."
-            % machine.name, "If it may: --force")
-    if there:
+    if node.get("LocalNodeState", "inactive") != "inactive":
         dm.out.say("%s leaves its cluster..." % machine.name)
         if manager and is_manager(node):
-            dm.wait_for(lambda: not node_of(own).get("ControlAvailable"), 20, "")
+            dm.wait_for(lambda: not is_manager(node_of(own)), 20, "")
         own.call("POST", "/swarm/leave?force=1")
-    if manager and node_id:
+    if manager and manager is not own:
+        delete(manager, node_id)
+
+
+def manager_for(machine, node, end):
+    """The Engine of a manager that takes a node out of its cluster, which may be its own; None
+    where there is none. Raises MachineError for the last one that must not go."""
+    near, _ = manager_near(machine)
+    if near:
+        return near
+    own = machine.docker()
+    if is_manager(node):
+        rows = nodes_of(own)
+        if [one["Spec"]["Role"] for one in rows.values()].count("manager") > 1:
+            return own
+        if len(rows) > 1 and not end:
+            raise dm.MachineError("%s is the last manager of its cluster, which ends with it."
+                                  % machine.name, "If it may: --force")
+    elif is_active(node):
         try:
-            manager.call("DELETE", "/nodes/%s?force=1" % node_id)
-        except dm.RestError as error:
-            if error.status != 404:
-                raise
+            return manager_of(machine)[0]
+        except dm.MachineError as error:
+            dm.out.debug(error.message)
+    return None
 
 
-def _outcome_of_manager(machine):
+def delete(manager, node_id):
+    """Let a cluster forget a node, which may be gone already."""
     try:
-        return manager_of(machine)[0]
-    except dm.MachineError:
-        return None
+        manager.call("DELETE", "/nodes/%s?force=1" % node_id)
+    except dm.RestError as error:
+        if error.status != 404:
+            raise
 
 
 def empty(machine, manager, node_id, reachable):
@@ -368,9 +390,10 @@ def check_quorum(machine, manager, node_id):
 
 
 def before_removal(machine, force):
-    """What `rm` does first. With `force` trouble is only told."""
+    """What `rm` does first, when the person has agreed that a cluster may end. With `force` trouble
+    is only told."""
     try:
-        leave(machine, force)
+        leave(machine, True)
     except dm.MachineError as error:
         if not force:
             raise

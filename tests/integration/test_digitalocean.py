@@ -199,6 +199,19 @@ def test_several_in_one_command_of_which_one_fails(
     assert_gone(ocean, droplets)
 
 
+def test_several_managers_in_one_command_are_one_cluster(
+    program: Program, ocean: DigitalOcean, droplets: Droplets
+) -> None:
+    program(*CREATE, "--swarm-mode", "manager", "m{1..3}")
+    roles = program("ls", "--format", "{{.SwarmMode}}").stdout.split()
+    assert sorted(roles) == ["leader", "manager", "manager"]
+    rows = json.loads(program("swarm", "status", "--format", "json", "m3").stdout)
+    assert [row["Machine"] for row in rows] == ["m1", "m2", "m3"]
+    done = program("rm", "-y", "m*")
+    assert "WARNING: m" not in done.stdout
+    assert_gone(ocean, droplets)
+
+
 def test_the_token_is_in_config_json_alone(program: Program, ocean: DigitalOcean, droplets: Droplets) -> None:
     seen = []
     running = program.start("--debug", *CREATE, "web")
