@@ -2474,9 +2474,9 @@ class Engine:
         """The answer to GET, as ask() gives it."""
         return self.ask(("GET %s HTTP/1.0\r\nHost: docker\r\n\r\n" % path).encode(), seconds)
 
-    def call(self, method, path, body=None, seconds=60):
-        """The JSON of an answer, {} for none; the last line of several. Raises as ask() does, and
-        RestError with the `status` and the `words` of a refusal."""
+    def call(self, method, path, body=None, seconds=60, kind=dict):
+        """The JSON of an answer, {} for none; the last line of several. Raises as ask() does, also
+        for JSON of another `kind`, and RestError with `status` and `words` of a refusal."""
         sent = b"" if body is None else json_text(body).encode()
         head = "%s %s HTTP/1.0\r\nHost: docker\r\nContent-Type: application/json\r\n" \
             "Content-Length: %d\r\n\r\n" % (method, path, len(sent))
@@ -2486,8 +2486,10 @@ class Engine:
             value = parse_json(text.strip().rpartition("\n")[2] or "{}")
         except ValueError:
             raise self._stranger()
-        of_object = value if isinstance(value, dict) else {}
-        words = of_object.get("message" if status >= 400 else "error") or ""
+        told = isinstance(value, dict) and value.get("message" if status >= 400 else "error")
+        if status < 400 and not told and not isinstance(value, kind):
+            raise self._stranger()
+        words = told or ""
         if status >= 400 or words:
             words = plain_words(str(words))[:500] or "status %d" % status
             raise RestError("the engine at %s answered: %s" % (self.url, words), status=status,

@@ -2,6 +2,7 @@
 """Swarm mode, the cluster that the engine has itself: the command `swarm`, and what `create`,
 `start`, `ls` and `rm` do for the machines of a cluster. All by the engines' API over TLS."""
 
+import contextlib
 import os
 from urllib.parse import quote as escaped
 
@@ -14,10 +15,21 @@ FLAGS = {flag.name: flag for flag in dm.CREATE_FLAGS}
 
 # --- what an engine says
 
+@contextlib.contextmanager
+def understood(machine):
+    """Make a MachineError of whatever an answer lacks, which may be anybody's."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise dm.MachineError("What an engine answered about the cluster of %s cannot be used: %r"
+                              % (machine.name, error)) from error
+
+
 def node_of(engine, seconds=20):
     """What an engine knows of itself, {"LocalNodeState", "ControlAvailable", "NodeID", ...}.
     Raises MachineError."""
-    return engine.call("GET", "/info", seconds=seconds).get("Swarm") or {}
+    node = engine.call("GET", "/info", seconds=seconds).get("Swarm")
+    return node if isinstance(node, dict) else {}
 
 
 def is_active(node):
@@ -30,7 +42,9 @@ def is_manager(node):
 
 def nodes_of(engine, seconds=20):
     """The nodes of a cluster, {id: node}, as one of its managers sees them. Raises MachineError."""
-    return {node["ID"]: node for node in engine.call("GET", "/nodes", seconds=seconds)}
+    rows = engine.call("GET", "/nodes", seconds=seconds, kind=list)
+    return {row["ID"]: row for row in rows if isinstance(row, dict) and "ID" in row
+            and isinstance(row.get("Spec"), dict)}
 
 
 def role_of(node):
@@ -139,7 +153,7 @@ def check(store, options, driver_class):
 def enter(machine):
     """Make the engine of a machine the node that is stored, if it is not. Raises MachineError."""
     swarm, engine = machine.swarm, machine.docker()
-    with dm.stage("Error configuring Swarm mode: "):
+    with dm.stage("Error configuring Swarm mode: "), understood(machine):
         node = node_of(engine)
         if node.get("LocalNodeState") == "locked":
             raise locked(machine)
@@ -197,7 +211,7 @@ def advertised(machine):
 def init(machine, engine, more=None):
     body = dict(more or {}, ListenAddr="0.0.0.0:%d" % PORT, AdvertiseAddr=advertised(machine))
     dm.out.say("Beginning a cluster...")
-    engine.call("POST", "/swarm/init", dict({"Spec": {}}, **body))
+    engine.call("POST", "/swarm/init", dict({"Spec": {}}, **body), kind=str)
 
 
 def join(machine, engine, target):
@@ -299,7 +313,7 @@ def leave(machine, end):
     """Take a machine out of its cluster: no tasks any more, no manager, left, forgotten by the
     rest. `end`: the cluster may end with it. Raises MachineError."""
     with dm.Lock(os.path.join(machine.store.path, "locks", ".swarm-mode"), "The cluster",
-                 600):
+                 600), understood(machine):
         _leave(machine, end)
 
 
@@ -366,7 +380,7 @@ def empty(machine, manager, node_id, reachable):
         wanted = escaped(dm.json_text({"node": [node_id]}))
 
         def is_empty():
-            tasks = manager.call("GET", "/tasks?filters=" + wanted)
+            tasks = manager.call("GET", "/tasks?filters=" + wanted, kind=list)
             return not any(task["Status"]["State"] in ("running", "starting", "preparing")
                            for task in tasks)
 
@@ -455,8 +469,13 @@ def command_swarm(context, options, words):
         flag = FLAGS["swarm-" + name]
         flag.check(options[name])
     if verb == "status":
-        with context.machine(names) as machine:
+        with context.machine(names) as machine, understood(machine):
             return status(machine, options)
+
+    def act(machine):
+        with understood(machine):
+            return VERBS[verb](machine, options)
+
     if not names:
         raise dm.UsageError("Error: Expected to get one or more machine names as arguments",
                             "See: docker-machine swarm --help")
@@ -466,10 +485,8 @@ def command_swarm(context, options, words):
         raise dm.UsageError("A cluster begins with one machine.", "The others join it: "
                             "docker-machine swarm join --to %s NAME" % names[0])
     if verb in ("join", "leave", "demote"):  # one after the other, so that managers agree
-        codes = [dm.on_each(context, [name], lambda one: VERBS[verb](one, options))
-                 for name in names]
-        return max(code or 0 for code in codes)
-    return dm.on_each(context, names, lambda machine: VERBS[verb](machine, options))
+        return max(dm.on_each(context, [name], act) or 0 for name in names)
+    return dm.on_each(context, names, act)
 
 
 def end_standalone(machine):

@@ -135,6 +135,21 @@ def test_an_image_that_is_there_is_not_pulled_and_another_one_is_with_its_tag(ad
         "/images/create?fromImage=r.example%3A5000%2Fswarm&tag=latest"]
 
 
+@pytest.mark.parametrize("path, value", [
+    ("/info", []), ("/info", {"Swarm": 7}), ("/info", {"Swarm": {"LocalNodeState": "active", "RemoteManagers": [7]}}),
+    ("/nodes", {}), ("/nodes", [7, {"ID": "n"}, {"ID": [], "Spec": {}}]), ("/nodes", [{"ID": "n", "Spec": {}}])])
+def test_answers_that_make_no_sense_are_a_sentence(call, add, talker, path, value):
+    node = {"LocalNodeState": "active", "ControlAvailable": True, "NodeID": "n"}
+    talker.answers.update({"/info": (200, {"Swarm": node}), "/nodes": (200, []), "/_ping": (200, "OK")})
+    talker.answers[path] = (200, value)
+    machine = add("web", talker.url)
+    machine.swarm.update(Node="n", Cluster="c", Mode="manager")
+    machine.save()
+    for words in ("swarm status", "swarm leave web", "swarm promote web", "swarm init web"):
+        assert call(*words.split()).code in (0, 1)
+    assert "Traceback" not in call("ls").err
+
+
 def test_a_spec_is_read_again_when_another_one_was_faster(add, talker):
     swarm = core.load_extra("swarm")
     engine = add("web", talker.url).docker()
