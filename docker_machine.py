@@ -2487,13 +2487,12 @@ class Engine:
         except ValueError:
             raise self._stranger()
         told = isinstance(value, dict) and value.get("message" if status >= 400 else "error")
-        if status < 400 and not told and not isinstance(value, kind):
-            raise self._stranger()
-        words = told or ""
-        if status >= 400 or words:
-            words = plain_words(str(words))[:500] or "status %d" % status
+        if status >= 400 or told:
+            words = plain_words(str(told or ""))[:500] or "status %d" % status
             raise RestError("the engine at %s answered: %s" % (self.url, words), status=status,
                             words=words)
+        if not isinstance(value, kind):
+            raise self._stranger()
         return value
 
     def ask(self, request, seconds, most=1000000):
@@ -2580,9 +2579,6 @@ def _exchange(connection, request, seconds, most):
 
 # --- a standalone Swarm's containers
 
-SWARM_API = 1, 40  # the newest API of the last program, 1.2.9
-
-
 def swarm_containers(swarm, env, folder, address, port, discovery):
     """What makes a host with the certificates in `folder` and an engine at a port a part of a
     standalone Swarm, as Docker Machine makes it: {name: body of POST /containers/create}."""
@@ -2631,7 +2627,6 @@ def settle_container(engine, name, wanted, restart):
         engine.call("DELETE", path + "?force=1")
         there = {}
     if not there:
-        pull_image(engine, wanted["Image"])
         engine.call("POST", "/containers/create?name=" + name, wanted)
     engine.call("POST", path + ("/restart?t=5" if there and restart else "/start"))
 
@@ -2666,7 +2661,7 @@ def check_swarm_api(engine, image):
     """Refuse an engine that the program of Swarm cannot talk to. Raises MachineError."""
     least = str(engine.call("GET", "/version").get("MinAPIVersion") or "1.12")
     number = tuple(int(part) for part in re.findall(r"\d+", least)[:2])
-    if number > SWARM_API and re.search(r"(^|/)swarm(:|@|$)", image):
+    if number > (1, 40) and re.search(r"(^|/)swarm(:|@|$)", image):
         raise MachineError(
             "the engine of %s speaks API %s or newer, and the last Swarm speaks 1.40." % (
                 engine.name, plain_words(least)[:20]), "Allow that: docker-machine set "
@@ -5572,10 +5567,6 @@ def need_extra(name, what):
     return module
 
 
-def swarm_mode():
-    return need_extra("swarm", "Swarm mode")
-
-
 def _load(folder, name):
     """The module of a file, which may import this very module as docker_machine, whatever its name
     is here."""
@@ -6015,7 +6006,7 @@ class Machine:
                 self.settle_swarm(changed)
             self.store.tell_masters(self.name)
         if self.swarm.get("Mode"):
-            swarm_mode().enter(self)
+            need_extra("swarm", "Swarm mode").enter(self)
 
     def _detect(self, seconds):
         """Wait until ssh answers and find out what the host is: (facts, row of PROVISIONERS)."""
@@ -6097,7 +6088,7 @@ class Machine:
         self.store.tell_others(self.name)
         if self._server_fits():
             self._check_connection(seconds)
-            return self.swarm.get("Node") and swarm_mode().after_boot(self)
+            return self.swarm.get("Node") and need_extra("swarm", "Swarm mode").after_boot(self)
         self.driver.log("Its certificate does not fit any more (another address, or near its end).")
         self.provision()
 
@@ -6191,14 +6182,19 @@ class Machine:
         engine = self.docker()
         system = str(engine.call("GET", "/info").get("OperatingSystem"))
         folder = "/var/lib/boot2docker" if system.startswith("Boot2Docker") else "/etc/docker"
-        with Lock(join(self.store.path, "locks", ".swarm"), "The Swarm", 600):
+
+        def containers():
             discovery = self.swarm.get("Discovery") or ""
             if discovery == OWN_SWARM:
                 discovery += ",".join(agent.driver.engine_url()[len("tcp://"):]
                                       for agent in self.store.own_swarm("Agent"))
-            containers = swarm_containers(self.swarm, self.engine.get("Env") or (), folder,
-                                          engine.host, engine.port, discovery)
-            for name, wanted in containers.items():
+            return swarm_containers(self.swarm, self.engine.get("Env") or (), folder,
+                                    engine.host, engine.port, discovery).items()
+
+        for _, wanted in containers():
+            pull_image(engine, wanted["Image"])
+        with Lock(join(self.store.path, "locks", ".swarm"), "The Swarm", 600):
+            for name, wanted in containers():
                 settle_container(engine, name, wanted, restart)
 
 
@@ -6375,10 +6371,13 @@ class Store:
 
     def own_swarm(self, role):
         """The machines that are "Agent" or "Master" in the Swarm of those that this store knows."""
-        machines = [_outcome(self.machine, name) for name in self.names()]
-        return [machine for machine in machines if isinstance(machine, Machine)
-                and machine.swarm.get(role) and machine.driver.get("IPAddress")
-                and machine.swarm.get("Discovery") == OWN_SWARM]
+        def fits(name):
+            machine = self.machine(name)
+            return (machine.swarm.get(role) and machine.swarm.get("Discovery") == OWN_SWARM
+                    and machine.driver.get("IPAddress") and machine)
+
+        found = [_outcome(fits, name) for name in self.names()]
+        return [machine for machine in found if isinstance(machine, Machine)]
 
     def tell_masters(self, name):
         """Tell the masters of that Swarm that a machine came or went. Trouble is only told."""
@@ -7161,7 +7160,7 @@ def described_machine(context, options, name):
     if not {flag.name for flag in driver_class.flags} <= set(options):
         raise UsageError("More than one --driver is named.")
     if any(options["swarm-" + name] for name in ("mode", "join", "label", "advertise-addr")):
-        swarm_mode().check(context.store, options, driver_class)
+        need_extra("swarm", "Swarm mode").check(context.store, options, driver_class)
     machine = context.store.new(name, driver_class)
     machine.take_over = options["engine-take-over"]
     machine.has_context = options["context"]
@@ -7463,18 +7462,17 @@ def command_ls(context, options, words):
 
 
 def tell_roles(rows, seconds):
-    """Fill in what machines are in Swarm mode: by the word that a new engine has in each answer,
-    and by a question to those that are said to be in a cluster."""
+    """Fill in what machines are in Swarm mode: new engines tell it, of nodes of ours we ask."""
     for row in rows:
         heard = row.engine.heard if row.engine else ""
         found = re.search(r"^Swarm: (?:active/|(?!inactive))(\w+)", heard, re.M)  # since API 1.42
         row.cells["SwarmMode"] = found.group(1) if found else ""
     nodes = [row for row in rows if row.swarm.get("Node")]
-    module = _outcome(load_extra, "swarm") if nodes else None  # type: typing.Any
-    if hasattr(module, "roles"):
-        roles = module.roles([row.machine for row in nodes], min(2, seconds / 4))
-        for row in nodes:
-            row.cells["SwarmMode"] = roles.get(row.name, "")
+    roles = nodes and _outcome(
+        lambda each: need_extra("swarm", "Swarm mode").roles(each, min(2, seconds / 4)),
+        [row.machine for row in nodes])  # type: typing.Any
+    for row in nodes if isinstance(roles, dict) else ():
+        row.cells["SwarmMode"] = roles.get(row.name, "")
 
 
 def show_formatted(rows, template):
@@ -7775,12 +7773,11 @@ def announce_removal(store, names):
     if kept:
         out.progress("WARNING: This action will delete only the local reference of %s; the host "
                      "itself stays as it is." % ", ".join(kept))
-    nodes = [name for name in names if _outcome(lambda name: store.machine(name).swarm["Node"],
-                                                name).__class__ is str]
-    last = swarm_mode().last_ones(store, nodes) if nodes else []
-    if last:
-        out.progress("WARNING: %s is the last manager of a cluster: all of its services end." %
-                     ", ".join(last))
+    last = _outcome(lambda names: load_extra("swarm").last_ones(store, names), names)
+    if not isinstance(last, list) or not last:
+        return []
+    out.progress("WARNING: %s is the last manager of a cluster: all of its services end." %
+                 ", ".join(last))
     return last
 
 
@@ -7816,8 +7813,12 @@ def remove_machine(store, name, force):
             if exists(join(store.folder(name), "config.json")):
                 with store.machine(name) as machine:
                     swarm = machine.swarm
-                    if swarm.get("Node"):
-                        swarm_mode().before_removal(machine, force)
+                    trouble = swarm.get("Node") and _outcome(
+                        lambda node: need_extra("swarm", "Swarm mode").leave(node, True), machine)
+                    if trouble and not force:
+                        raise trouble
+                    if trouble:
+                        out.warn("%s did not leave its cluster: %s" % (name, explained(trouble)))
                     machine.driver.remove()
         except Exception as error:
             if force:

@@ -8,6 +8,9 @@ from urllib.parse import quote as escaped
 
 import docker_machine as dm
 
+if False:  # for type checkers
+    import typing  # noqa: F401
+
 PORT = 2377  # of managers among themselves
 KEY_FILE = "swarm-unlock-key"  # in the folder of a manager that a command locked
 FLAGS = {flag.name: flag for flag in dm.CREATE_FLAGS}
@@ -74,16 +77,17 @@ def members(store, machine):
     """The other machines of the store that are said to be in the cluster of a machine, managers
     first."""
     found = [store.machine(name) for name in store.names() if name != machine.name
-             and in_cluster(store, name, machine.swarm.get("Cluster"))]
+             and in_cluster(store, name) == machine.swarm.get("Cluster", "none")]
     return sorted(found, key=lambda one: one.swarm.get("Mode") != "manager")
 
 
-def in_cluster(store, name, cluster):
+def in_cluster(store, name):
+    """The cluster that a machine is said to be in, or ""."""
     try:
         with store.machine(name) as machine:
-            return bool(cluster) and machine.swarm.get("Cluster") == cluster
+            return str(machine.swarm.get("Cluster") or "")
     except dm.MachineError:
-        return False
+        return ""
 
 
 def manager_near(machine):
@@ -112,12 +116,17 @@ def manager_of(machine):
         return engine, node
     if not is_active(node):
         raise no_member(machine)
-    hosts = {dm.split_url(row["Addr"])[0] for row in node.get("RemoteManagers") or ()}
+    rows = node.get("RemoteManagers") or ()
+    hosts = {dm.split_url(row["Addr"])[0] for row in rows}
+    numbers = {row["NodeID"] for row in rows}
     for name in machine.store.names():
         try:
-            other = machine.store.machine(name).docker()
-            if other.host in hosts and is_manager(node_of(other, 10)):
-                return other, node_of(other, 10)
+            other = machine.store.machine(name)
+            near = other.docker()
+            if near.host in hosts or other.swarm.get("Node") in numbers:
+                found = node_of(near, 10)
+                if is_manager(found) and found.get("NodeID") in numbers:
+                    return near, found
         except dm.MachineError as error:
             dm.out.debug(error.message)
     raise dm.MachineError("No manager of the cluster of %s is a machine of this store that answers."
@@ -157,8 +166,8 @@ def enter(machine):
         node = node_of(engine)
         if node.get("LocalNodeState") == "locked":
             raise locked(machine)
-        if is_active(node) and node.get("NodeID") == swarm.get("Node"):
-            return
+        if swarm.get("Node"):
+            return check_member(machine, node)
         if is_active(node):
             same_cluster(machine, node)
         else:
@@ -170,6 +179,21 @@ def enter(machine):
             node = node_of(engine)
         set_labels(machine, node["NodeID"])
         remember(machine, node)
+
+
+def check_member(machine, node):
+    """Raise MachineError unless a machine is the node that it became once: it never begins or joins
+    a cluster again by itself. Its engine may have been started just now."""
+    def settled():
+        return node_of(machine.docker()).get("LocalNodeState") not in ("pending", "error")
+
+    if not dm.wait_for(settled, 60, ""):
+        raise dm.MachineError("%s does not reach the managers of its cluster." % machine.name,
+                              "Start them, or take it out: docker-machine swarm leave "
+                              + dm.quote(machine.name))
+    if node_of(machine.docker()).get("NodeID") != machine.swarm["Node"]:
+        raise dm.MachineError("%s is not in its cluster any more." % machine.name,
+                              "Forget that: docker-machine swarm leave " + dm.quote(machine.name))
 
 
 def await_target(machine, name):
@@ -208,10 +232,14 @@ def advertised(machine):
     return address
 
 
+def listening(machine):
+    return "%s:%d" % ("[::]" if ":" in machine.driver.get_ip() else "0.0.0.0", PORT)
+
+
 def init(machine, engine, more=None):
-    body = dict(more or {}, ListenAddr="0.0.0.0:%d" % PORT, AdvertiseAddr=advertised(machine))
+    body = dict(more or {}, ListenAddr=listening(machine), AdvertiseAddr=advertised(machine))
     dm.out.say("Beginning a cluster...")
-    engine.call("POST", "/swarm/init", dict({"Spec": {}}, **body), kind=str)
+    engine.call("POST", "/swarm/init", dict({"Spec": {}}, **body), 180, kind=str)
 
 
 def join(machine, engine, target):
@@ -225,7 +253,7 @@ def join(machine, engine, target):
     dm.out.say("Joining the cluster of %s as a %s..." % (target.name, role))
     try:
         engine.call("POST", "/swarm/join", {
-            "ListenAddr": "0.0.0.0:%d" % PORT, "AdvertiseAddr": advertised(machine),
+            "ListenAddr": listening(machine), "AdvertiseAddr": advertised(machine),
             "RemoteAddrs": sorted(managers, key=lambda address: address != first),
             "JoinToken": tokens["Manager" if role == "manager" else "Worker"]})
     except dm.RestError as error:
@@ -299,16 +327,6 @@ def update(engine, node_id, change):
 
 # --- out of a cluster
 
-def is_last_manager(machine):
-    """Whether a cluster of more than one node ends with a machine. Raises MachineError."""
-    engine = machine.docker()
-    node = node_of(engine, 10)
-    if not is_manager(node):
-        return False
-    roles = [one["Spec"]["Role"] for one in nodes_of(engine, 10).values()]
-    return len(roles) > 1 and roles.count("manager") == 1
-
-
 def leave(machine, end):
     """Take a machine out of its cluster: no tasks any more, no manager, left, forgotten by the
     rest. `end`: the cluster may end with it. Raises MachineError."""
@@ -318,12 +336,15 @@ def leave(machine, end):
 
 
 def _leave(machine, end):
-    node_id, own = machine.swarm.get("Node"), machine.docker()
-    node = {}  # type: dict
+    node_id, node = machine.swarm.get("Node"), {}
+    own = None  # type: typing.Any
     try:
+        own = machine.docker()
         node = node_of(own, 10)
         node_id = node.get("NodeID") or node_id
-    except dm.Unreachable as error:
+    except dm.MachineError as error:
+        if own and not isinstance(error, dm.Unreachable):
+            raise
         dm.out.debug(error.message)
     manager = manager_for(machine, node, end)
     if manager and node_id in nodes_of(manager):
@@ -331,10 +352,12 @@ def _leave(machine, end):
     if node.get("LocalNodeState", "inactive") != "inactive":
         dm.out.say("%s leaves its cluster..." % machine.name)
         if manager and is_manager(node):
-            dm.wait_for(lambda: not is_manager(node_of(own)), 20, "")
+            dm.wait_for(lambda: not is_manager(node_of(own)), 60,
+                        "%s is still a manager after 60 s." % machine.name)
         own.call("POST", "/swarm/leave?force=1")
-    if manager and manager is not own:
-        delete(manager, node_id)
+    if manager and node.get("NodeID") in (None, node_id) and not is_own(manager, machine):
+        dm.wait_for(lambda: is_deleted(manager, node_id), 60,
+                    "The cluster does not let go of %s." % machine.name)
 
 
 def manager_for(machine, node, end):
@@ -359,13 +382,25 @@ def manager_for(machine, node, end):
     return None
 
 
-def delete(manager, node_id):
-    """Let a cluster forget a node, which may be gone already."""
+def is_own(engine, machine):
+    """Whether an Engine is that of a machine."""
+    try:
+        return engine.url == machine.docker().url
+    except dm.MachineError:
+        return False
+
+
+def is_deleted(manager, node_id):
+    """Whether a cluster forgets a node, which may be gone already; not while a manager that was
+    demoted just now still counts as one."""
     try:
         manager.call("DELETE", "/nodes/%s?force=1" % node_id)
     except dm.RestError as error:
+        if "raft" in error.words or "demote" in error.words:
+            return False
         if error.status != 404:
             raise
+    return True
 
 
 def empty(machine, manager, node_id, reachable):
@@ -393,7 +428,7 @@ def check_quorum(machine, manager, node_id):
     """Raise MachineError if the managers that are left cannot agree on anything."""
     states = {key: (node.get("ManagerStatus") or {}).get("Reachability")
               for key, node in nodes_of(manager).items() if node["Spec"]["Role"] == "manager"}
-    if node_id not in states:
+    if states.get(node_id) != "reachable":  # the others agree without it as well
         return
     up = [key for key, state in states.items() if state == "reachable" and key != node_id]
     if len(up) * 2 <= len(states) - 1:
@@ -403,25 +438,21 @@ def check_quorum(machine, manager, node_id):
             "Start others first, or promote workers: docker-machine swarm promote NAME")
 
 
-def before_removal(machine, force):
-    """What `rm` does first, when the person has agreed that a cluster may end. With `force` trouble
-    is only told."""
-    try:
-        leave(machine, True)
-    except dm.MachineError as error:
-        if not force:
-            raise
-        dm.out.warn("%s could not leave its cluster: %s" % (machine.name, error))
-
-
 def last_ones(store, names):
-    """The machines of these whose cluster, of other machines too, would end with them."""
-    def is_last(name):
-        with store.machine(name) as machine:
-            left = {one.name for one in members(store, machine)} - set(names)
-            return bool(left) and is_last_manager(machine)
+    """The managers among these machines with which a cluster ends that has other nodes too."""
+    machines = [store.machine(name) for name in names if in_cluster(store, name)]
+    going = {machine.swarm.get("Node") for machine in machines}
 
-    return [name for name, last in zip(names, dm.each(is_last, names)) if last is True]
+    def is_last(machine):
+        engine = machine.docker()
+        if not is_manager(node_of(engine, 10)):
+            return False
+        nodes = nodes_of(engine, 10)
+        managers = {key for key, row in nodes.items() if row["Spec"]["Role"] == "manager"}
+        return managers <= going and not set(nodes) <= going
+
+    return [machine.name for machine, last in zip(machines, dm.each(is_last, machines))
+            if last is True]
 
 
 # --- what is shown
@@ -521,6 +552,8 @@ def verb_init(machine, options):
         init(machine, engine, {"ForceNewCluster": True})
     elif node.get("LocalNodeState") == "locked":
         raise locked(machine)
+    elif is_manager(node) and not machine.swarm.get("Node"):
+        dm.out.say("It is a manager of a cluster already, which is kept.")
     elif is_active(node):
         raise dm.MachineError("%s is in a cluster already." % machine.name,
                               "See: docker-machine swarm status " + dm.quote(machine.name))
@@ -531,9 +564,9 @@ def verb_init(machine, options):
         spec = {"EncryptionConfig": {"AutoLockManagers": True}} if options["autolock"] else {}
         init(machine, engine, {"Spec": spec})
     set_labels(machine, node_of(engine)["NodeID"])
-    remember(machine, node_of(engine))
     if options["autolock"]:
         keep_key(machine, engine)
+    remember(machine, node_of(engine))
     dm.out.say("%s is a manager. Others join it: docker-machine swarm join --to %s NAME" % (
         machine.name, dm.quote(machine.name)))
 
@@ -550,16 +583,27 @@ def verb_join(machine, options):
     if options["to"] == machine.name:
         raise dm.UsageError("%s cannot join itself." % machine.name,
                             "Begin a cluster: docker-machine swarm init " + dm.quote(machine.name))
-    take_options(machine, options)
+    node = node_of(machine.docker())
     before = dict(machine.swarm)
+    take_options(machine, options)
     machine.swarm.update(Mode="manager" if options["manager"] else "worker", Join=options["to"])
     try:
+        if is_active(node):
+            same_cluster(machine, node)
+            if options["manager"] and not is_manager(node):
+                raise dm.MachineError("%s is a worker of that cluster already." % machine.name,
+                                      "docker-machine swarm promote " + dm.quote(machine.name))
+        if node.get("NodeID") != machine.swarm.get("Node"):
+            machine.swarm.pop("Node", None)
         enter(machine)
     except dm.MachineError:
         machine.swarm.clear()
         machine.swarm.update(before)
         raise
+    if is_manager(node_of(machine.docker())):
+        machine.swarm["Mode"] = "manager"
     end_standalone(machine)
+    machine.save()
     dm.out.say("%s is a %s." % (machine.name, machine.swarm["Mode"]))
 
 
