@@ -410,7 +410,11 @@ def empty(machine, manager, node_id, reachable):
     def change(spec):
         spec.update(Availability="drain", Role="worker")
 
-    update(manager, node_id, change)
+    try:
+        update(manager, node_id, change)
+    except dm.RestError as error:
+        if "memberlist" not in error.words:  # of one that --force-new-cluster left behind
+            raise
     if reachable:
         wanted = escaped(dm.json_text({"node": [node_id]}))
 

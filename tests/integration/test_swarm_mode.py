@@ -106,6 +106,19 @@ def test_a_manager_that_is_dead_is_removed_by_the_rest(cluster: Program, hosts: 
     assert set(nodes(cluster)) == {"one", "two", "four"}
 
 
+def test_what_is_left_of_a_cluster_without_a_majority_begins_anew(
+    cluster: Program, hosts: dict[str, Host]
+) -> None:
+    hosts["two"].run("systemctl stop docker docker.socket")
+    until(lambda: cluster("swarm", "status", "one", code=None).returncode, HANG)
+    cluster("swarm", "init", "--force-new-cluster", "one")
+    cluster("rm", "-f", "two")
+    until(lambda: set(nodes(cluster)) == {"one", "four"}, HANG)
+    hosts["two"].run("systemctl start docker && docker swarm leave --force")
+    cluster.create(hosts["two"], "--swarm-mode", "manager", "--swarm-join", "one", name="two")
+    assert roles(cluster) == {"one": "leader", "two": "manager", "four": "worker"}
+
+
 def test_promote_and_demote(cluster: Program) -> None:
     cluster("swarm", "promote", "four")
     assert nodes(cluster)["four"]["Role"] == "manager"
@@ -155,7 +168,7 @@ def test_a_locked_manager_is_shown_and_unlocked(cluster: Program, hosts: dict[st
 
 
 def test_live_restore_and_another_cluster_are_refused(cluster: Program, hosts: dict[str, Host]) -> None:
-    cluster("swarm", "init", "one")
+    cluster("swarm", "init", "--advertise-addr", hosts["one"].add_address(), "one")
     hosts["four"].run("docker swarm init --advertise-addr eth0")
     done = cluster("swarm", "join", "--to", "one", "four", code=1)
     assert "four is in another cluster than one." in done.stderr
@@ -175,3 +188,22 @@ def test_what_no_peer_reaches_is_a_sentence_and_the_machine_is_kept(
     hosts["one"].run("iptables -D INPUT -p tcp --dport 2377 -j REJECT")
     cluster("provision", "two")
     assert roles(cluster)["two"] == "worker"
+    assert set(nodes(cluster, "two")) == {"one", "two"}, "its manager is known by its number, not by its address"
+
+
+def test_a_node_that_was_taken_out_by_hand_does_not_come_back_by_itself(
+    cluster: Program, hosts: dict[str, Host]
+) -> None:
+    hosts["two"].run("docker swarm leave")
+    done = cluster("provision", "two", code=1)
+    assert "two is not in its cluster any more." in done.stderr and "docker-machine swarm leave two" in done.stderr
+    cluster("swarm", "leave", "two")
+    cluster("swarm", "join", "--to", "one", "two")
+    done = cluster("swarm", "join", "--to", "one", "--manager", "two", code=1)
+    assert "docker-machine swarm promote two" in done.stderr
+
+
+def test_the_last_manager_goes_where_that_was_agreed_to(cluster: Program) -> None:
+    done = cluster("rm", "one", stdin="y\n")
+    assert "WARNING: one is the last manager" in done.stdout and "Successfully removed one" in done.stdout
+    cluster("rm", "-y", "two")
