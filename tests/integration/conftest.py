@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 if sys.version_info < (3, 9):
     collect_ignore_glob = ["test_*.py"]
 
-LONGEST = """test_qemu test_virtualbox test_qemu_images test_openstack test_safety test_digitalocean test_main_job
-    test_bench test_commands""".split()
+LONGEST = """test_qemu test_virtualbox test_qemu_images test_openstack test_swarm_mode test_safety test_digitalocean
+    test_main_job test_bench test_commands""".split()
 """The modules to begin with, when several run side by side: each takes minutes, emulated guests take most."""
 
 HostFactory = Callable[..., "Host"]
