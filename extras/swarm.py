@@ -91,18 +91,15 @@ def in_cluster(store, name):
 
 
 def manager_near(machine):
-    """(Engine of a manager that answers, not of the machine itself, what it says of itself); None
-    and {} where there is none."""
+    """The Engine of a manager that answers, not of the machine itself; None where there is none."""
     for other in members(machine.store, machine):
         try:
             engine = other.docker()
-            node = node_of(engine, 10)
+            if is_manager(node_of(engine, 10)):
+                return engine
         except dm.MachineError as error:
             dm.out.debug(error.message)
-            continue
-        if is_manager(node):
-            return engine, node
-    return None, {}
+    return None
 
 
 def manager_of(machine):
@@ -167,7 +164,7 @@ def enter(machine):
         if node.get("LocalNodeState") == "locked":
             raise locked(machine)
         if swarm.get("Node"):
-            return check_member(machine, node)
+            return check_member(machine, engine)
         if is_active(node):
             same_cluster(machine, node)
         else:
@@ -181,17 +178,17 @@ def enter(machine):
         remember(machine, node)
 
 
-def check_member(machine, node):
+def check_member(machine, engine):
     """Raise MachineError unless a machine is the node that it became once: it never begins or joins
     a cluster again by itself. Its engine may have been started just now."""
     def settled():
-        return node_of(machine.docker()).get("LocalNodeState") not in ("pending", "error")
+        return node_of(engine).get("LocalNodeState") not in ("pending", "error")
 
     if not dm.wait_for(settled, 60, ""):
         raise dm.MachineError("%s does not reach the managers of its cluster." % machine.name,
                               "Start them, or take it out: docker-machine swarm leave "
                               + dm.quote(machine.name))
-    if node_of(machine.docker()).get("NodeID") != machine.swarm["Node"]:
+    if node_of(engine).get("NodeID") != machine.swarm["Node"]:
         raise dm.MachineError("%s is not in its cluster any more." % machine.name,
                               "Forget that: docker-machine swarm leave " + dm.quote(machine.name))
 
@@ -355,7 +352,7 @@ def _leave(machine, end):
             dm.wait_for(lambda: not is_manager(node_of(own)), 60,
                         "%s is still a manager after 60 s." % machine.name)
         own.call("POST", "/swarm/leave?force=1")
-    if manager and node.get("NodeID") in (None, node_id) and not is_own(manager, machine):
+    if manager and not is_own(manager, machine):  # also one that left by hand
         dm.wait_for(lambda: is_deleted(manager, node_id), 60,
                     "The cluster does not let go of %s." % machine.name)
 
@@ -363,7 +360,7 @@ def _leave(machine, end):
 def manager_for(machine, node, end):
     """The Engine of a manager that takes a node out of its cluster, which may be its own; None
     where there is none. Raises MachineError for the last one that must not go."""
-    near, _ = manager_near(machine)
+    near = manager_near(machine)
     if near:
         return near
     own = machine.docker()
