@@ -1,0 +1,844 @@
+# SPDX-License-Identifier: Apache-2.0
+"""vApps of VMware Cloud Director, by its API. The service vCloud Air, for which Docker Machine had
+this driver, ended; Cloud Director at other providers is its successor."""
+
+import os
+
+from docker_machine import (
+    ERROR,
+    RUNNING,
+    SAVED,
+    STARTING,
+    STOPPED,
+    CloudDriver,
+    Flag,
+    Instance,
+    MachineError,
+    PreCreateError,
+    Rest,
+    RestError,
+    UsageError,
+    host_name,
+    json_text,
+    out,
+    parse_json,
+    plain_words,
+    quote,
+    wait_for,
+)
+
+ENDED = "VMware's service vCloud Air ended."
+HOW = ("The driver speaks to VMware Cloud Director: --vmwarevcloudair-endpoint https://HOST, or "
+       "VCLOUDAIR_ENDPOINT.")
+OLDEST, NEWEST = 37, 39  # of the API: Cloud Director 10.4 to 10.6
+CLOUD_INIT, SCRIPT = "cloud-init", "script"
+MOST_SCRIPT = 1500  # characters
+STATES = {"0": STARTING, "1": STOPPED, "3": SAVED, "4": RUNNING, "5": RUNNING, "8": STOPPED,
+          "10": RUNNING, "20": RUNNING, "21": SAVED}
+WORDS = {"UNRESOLVED": "0", "RESOLVED": "1", "SUSPENDED": "3", "POWERED_ON": "4",
+         "WAITING_FOR_INPUT": "5", "POWERED_OFF": "8", "MIXED": "10",
+         "PARTIALLY_POWERED_OFF": "20", "PARTIALLY_SUSPENDED": "21"}  # of queries
+ACTIONS = {"start": "powerOn", "stop": "shutdown", "kill": "powerOff", "restart": "reboot"}
+FORK = (("UserName", "VcdUser"), ("UserPassword", "VcdPassword"), ("Org", "VcdOrg"),
+        ("VDCID", "VcdVdc"), ("OrgVDCNet", "VcdOrgVDCNetwork"), ("Insecure", "VcdInsecure"),
+        ("CatalogItem", "Template"), ("CPUCount", "NumCpus"), ("MemorySize", "MemorySizeMb"))
+SPACES = {"xmlns": "http://www.vmware.com/vcloud/v1.5",
+          "xmlns:ovf": "http://schemas.dmtf.org/ovf/envelope/1"}
+KIND = "application/vnd.vmware.vcloud.%s+xml"
+# Guest customization runs it twice, with the word for when as its argument.
+CUSTOMIZATION = """#!/bin/sh
+[ "$1" = precustomization ] && exit 0
+u=%(user)s
+id $u >/dev/null 2>&1 || useradd -m -s /bin/bash $u
+h=$(getent passwd $u | cut -d: -f6)
+mkdir -p $h/.ssh
+grep -qsF '%(key)s' $h/.ssh/authorized_keys || echo '%(key)s' >>$h/.ssh/authorized_keys
+chmod 700 $h/.ssh
+chmod 600 $h/.ssh/authorized_keys
+chown -R $u: $h/.ssh
+[ $u = root ] || echo "$u ALL=(ALL) NOPASSWD:ALL" >/etc/sudoers.d/90-docker-machine
+"""
+
+
+def flag(name, default, help, field, **more):
+    """A flag whose variable has its name in capitals."""
+    env = "VCLOUDAIR_" + name.upper().replace("-", "_")
+    return Flag("vmwarevcloudair-" + name, default, help, env, field=field, **more)
+
+
+class VCloudDriver(CloudDriver):
+    """A vApp with one VM in VMware Cloud Director."""
+
+    name, provider, thing = "vmwarevcloudair", "Cloud Director", "vApp"
+    creating = "Creating the vApp..."
+    id_field = "VAppID"
+    kinds = ("network", "template", "gateway")
+    login, login_field = "login", "UserPassword"
+    new_login = ("See that user, organization and password are right, or make an API token in the "
+                 "portal, under User preferences.")
+    scope_hint = "An administrator of the organization gives rights: %s"
+    cures = (("quota", "Remove a vApp, or ask the provider for more."),
+             ("storage", "Make room in the virtual data center, or ask the provider for more."),
+             ("limit", "Remove a vApp, or ask the provider for more."))
+    flags = (
+        flag("endpoint", "", "URL of the Cloud Director: https://HOST", "Endpoint",
+             form=r"https?://[!-~]+"),
+        flag("org", "", "Organization (default: what follows the @ of the user)", "Org"),
+        flag("username", "", "User", "UserName", form=r"[^:\x00-\x1f]+"),
+        flag("password", "", "Password", "UserPassword", secret=True),
+        flag("api-token", "", "API token, instead of user and password", "ApiToken", secret=True,
+             form=r"\s*[\w.~-]+\s*"),
+        flag("ca-cert", "", "CA that signed its certificate", "CACert", file=True),
+        flag("insecure", False, "Do not verify its certificate", "Insecure"),
+        flag("computeid", "", "Accepted; vCloud Air alone had it", "ComputeID"),
+        flag("vdcid", "", "Virtual data center, by name or id", "VDCID"),
+        flag("orgvdcnetwork", "", "Network, by name or id (default: VDC-default-routed, or the "
+             "only one)", "OrgVDCNet"),
+        flag("ip-allocation", "pool", "Where the address comes from: the network's pool, or DHCP",
+             "IPAllocation", choices=("pool", "dhcp")),
+        flag("edgegateway", "", "Edge gateway that has the public address (default: the virtual "
+             "data center's name)", "EdgeGateway"),
+        flag("publicip", "", "Public address to forward to the machine (default: none, its own is "
+             "used)", "PublicIP", form=r"[0-9a-fA-F.:]+"),
+        flag("catalog", "Public Catalog", "Catalog", "Catalog"),
+        flag("catalogitem", "", "Template in the catalog, by name or id", "CatalogItem"),
+        flag("cpu-count", 1, "CPUs", "CPUCount", least=1),
+        flag("memory-size", 2048, "Memory in MB", "MemorySize", least=256),
+        flag("ssh-user", "root", "SSH user; another than root is made at the first boot",
+             "SSHUser", form=r"[A-Za-z_][\w.-]*"),
+        flag("ssh-port", 22, "SSH port that the template listens on", "SSHPort", port=True),
+        flag("docker-port", 2376, "Port of the engine", "DockerPort", port=True),
+        flag("guest", "", "How the guest gets its keys: cloud-init, or a script of the guest "
+             "customization (default: cloud-init where the template has the property user-data)",
+             "Guest", choices=(CLOUD_INIT, SCRIPT)),
+        flag("userdata", "", "File of user data for the first boot", "UserDataFile", file=True),
+    )  # type: tuple
+    fields = (("VAppHREF", ""), ("VAppName", ""), ("EdgeGatewayID", ""),
+              ("NATRules", []))  # type: tuple
+    boot_seconds = 600
+    task_seconds = 3600
+    version = token = ""
+    task = ""  # the path of the one that makes the vApp
+
+    def __init__(self, machine):
+        super().__init__(machine)
+        self._adopt_fork()
+
+    def _adopt_fork(self):
+        """Read what docker-machine-driver-vcd stored, and see that its password is masked too."""
+        for ours, theirs in FORK:
+            if theirs in self.config and not self.config.get(ours):
+                self[ours] = self.config[theirs]
+        url = self.config.get("VcdURL")
+        if isinstance(url, dict) and url.get("Host") and not self.config.get("Endpoint"):
+            self["Endpoint"] = "%s://%s" % (url.get("Scheme") or "https", url["Host"])
+        if self.config.get("VAppHREF") and not self.config.get("VAppID"):
+            self["VAppID"] = urn(self["VAppHREF"])
+        if self.config.get("VcdPassword"):
+            self.flags += (flag("vcd-password", "", "The fork's", "VcdPassword", secret=True),)
+
+    # --- the flags
+
+    def set_config_from_flags(self, options):
+        super().set_config_from_flags(options)
+        if not self.endpoint():
+            raise UsageError("%s Without --vmwarevcloudair-endpoint nothing can be made." % ENDED,
+                             HOW)
+        self["ApiToken"] = self["ApiToken"].strip()
+        self._refuse_lacking()
+        if self["ComputeID"]:
+            out.warn("--vmwarevcloudair-computeid names a part of vCloud Air; it is not used.")
+        self["ComputeID"] = self["ComputeID"] or self["VDCID"]
+
+    def _refuse_lacking(self):
+        user, org = self.user_and_org()
+        values = [("vdcid", self["VDCID"]), ("org", org)]
+        if not self["ApiToken"]:
+            values += [("username", user), ("password", self.password())]
+        lacking = ["--vmwarevcloudair-" + name for name, value in values if not value]
+        if lacking:
+            raise UsageError("Please specify vcloudair mandatory params using options: "
+                             + ", ".join(lacking), "Instead of user and password there may be "
+                             "--vmwarevcloudair-api-token.")
+
+    def endpoint(self):
+        """The URL of the Cloud Director without the /api that Docker Machine wanted; "" for that
+        of vCloud Air, which ended."""
+        from re import search, sub
+        url = (os.environ.get("VMWAREVCLOUDAIR_API_URL") or self["Endpoint"]
+               or os.environ.get("VCLOUDAIR_ENDPOINT", ""))
+        return "" if search(r"//vchs\.vmware\.com(:|/|$)", url) else sub(r"(/api)?/*$", "", url)
+
+    def user_and_org(self):
+        user = self["UserName"] or os.environ.get("VCLOUDAIR_USERNAME", "")
+        org = self["Org"] or os.environ.get("VCLOUDAIR_ORG", "")
+        if org:
+            return user[:-len(org) - 1] if user.endswith("@" + org) else user, org
+        name, _, org = user.rpartition("@")
+        return name or org, org if name else ""
+
+    def password(self):
+        return self["UserPassword"] or os.environ.get("VCLOUDAIR_PASSWORD", "")
+
+    def account(self):
+        return self.endpoint(), self.user_and_org(), self["ApiToken"]
+
+    def engine_port(self):
+        return self.get("DockerPort", 2376)
+
+    # --- before the machine is made
+
+    def pre_create_check(self):
+        self.look_up("vdc")  # first, since it logs in
+        super().pre_create_check()
+        if self["UserDataFile"] and self["Guest"] == SCRIPT:
+            raise MachineError("The template gets its keys by a script, which brings no user data.",
+                               "Leave out --vmwarevcloudair-userdata, or take a template whose "
+                               "cloud-init reads the OVF property user-data.")
+
+    def look_up(self, kind):
+        return getattr(self, "_look_up_" + kind)()
+
+    def _look_up_vdc(self):
+        return self._named("virtual data center", self["VDCID"], self.query("orgVdc"))
+
+    def _look_up_network(self):
+        vdc = self.look_up("vdc")
+        number = uuid_of(vdc["href"])
+        rows = [row for row in self.query("orgVdcNetwork") if row.get("isShared") == "true"
+                or uuid_of(row.get("vdc") or number) == number]
+        usual = vdc["name"] + "-default-routed"
+        name = self["OrgVDCNet"]
+        if not name and (len(rows) != 1 or rows[0]["name"] == usual):
+            name = usual
+        row = self._named("network", name, rows) if name else rows[0]
+        self["OrgVDCNet"] = row["name"]
+        return row
+
+    def _look_up_template(self):
+        """The vAppTemplate of the catalog's item, as an element."""
+        rows = [row for row in self.query("catalogItem")
+                if (row.get("entityType") or "vapptemplate").lower().endswith("vapptemplate")]
+        fit = [row for row in rows if row.get("catalogName") == self["Catalog"]]
+        if not fit:
+            raise self.unknown("catalog with templates", self["Catalog"], self.portal(),
+                               sorted({row.get("catalogName") or "" for row in rows}))
+        row = self._named("template", self["CatalogItem"], fit)
+        template = self.get_xml(path_of(row["entity"]))
+        if template.get("status") != "8" or template.find("Children/Vm") is None:
+            raise MachineError('The template "%s" is not ready.' % row["name"],
+                               "See what it waits for: " + self.portal())
+        has_property = any(one.get("key") == "user-data" for one in template.iter("Property"))
+        self["Guest"] = self["Guest"] or (CLOUD_INIT if has_property else SCRIPT)
+        return template
+
+    def _look_up_gateway(self):
+        """The edge gateway's row; None where no public address is to be forwarded."""
+        if not self["PublicIP"]:
+            return None
+        rows = self.listed("/cloudapi/1.0.0/edgeGateways")
+        name = self["EdgeGateway"] or self.look_up("vdc")["name"]
+        row = rows[0] if len(rows) == 1 and not self["EdgeGateway"] else self._named(
+            "edge gateway", name, rows)
+        for rule in self.rules(row["id"]):
+            if rule.get("externalAddresses") == self["PublicIP"] and kind_of(rule) == "DNAT" and (
+                    not self.is_ours(rule)):
+                raise MachineError('The rule "%s" forwards %s already.' % (
+                    plain_words(rule.get("name") or ""), self["PublicIP"]),
+                    "Name another --vmwarevcloudair-publicip.")
+        self["EdgeGateway"], self["EdgeGatewayID"] = row["name"], row["id"]
+        return row
+
+    def _named(self, kind, wanted, rows):
+        """The only row of a name or id. Raises MachineError with what there is."""
+        fit = [row for row in rows if wanted and wanted.lower() in (
+            row["name"].lower(), row_id(row), row.get("id"))]
+        if len(fit) > 1:
+            raise MachineError('Cloud Director has %d of the %s "%s".' % (len(fit), kind, wanted),
+                               "Name one by its id: " + ", ".join(map(row_id, fit)))
+        if not fit:
+            raise self.unknown(kind, wanted, self.portal(), sorted(row["name"] for row in rows))
+        return fit[0]
+
+    def portal(self):
+        return "%s/tenant/%s" % (self.endpoint(), self.user_and_org()[1])
+
+    # --- the machine
+
+    def order(self, keys):
+        vdc = path_of(self.look_up("vdc")["href"])
+        answer = self.send("POST", vdc + "/action/composeVApp", self.composition(),
+                           "composeVAppParams", repeat=False, scope="vApp: Create / Reconfigure")
+        self["VAppHREF"], self["VAppName"] = answer.get("href"), answer.get("name")
+        task = answer.find("Tasks/Task")
+        self.task = "" if task is None else path_of(task.get("href"))
+        return Instance(urn(self["VAppHREF"]), STARTING, (), [self["CreateTag"]])
+
+    def composition(self):
+        """The body of composeVApp: the template's first VM on the one network, off."""
+        network, source = self.look_up("network"), self.look_up("template").find("Children/Vm")
+        name, info = network["name"], leaf("ovf:Info", "Network of the machine")
+        parent = leaf("ParentNetwork", "", href=network["href"], name=name)
+        config = tag("NetworkConfig", tag("Configuration", parent + leaf("FenceMode", "bridged")),
+                     networkName=name)
+        connection = tag(
+            "NetworkConnection", leaf("NetworkConnectionIndex", 0) + leaf("IsConnected", "true")
+            + leaf("IpAddressAllocationMode", self["IPAllocation"].upper()), network=name)
+        item = leaf("Source", "", href=source.get("href"), name=source.get("name"))
+        item += tag("InstantiationParams", tag(
+            "NetworkConnectionSection",
+            info + leaf("PrimaryNetworkConnectionIndex", 0) + connection))
+        item += leaf("NetworkAssignment", "", innerNetwork=name, containerNetwork=name)
+        inside = leaf("Description", self["CreateTag"])
+        inside += tag("InstantiationParams", tag("NetworkConfigSection", info + config))
+        inside += tag("SourcedItem", item) + leaf("AllEULAsAccepted", "true")
+        return tag("ComposeVAppParams", inside, name=self.machine.name, deploy="false",
+                   powerOn="false", **SPACES)
+
+    def _await(self, verb, goal):
+        if verb == "create":
+            try:
+                self._equip()
+            except RestError as error:
+                if not error.refused:
+                    raise
+                self.remove()
+                raise PreCreateError(error.message, error.hint)
+        super()._await(verb, goal)
+
+    def _equip(self):
+        """Wait until the vApp is made, give a VM that is off its size and keys, and start it."""
+        if self.task:
+            self.settle(self.task)
+        vapp = self._idle_vapp()
+        if vapp.get("status") == "-1":
+            raise self._failure(vapp.find("Tasks/Task"))
+        if STATES.get(vapp.get("status")) != STOPPED:
+            return  # an earlier try came that far
+        vm = vapp.find("Children/Vm")
+        self.log("Setting size and keys...")
+        self.do(vm, "POST", "/action/reconfigureVm", self._size(vm), "vm")
+        if self["Guest"] == CLOUD_INIT:
+            self.do(vm, "PUT", "/productSections", self._properties(vm), "productSections")
+        self.do(vm, "PUT", "/guestCustomizationSection/", self._customization(),
+                "guestCustomizationSection")
+        self._tolerate(lambda: self.act("start"), lambda: self.get_state() == RUNNING)
+
+    def _idle_vapp(self):
+        """The vApp, once nothing is under way in it. Raises MachineError, RestError."""
+        for _ in range(8):
+            vapp = wait_for(self.vapp, 10, "", 5, 0.5)  # a new one may not be seen yet
+            if vapp is None:
+                break
+            busy = [task for task in vapp.findall("Tasks/Task") if not is_over(task)]
+            if not busy:
+                return vapp
+            self.settle(path_of(busy[0].get("href")))
+        raise MachineError("The vApp %s vanished, or is always busy." % self["VAppID"],
+                           "See " + self.portal())
+
+    def _size(self, vm):
+        section = tag("VmSpecSection", (
+            leaf("ovf:Info", "Size") + leaf("NumCpus", self["CPUCount"])
+            + leaf("NumCoresPerSocket", 1)
+            + tag("MemoryResourceMb", leaf("Configured", self["MemorySize"]))), Modified="true")
+        return tag("Vm", section, name=vm.get("name"), **SPACES)
+
+    def _properties(self, vm):
+        """The OVF properties that cloud-init reads: user data, name, and how to reach a network
+        that gives the address itself."""
+        values = [("instance-id", self["CreateTag"]), ("hostname", host_name(self.machine.name)),
+                  ("user-data", base64(self.user_data()))]
+        values += [("network-config", base64(json_text({"network": network}))) for network in [
+            network_config(vm, self.look_up("network"))] if network]
+        inside = leaf("ovf:Info", "For cloud-init")
+        for key, value in values:
+            inside += tag("ovf:Property", leaf("ovf:Value", "", **{"ovf:value": value}), **{
+                "ovf:key": key, "ovf:type": "string", "ovf:userConfigurable": "true",
+                "ovf:value": ""})
+        return tag("ProductSectionList", tag("ovf:ProductSection", inside), **SPACES)
+
+    def _customization(self):
+        """The guest customization: off where cloud-init does it all, lest both do."""
+        by_script = not self.reads_user_data()
+        inside = leaf("ovf:Info", "Guest customization")
+        inside += leaf("Enabled", "true" if by_script else "false")
+        if by_script:
+            inside += leaf("AdminPasswordEnabled", "false")
+            inside += leaf("CustomizationScript", self.script())
+        name = "".join(one if one.isalnum() else "-" for one in host_name(self.machine.name))
+        return tag("GuestCustomizationSection", inside + leaf("ComputerName", name), **SPACES)
+
+    def script(self):
+        """The script that lets the key in. Raises MachineError if it is too long."""
+        key = " ".join(self.public_key().split()[:2])
+        text = CUSTOMIZATION % {"user": self.get_ssh_username(), "key": key}
+        if len(text) > MOST_SCRIPT:
+            raise MachineError("The script with the key is too long for Cloud Director.",
+                               "Take an ed25519 key.")
+        return text
+
+    def has_cloud_init(self):
+        return self["Guest"] == CLOUD_INIT
+
+    # --- power
+
+    def act(self, verb):
+        action = "/power/action/" + ACTIONS[verb]
+        if verb == "kill" and self.get_state() == SAVED:
+            action = "/action/discardSuspendedState"
+        try:
+            self.do(self.path_(), "POST", action, repeat=verb != "restart")
+        except RestError as error:
+            self._without_tools(verb, error)
+
+    def _without_tools(self, verb, error):
+        """What follows where the guest could not be asked. Raises the error, or a plainer one."""
+        if verb == "restart" and error.unsure:
+            return  # whether it began is seen by the boot's id
+        if verb == "stop" and self.get_state() == STOPPED:
+            return
+        if "Tools" not in error.words or verb not in ("stop", "restart"):
+            raise error
+        if verb == "stop":
+            raise MachineError("VMware Tools do not run in %s, so it cannot be asked to shut down."
+                               % self.machine.name, "Shut it down from within, or cut its power: "
+                               "docker-machine kill " + quote(self.machine.name))
+        out.warn("VMware Tools do not run there; it is reset.")
+        self.do(self.path_(), "POST", "/power/action/reset")
+
+    def start(self):
+        super().start()
+        self._ready_rules()
+
+    # --- what it is
+
+    def vapp(self):
+        """The vApp as an element; None if it is gone, which the API answers with 403 too."""
+        try:
+            return self.get_xml(self.path_())
+        except RestError as error:
+            if error.status not in (403, 404):
+                raise
+            if error.status == 403 and self["VAppID"] in self._rows_by_id():
+                raise
+            return None
+
+    def _rows_by_id(self, **query):
+        return {urn(row["href"]): row for row in self.query("vApp", **query)}
+
+    def describe(self):
+        vapp = self.vapp()
+        return None if vapp is None else self._instance(vapp)
+
+    def _instance(self, vapp):
+        vm = vapp.find("Children/Vm")
+        status = vapp.get("status")
+        if vm is not None and status in ("10", "20", "21"):
+            status = vm.get("status")  # others were added to the vApp
+        own = [] if vm is None else [
+            found.text for path in ("ExternalIpAddress", "IpAddress")
+            for found in vm.findall("NetworkConnectionSection/NetworkConnection/" + path)
+            if found.text]
+        addresses = [(True, address) for address in [self["PublicIP"]] * bool(own) + own if address]
+        return Instance(urn(vapp.get("href")), STATES.get(status, ERROR), addresses,
+                        [vapp.findtext("Description") or ""])
+
+    def instances(self, tag=""):
+        if tag:
+            found = []
+            for number in self._rows_by_id(filter="name==" + self.machine.name):
+                vapp = self.get_xml(path_of_urn(number), none=403)
+                found += [] if vapp is None else [self._instance(vapp)]
+            return found
+        return [Instance(number, STATES.get(WORDS.get(row.get("status"), ""), ERROR))
+                for number, row in self._rows_by_id().items()]
+
+    def get_state(self):
+        self._refuse_ended()
+        return super().get_state()
+
+    @classmethod
+    def states(cls, drivers, seconds):
+        """An entry of vCloud Air fails without a question."""
+        there = [driver for driver in drivers if not driver.is_ended()]
+        known = dict(zip(there, super().states(there, seconds)))
+        return [known.get(driver) or driver.ended() for driver in drivers]
+
+    def is_ended(self):
+        """Whether the machine was one of vCloud Air."""
+        return bool(self["VAppID"]) and not self.endpoint()
+
+    def ended(self):
+        return MachineError(ENDED, "Forget it: docker-machine rm " + quote(self.machine.name))
+
+    def _refuse_ended(self):
+        if self.is_ended():
+            raise self.ended()
+
+    # --- the removal
+
+    def remove(self):
+        if self.is_ended():
+            self.log(ENDED + " There is nothing left to remove.")
+            return
+        if self["PublicIP"] and self["VAppID"] and not self["CreateTag"]:
+            self.log("Docker Machine's rules for %s on the gateway stay." % self["PublicIP"])
+        super().remove()
+        self["VAppHREF"] = self["VAppName"] = ""
+
+    def delete(self):
+        """Power off, undeploy, delete; a task that is under way is waited for."""
+        vapp = self.vapp()
+        for task in () if vapp is None else vapp.findall("Tasks/Task"):
+            if not is_over(task):
+                self._tolerate(lambda task=task: self.settle(path_of(task.get("href"))),
+                               lambda: True)
+        body = tag("UndeployVAppParams", leaf("UndeployPowerAction", "powerOff"),
+                   xmlns=SPACES["xmlns"])
+        if self._is_deployed():
+            self._tolerate(lambda: self.do(self.path_(), "POST", "/action/undeploy", body,
+                                           "undeployVAppParams"),
+                           lambda: not self._is_deployed())
+        if self.vapp() is not None:
+            self._tolerate(lambda: self.do(self.path_(), "DELETE", "", scope="vApp: Delete"),
+                           lambda: self.vapp() is None)
+
+    def _is_deployed(self):
+        vapp = self.vapp()
+        return vapp is not None and vapp.get("deployed") == "true"
+
+    def _tolerate(self, action, is_so):
+        """Do something; a refusal is none where is_so() then."""
+        try:
+            action()
+        except RestError as error:
+            if not is_so():
+                raise
+            out.debug(error.message)
+
+    def delete_tagged(self):
+        """Delete our rules; those of others stay."""
+        if not self["EdgeGatewayID"]:
+            return
+        for rule in self.rules(self["EdgeGatewayID"]):
+            if self.is_ours(rule):
+                self._delete_rule(rule)
+        self["NATRules"] = []
+
+    # --- the public address
+
+    def finish(self):
+        self._ready_rules()
+        if self["PublicIP"]:
+            self._look_at_firewall()
+
+    def _ready_rules(self):
+        """Forward the public address to the machine's own, and let it out by it."""
+        if not (self["PublicIP"] and self["CreateTag"]):
+            return
+        self["EdgeGatewayID"] = self["EdgeGatewayID"] or self.look_up("gateway")["id"]
+        vm = self.vapp().find("Children/Vm")
+        own = vm.findtext("NetworkConnectionSection/NetworkConnection/IpAddress")
+        self["NATRules"] = [self._ready_rule(kind, own)["id"] for kind in ("DNAT", "SNAT")]
+        self.machine.save()
+
+    def _ready_rule(self, kind, own):
+        """Our rule of that kind, made if it is not there; a spare or outdated one goes."""
+        def find():
+            found = [rule for rule in self.rules(self["EdgeGatewayID"])
+                     if self.is_ours(rule) and kind_of(rule) == kind]
+            for rule in found:
+                if rule != found[0] or rule["internalAddresses"] != own:
+                    self._delete_rule(rule)
+            return found[0] if found and found[0]["internalAddresses"] == own else None
+
+        def make():
+            body = {"name": "%s-%s" % (self["CreateTag"], kind.lower()), "enabled": True,
+                    "description": "made by docker-machine for " + self.machine.name,
+                    "type": kind, "externalAddresses": self["PublicIP"], "internalAddresses": own,
+                    "logging": False}
+            self.settle_answer(self.ask(
+                "POST", self._rules_path(), body, key=None,
+                scope="Organization vDC Gateway: Configure NAT"))
+            return find()
+
+        return find() or self._made_once(make, find)
+
+    def _rules_path(self, rule=""):
+        return "/cloudapi/1.0.0/edgeGateways/%s/nat/rules%s" % (self["EdgeGatewayID"], rule)
+
+    def rules(self, gateway):
+        """The NAT rules of a gateway, which may be gone."""
+        return self.listed("/cloudapi/1.0.0/edgeGateways/%s/nat/rules" % gateway, none=404)
+
+    def is_ours(self, rule):
+        tag_ = self["CreateTag"]
+        return rule["id"] in self["NATRules"] or bool(tag_) and (
+            rule.get("name") or "").startswith(tag_ + "-")
+
+    def _delete_rule(self, rule):
+        answer = self.ask("DELETE", self._rules_path("/" + rule["id"]), key=None, none=404,
+                          scope="Organization vDC Gateway: Configure NAT")
+        if answer:
+            self.settle_answer(answer)
+
+    def _look_at_firewall(self):
+        """Tell what the gateway's firewall may keep out; it is not ours to change."""
+        path = "/cloudapi/1.0.0/edgeGateways/%s/firewall/rules" % self["EdgeGatewayID"]
+        try:
+            rules = self.ask("GET", path, none=403) or {}
+        except RestError as error:
+            out.debug(error.message)
+            rules = {}
+        if not any(lets_all_in(rule) for kind in ("userDefinedRules", "defaultRules")
+                   for rule in rules.get(kind) or ()):
+            out.warn("The firewall of the gateway %s has to let in TCP to port %s of the machine; "
+                     "see that it does." % (self["EdgeGateway"], " and ".join(
+                         map(str, dict.fromkeys(self.ports())))))
+
+    # --- the API
+
+    def path_(self):
+        """The path of the vApp."""
+        self._refuse_ended()
+        return path_of_urn(self["VAppID"])
+
+    def rest(self):
+        if not self.endpoint():
+            raise MachineError(ENDED, HOW)
+        rest = Rest(self.provider, self.endpoint(), self._headers, min(self.patience, 30),
+                    self.patience, ca=self["CACert"], insecure=self["Insecure"], wait=is_busy)
+        self._log_in(rest)
+        rest.renew = lambda: self._log_in(rest)
+        return rest
+
+    def _headers(self, method, url, body):
+        kind = "application/json" if "/cloudapi/" in url else "application/*+xml"
+        return {"Accept": "%s;version=%s" % (kind, self.version),
+                "Authorization": "Bearer " + self.token}
+
+    def _log_in(self, rest):
+        """Get a token, for about an hour at most. Raises RestError, MachineError."""
+        from copy import copy
+        door = copy(rest)  # one that does not renew itself
+        door.renew, door.headers = None, {}
+        self.version = self.version or newest_version(door)
+        user, org = self.user_and_org()
+        realm = "provider" if org.lower() == "system" else ""
+        accept = {"Accept": "application/json;version=" + self.version}
+        if self["ApiToken"]:
+            door.headers = accept
+            value = door.call(
+                "POST", "/oauth/%s/token" % (realm or "tenant/" + org),
+                "grant_type=refresh_token&refresh_token=" + self["ApiToken"], repeat=True,
+                kind="application/x-www-form-urlencoded")
+            self.token = value.get("access_token", "")
+        else:
+            login = base64("%s@%s:%s" % (user, org, self.password()))
+            door.headers = dict(accept, Authorization="Basic " + login)
+            answer = door.call("POST", "/cloudapi/1.0.0/sessions" + "/" * bool(realm) + realm,
+                               key=None, repeat=True)
+            self.token = answer.headers.get("X-VMWARE-VCLOUD-ACCESS-TOKEN", "")
+        out.secrets.update([self.token] if len(self.token) > 5 else [])
+
+    def explain(self, error, request="", scope=""):
+        error.words = without_number(error.words)
+        error.message = without_number(error.message)
+        super().explain(error, request, scope)
+
+    def query(self, kind, **query):
+        """The records of that type, as dicts of their attributes. Raises RestError."""
+        rows = []  # type: list
+        for page in range(1, 101):
+            root = self.get_xml("/api/query", query=dict(
+                query, type=kind, format="records", pageSize=128, page=page))
+            found = [dict(one.attrib) for one in root if one.tag.endswith("Record")]
+            rows += [row for row in found if row.get("href") and row.get("name")]
+            if not found or page * 128 >= int(root.get("total") or 0):
+                break
+        return rows
+
+    def listed(self, path, none=None):
+        """All values of a list of JSON in pages. Raises RestError."""
+        from re import search
+        rows, query = [], {"pageSize": 128}  # type: list, dict
+        for _ in range(100):
+            answer = self.ask("GET", path, query=query, none=none, key=None)
+            if answer is None:
+                return rows
+            value = parse_json(answer.body.decode())
+            rows += value.get("values") or []
+            more = search(r'<([^>]*)>;\s*rel="nextPage"', ", ".join(
+                answer.headers.get_all("Link") or []))
+            if not more:
+                break
+            path, query = self.endpoint() + path_of(more.group(1)), {}
+        return rows
+
+    def get_xml(self, path, **more):
+        return xml_of(self.ask("GET", path, key=None, **more))
+
+    def send(self, method, path, body, kind, **more):
+        """What a request with a body of XML gives, as an element."""
+        if body is not None:
+            body = '<?xml version="1.0" encoding="UTF-8"?>\n' + body
+        return xml_of(self.ask(method, path, body, key=None, kind=KIND % kind, **more))
+
+    def do(self, thing, method, action, body=None, kind="", repeat=True, **more):
+        """Ask for something, of an element or a path, and wait for the end of its task."""
+        path = thing if isinstance(thing, str) else path_of(thing.get("href"))
+        task = self.send(method, path + action, body, kind, repeat=repeat, **more)
+        self.settle(path_of(task.get("href")))
+
+    def settle_answer(self, answer):
+        """Wait for the task that an answer of the newer API leads to."""
+        if answer.headers.get("Location"):
+            self.settle(path_of(answer.headers["Location"]))
+
+    def settle(self, path):
+        """Wait for the end of a task. Raises RestError if it failed."""
+        tasks = []  # type: list
+
+        def ended():
+            tasks.append(self.get_xml(path))
+            return is_over(tasks[-1])
+
+        wait_for(ended, self.task_seconds, "Cloud Director did not finish the task %s within %d s."
+                 % (path, self.task_seconds), 5, 0.5)
+        if tasks[-1].get("status") != "success":
+            raise self._failure(tasks[-1])
+
+    def _failure(self, task):
+        """The RestError for a task that failed, or None for a failure without one."""
+        found = None if task is None else task.find("Error")
+        facts = {} if found is None else found.attrib
+        words = without_number(plain_words(facts.get("message") or "no word of explanation"))
+        name = "" if task is None else plain_words(task.get("operation") or "")
+        failure = RestError("Cloud Director: %s (%s)" % (words, name or "failed"), status=400,
+                            words=words, reason=facts.get("minorErrorCode", ""), refused=True)
+        self.explain(failure)
+        return failure
+
+
+# --- small helpers
+
+def newest_version(rest):
+    """The newest version of the API that both sides know. Raises MachineError."""
+    from re import fullmatch
+    rest.headers = {"Accept": "application/*+xml"}
+    root = xml_of(rest.call("GET", "/api/versions", key=None))
+    known = [found.text or "" for found in root.findall("VersionInfo/Version")]
+    plain = [tuple(map(int, text.split("."))) for text in known if fullmatch(r"\d+\.\d+", text)]
+    fit = [pair for pair in plain if OLDEST <= pair[0] <= NEWEST]
+    if not fit:
+        raise MachineError("This Cloud Director speaks the API's versions %s; the driver needs one "
+                           "of %d.0 to %d.x." % (plain_words(", ".join(known)), OLDEST, NEWEST),
+                           "Cloud Director 10.4 to 10.6 have them.")
+    return "%d.%d" % max(fit)
+
+
+def is_busy(error):
+    """Whether nothing was done since something else is under way."""
+    return error.reason == "BUSY_ENTITY"
+
+
+def xml_of(answer):
+    """The root of an answer's XML, its names without namespaces; None for none. Raises RestError.
+    A document type could name entities without end."""
+    from xml.etree import ElementTree
+    if answer is None:
+        return None
+    try:
+        text = answer.body.decode()
+        if "<!DOCTYPE" in text.upper():
+            raise ValueError("a document type")
+        root = ElementTree.fromstring(text)
+    except (ValueError, ElementTree.ParseError) as error:
+        raise RestError("Cloud Director: the answer is not the XML that was expected (%s)" % error)
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+        for name in list(element.attrib):
+            element.attrib[name.rpartition("}")[2]] = element.attrib.pop(name)
+    return root
+
+
+def tag(element, inside, **attributes):
+    """An element as text; `inside` are elements as text."""
+    from html import escape
+    words = "".join(' %s="%s"' % (name, escape(str(value))) for name, value in attributes.items())
+    return "<%s%s>%s</%s>" % (element, words, inside, element)
+
+
+def leaf(element, text, **attributes):
+    from html import escape
+    return tag(element, escape(str(text)), **attributes)
+
+
+def base64(text):
+    from base64 import b64encode
+    return b64encode(text.encode()).decode()
+
+
+def path_of(href):
+    """The path of an address, whatever name of the server it has. Raises RestError."""
+    from re import fullmatch
+    found = fullmatch(r"(?:https?://[^/?#]+)?(/[!-~]*)", href or "")
+    if not found:
+        raise RestError("Cloud Director: the answer has no address where one was expected")
+    return found.group(1)
+
+
+def uuid_of(href):
+    return href.rstrip("/")[-36:].lower()
+
+
+def row_id(row):
+    return uuid_of(row.get("href") or row.get("id") or "")
+
+
+def urn(href):
+    return "urn:vcloud:vapp:" + uuid_of(href)
+
+
+def path_of_urn(number):
+    return "/api/vApp/vapp-" + uuid_of(number)
+
+
+def is_over(task):
+    return task.get("status") not in ("queued", "preRunning", "running")
+
+
+def without_number(words):
+    """What an error says, without the number of the request that begins it."""
+    from re import sub
+    return sub(r"\[ ?[0-9a-f-]{36} ?\] ", "", words)
+
+
+def kind_of(rule):
+    return rule.get("type") or rule.get("ruleType")
+
+
+def lets_all_in(rule):
+    """Whether a rule of the firewall lets everything in. Groups and services have names alone."""
+    return (rule.get("enabled") and "ALLOW" in (rule.get("action"), rule.get("actionValue"))
+            and rule.get("direction") in ("IN", "IN_OUT")
+            and not rule.get("destinationFirewallGroups")
+            and not rule.get("applicationPortProfiles") and not rule.get("sourceFirewallGroups"))
+
+
+def network_config(vm, network):
+    """The network as cloud-init takes it, version 2; None where DHCP gives the address."""
+    card = vm.find("NetworkConnectionSection/NetworkConnection")
+    facts = {} if card is None else {one.tag: one.text or "" for one in card}
+    if not (facts.get("IpAddressAllocationMode") == "POOL" and facts.get("IpAddress")
+            and facts.get("MACAddress") and network.get("netmask")):
+        return None
+    bits = sum(bin(int(part)).count("1") for part in network["netmask"].split("."))
+    config = {"match": {"macaddress": facts["MACAddress"].lower()},
+              "addresses": ["%s/%d" % (facts["IpAddress"], bits)],
+              "nameservers": {"addresses": [network[key] for key in ("dns1", "dns2")
+                                            if network.get(key)]}}
+    if network.get("defaultGateway"):
+        config["gateway4"] = network["defaultGateway"]
+    return {"version": 2, "ethernets": {"nic0": config}}
