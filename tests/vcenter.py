@@ -20,28 +20,43 @@ USER, PASSWORD = "administrator@vsphere.local", "Geheim-7!pass"
 
 
 def build(folder: Path) -> None:
-    """Put govc and vcsim into a folder, with what apt needs in folders of this user."""
+    """Put govc and vcsim into a folder."""
     work = folder / "work"
-    for name in ("lists/partial", "cache/archives/partial", "deb", "src/github.com/vmware/govmomi"):
+    deb, module = fetch(work, *LIBRARIES, source=SOURCE), work / "src/github.com/vmware/govmomi"
+    module.mkdir(parents=True)
+    (archive,) = deb.glob(f"{SOURCE}_*.orig.tar.*")
+    run(work, "tar", "-xf", str(archive), "-C", str(module), "--strip-components=1")
+    for program in ("govc", "vcsim"):
+        run(module, "go", "build", "-o", str(folder / program), f"./{program}", **go_environment(work))
+    clear(work)
+
+
+def fetch(work: Path, *libraries: str, source: str = "") -> Path:
+    """Make a folder a GOPATH with some of Debian's libraries, with what apt needs in folders of this user; the folder
+    in it that has the packages, and those of a source package."""
+    for name in ("lists/partial", "cache/archives/partial", "deb", "src"):
         (work / name).mkdir(parents=True)
-    deb, module = work / "deb", work / "src/github.com/vmware/govmomi"
+    deb = work / "deb"
     (work / "sources.list").write_text(_sources())
     apt = [f"-oDir::Etc::sourcelist={work}/sources.list", "-oDir::Etc::sourceparts=/dev/null",
            f"-oDir::State::lists={work}/lists", f"-oDir::Cache={work}/cache", "-oAPT::Sandbox::User=root", "-qq"]
-    _run(work, "apt-get", *apt, "update")
-    _run(deb, "apt-get", *apt, "source", "--download-only", SOURCE)
-    _run(deb, "apt-get", *apt, "download", *(f"golang-github-{name}-dev" for name in LIBRARIES))
+    run(work, "apt-get", *apt, "update")
+    if source:
+        run(deb, "apt-get", *apt, "source", "--download-only", source)
+    run(deb, "apt-get", *apt, "download", *(f"golang-github-{name}-dev" for name in libraries))
     for package in deb.glob("*.deb"):
-        unpacked = work / "unpacked"
-        _run(work, "dpkg-deb", "--extract", str(package), str(unpacked))
-    _run(work, "cp", "-r", f"{work}/unpacked/usr/share/gocode/src/.", f"{work}/src/")
-    (archive,) = deb.glob(f"{SOURCE}_*.orig.tar.*")
-    _run(work, "tar", "-xf", str(archive), "-C", str(module), "--strip-components=1")
-    go = {"GO111MODULE": "off", "GOPATH": str(work), "GOFLAGS": "", "GOCACHE": str(work / "gocache")}
-    for program in ("govc", "vcsim"):
-        _run(module, "go", "build", "-o", str(folder / program), f"./{program}", **go)
-    _run(folder, "chmod", "-R", "u+w", str(work))
-    _run(folder, "rm", "-rf", str(work))
+        run(work, "dpkg-deb", "--extract", str(package), str(work / "unpacked"))
+    run(work, "cp", "-r", f"{work}/unpacked/usr/share/gocode/src/.", f"{work}/src/")
+    return deb
+
+
+def go_environment(work: Path) -> dict[str, str]:
+    return {"GO111MODULE": "off", "GOPATH": str(work), "GOFLAGS": "", "GOCACHE": str(work / "gocache")}
+
+
+def clear(work: Path) -> None:
+    run(work, "chmod", "-R", "u+w", str(work))
+    run(work.parent, "rm", "-rf", str(work))
 
 
 def _sources() -> str:
@@ -56,7 +71,7 @@ def _sources() -> str:
     return "".join(f"{kind} {key} {addresses[0]} {release} main\n" for kind in ("deb", "deb-src"))
 
 
-def _run(folder: Path, *words: str, **environ: str) -> None:
+def run(folder: Path, *words: str, **environ: str) -> None:
     done = subprocess.run(words, cwd=folder, env={**os.environ, **environ}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(words)}: {done.stdout}{done.stderr}"
 

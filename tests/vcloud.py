@@ -36,7 +36,8 @@ ORDER = {  # the children that an element may have, in the schema's order
     "InstantiationParams": ["NetworkConfigSection", "NetworkConnectionSection"],
     "NetworkConfigSection": ["Info", "NetworkConfig"],
     "NetworkConfig": ["Description", "Configuration", "IsDeployed"],
-    "Configuration": ["IpScopes", "ParentNetwork", "FenceMode"],
+    "Configuration": ["BackwardCompatibilityMode", "IpScopes", "ParentNetwork", "FenceMode",
+                      "RetainNetInfoAcrossDeployments"],
     "NetworkConnectionSection": ["Info", "PrimaryNetworkConnectionIndex", "NetworkConnection"],
     "NetworkConnection": ["NetworkConnectionIndex", "IpAddress", "ExternalIpAddress", "IsConnected", "MACAddress",
                           "IpAddressAllocationMode"],
@@ -80,13 +81,13 @@ class Task:
             self.status = "error" if self.error else "success"
             self.finish(bool(self.error))
 
-    def text(self):
+    def text(self, public):
         found = ""
         if self.status == "error":
             found = '<Error message="%s" majorErrorCode="400" minorErrorCode="%s"/>' % (
                 escape("[ %s ] %s" % (uuid.uuid4(), self.error[1])), self.error[0])
         return '<Task xmlns="%s" href="%s/api/task/%s" operation="%s" status="%s">%s</Task>' % (
-            VCLOUD, PUBLIC, self.id, self.operation, self.status, found)
+            VCLOUD, public, self.id, self.operation, self.status, found)
 
 
 class Server(socketserver.ThreadingMixIn, HTTPServer):
@@ -114,7 +115,7 @@ class VCloud:
     def clear(self):
         """An organization in which nothing was ever done."""
         self.calls, self.wrong, self.mishaps, self.composed, self.shaking = [], [], [], [], None
-        self.vapps, self.tasks, self.rules, self.tokens = {}, {}, {}, set()
+        self.vapps, self.tasks, self.rules, self.tokens, self.public = {}, {}, {}, set(), PUBLIC
         self.password, self.api_token, self.logins, self.slow, self.tools = PASSWORD, API_TOKEN, 0, 0, True
         self.versions, self.forbidden, self.firewall, self.page = VERSIONS, set(), [], 128
         self.numbers = iter(range(10, 10 ** 6))
@@ -241,7 +242,7 @@ class VCloud:
     def _answer(self, method, path, query, headers, text, error):
         if (method, path) == ("GET", "/api/versions"):
             rows = "".join('<VersionInfo deprecated="%s"><Version>%s</Version><LoginUrl>%s/cloudapi/1.0.0/sessions'
-                           "</LoginUrl></VersionInfo>" % (str(one < "37").lower(), one, PUBLIC)
+                           "</LoginUrl></VersionInfo>" % (str(one < "37").lower(), one, self.public)
                            for one in self.versions)
             return 200, {}, '<SupportedVersions xmlns="http://www.vmware.com/vcloud/versions">%s</SupportedVersions>' \
                 % rows
@@ -310,22 +311,22 @@ class VCloud:
             "</QueryResultRecords>" % (VCLOUD, len(rows), page, size, shown)
 
     def _rows_orgVdc(self):
-        return "OrgVdcRecord", [{"name": row["name"], "href": "%s/api/vdc/%s" % (PUBLIC, row["id"]), "orgName": ORG}
-                                for row in self.vdcs]
+        return "OrgVdcRecord", [{"name": row["name"], "orgName": ORG,
+                                 "href": "%s/api/vdc/%s" % (self.public, row["id"])} for row in self.vdcs]
 
     def _rows_orgVdcNetwork(self):
         return "OrgVdcNetworkRecord", [dict(
-            {key: value for key, value in row.items() if key != "id"}, vdc="%s/api/vdc/%s" % (PUBLIC, row["vdc"]),
-            href="%s/api/admin/network/%s" % (PUBLIC, row["id"]), isShared="false") for row in self.networks]
+            {key: value for key, value in row.items() if key != "id"}, vdc="%s/api/vdc/%s" % (self.public, row["vdc"]),
+            href="%s/api/admin/network/%s" % (self.public, row["id"]), isShared="false") for row in self.networks]
 
     def _rows_catalogItem(self):
         return "CatalogItemRecord", [
             {"name": row["name"], "catalogName": row["catalogName"], "entityType": row.get("kind", "vapptemplate"),
-             "entity": "%s/api/vAppTemplate/vappTemplate-%s" % (PUBLIC, row["template"]),
-             "href": "%s/api/catalogItem/%s" % (PUBLIC, row["id"])} for row in self.items]
+             "entity": "%s/api/vAppTemplate/vappTemplate-%s" % (self.public, row["template"]),
+             "href": "%s/api/catalogItem/%s" % (self.public, row["id"])} for row in self.items]
 
     def _rows_vApp(self):
-        return "VAppRecord", [{"name": row["name"], "href": "%s/api/vApp/vapp-%s" % (PUBLIC, row["id"]),
+        return "VAppRecord", [{"name": row["name"], "href": "%s/api/vApp/vapp-%s" % (self.public, row["id"]),
                                "status": NUMBERS.get(row["status"], "UNKNOWN")} for row in self.vapps.values()]
 
     def _template(self, number):
@@ -334,9 +335,12 @@ class VCloud:
         if row["user-data"]:
             section = '<ovf:ProductSection><ovf:Info/><ovf:Property ovf:key="user-data" ovf:type="string"/>' \
                 "</ovf:ProductSection>"
+        section += '<NetworkConnectionSection><ovf:Info/><PrimaryNetworkConnectionIndex>0' \
+            '</PrimaryNetworkConnectionIndex><NetworkConnection network="none"><NetworkConnectionIndex>0' \
+            "</NetworkConnectionIndex></NetworkConnection></NetworkConnectionSection>"
         return '<VAppTemplate xmlns="%s" xmlns:ovf="%s" name="%s" status="%s"><Children><Vm name="vm-of-it" ' \
             'href="%s/api/vAppTemplate/vm-%s">%s</Vm></Children></VAppTemplate>' % (
-                VCLOUD, OVF, escape(row["name"]), row.get("status", "8"), PUBLIC, row["id"], section)
+                VCLOUD, OVF, escape(row["name"]), row.get("status", "8"), self.public, row["id"], section)
 
     def _vapp_text(self, row):
         card = "<NetworkConnectionIndex>0</NetworkConnectionIndex>"
@@ -346,12 +350,12 @@ class VCloud:
             "</IpAddressAllocationMode>" % row["mode"]
         vm = '<Children><Vm name="vm-of-it" href="%s/api/vApp/vm-%s" status="%s"><NetworkConnectionSection>' \
             '<NetworkConnection network="lan">%s</NetworkConnection></NetworkConnectionSection></Vm></Children>' % (
-                PUBLIC, row["vm"], row.get("vm_status", row["status"]), card)
-        tasks = "".join(task.text() for task in row["tasks"])
+                self.public, row["vm"], row.get("vm_status", row["status"]), card)
+        tasks = "".join(task.text(self.public) for task in row["tasks"])
         return ('<?xml version="1.0" encoding="UTF-8"?><VApp xmlns="%s" href="%s/api/vApp/vapp-%s" '
                 'id="urn:vcloud:vapp:%s" name="%s" status="%s" deployed="%s"><Description>%s</Description>'
                 "<Tasks>%s</Tasks>%s</VApp>" % (
-                    VCLOUD, PUBLIC, row["id"], row["id"], row["name"], row["status"], str(row["deployed"]).lower(),
+                    VCLOUD, self.public, row["id"], row["id"], row["name"], row["status"], str(row["deployed"]).lower(),
                     escape(row["description"]), tasks, "" if row["status"] in ("0", "-1") else vm))
 
     # --- the older API
@@ -360,7 +364,7 @@ class VCloud:
         if kind == "task":
             task = self.tasks[number]
             task.look()
-            return 200, {}, task.text()
+            return 200, {}, task.text(self.public)
         if kind == "vAppTemplate":
             return 200, {}, self._template(number)
         if kind == "vdc":
@@ -406,14 +410,14 @@ class VCloud:
         self.tasks[task.id] = task
         if row is not None:
             row["tasks"] = [task]
-        return 202, {}, task.text()
+        return 202, {}, task.text(self.public)
 
     def _compose(self, vdc, root, error):
         if vdc not in [row["id"] for row in self.vdcs]:
             raise Refusal(403, "ACCESS_TO_RESOURCE_IS_FORBIDDEN", "No access to entity")
         self.composed.append(root)
         source = root.find("SourcedItem/Source").get("href")
-        assert source.startswith(PUBLIC + "/api/vAppTemplate/vm-")
+        assert source.startswith(self.public + "/api/vAppTemplate/vm-")
         mode = root.findtext("SourcedItem/InstantiationParams/NetworkConnectionSection/NetworkConnection/"
                              "IpAddressAllocationMode")
         row = self.add_vapp(root.get("name"), "0", "", description=root.findtext("Description"), mode=mode,
@@ -553,7 +557,7 @@ class VCloud:
                 raise Refusal(404, "NOT_FOUND", "No such rule")
             done = self._task(None, "edgeGatewayNatRuleDelete", lambda: self.rules.pop(rule, None), error)
         (number,) = re.findall('href="[^"]*/([^"/]*)"', done[2])
-        return 202, {"Location": "%s/api/task/%s" % (PUBLIC, number)}, ""
+        return 202, {"Location": "%s/api/task/%s" % (self.public, number)}, ""
 
     def _page(self, rows, path, query):
         """A page by a cursor, whose next one a header names."""
@@ -561,7 +565,7 @@ class VCloud:
         headers = {}
         if start + size < len(rows):
             headers["Link"] = '<%s%s?pageSize=%d&cursor=%d>;rel="nextPage";type="x"' % (
-                PUBLIC, path, size, start + size)
+                self.public, path, size, start + size)
         return 200, headers, json.dumps({"resultTotal": len(rows), "values": rows[start:start + size]})
 
 

@@ -3,7 +3,10 @@ with a real cloud-init (see tests/integration/vcloud.py)."""
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree
 
 from vcloud import VCloud
 
@@ -55,3 +58,41 @@ def check_script(program: Program) -> None:
     for when in ("precustomization", "postcustomization", "postcustomization"):
         program("ssh", "web", f"cat >/tmp/script <<'END'\n{script}END\nsh /tmp/script {when}")
     assert program("ssh", "web", LOOK).stdout == "root\nssh-ed25519 AAAA\njane 600\n"
+
+
+def test_the_client_library_is_content_with_the_stand_in_and_composes_as_we_do(
+    program: Program, client: Path
+) -> None:
+    """Debian's govcd is an heir of the library that Docker Machine used."""
+    server = VCloud()
+    server.public = server.url
+    program.environ.update(VCLOUDAIR_ENDPOINT=server.url, VCLOUDAIR_VDCID="east", VCLOUDAIR_CATALOGITEM="Ubuntu 24.04",
+                           VCLOUDAIR_API_TOKEN=server.api_token, VCLOUDAIR_ORG="acme", no_proxy="127.0.0.1")
+    server.end("POST vApp/vm/reconfigureVm")  # it is made, and no more
+    failed = program("create", "--driver", "vmwarevcloudair", "ours", code=3)
+    assert "It failed as told" in failed.stderr and server.is_empty()
+
+    network, item = server.networks[0], server.items[0]
+    words = [network["vdc"], item["template"], network["id"], network["name"]]
+    done = subprocess.run([str(client), server.url, server._token(), *words], capture_output=True, text=True,
+                          check=False)
+    server.close()
+    assert done.returncode == 0, done.stderr
+    first, *turns = done.stdout.splitlines()
+    assert first.startswith("theirs urn:vcloud:vapp:") and first.endswith("POOL") and "POWERED_OFF 127.20." in first
+    on, off = "POWERED_ON false", "POWERED_OFF false"
+    assert turns == [on, on, on, off, on, off, off, " true"] and server.is_empty()
+    assert server.wrong == []
+    ours, theirs = map(comparable, server.composed)
+    assert ours == theirs
+
+
+def comparable(root: ElementTree.Element) -> list[object]:
+    """What an order says, without its words and what the library always sends."""
+    words = {"ComposeVAppParams": {"name"}, "NetworkConnectionSection": {"type", "href"}}
+    left_out = {"Description", "Info", "AllEULAsAccepted", "IsDeployed", "BackwardCompatibilityMode",
+                "RetainNetInfoAcrossDeployments"}
+    name = root.tag.rpartition("}")[2]
+    attributes = sorted((key, value) for key, value in root.items() if key not in words.get(name, set()) and value)
+    children = [comparable(child) for child in root if child.tag.rpartition("}")[2] not in left_out]
+    return [name, attributes, "" if children else (root.text or "").strip(), children]

@@ -6,10 +6,14 @@ Test modules that use the fixtures name this file and fixtures.py in `pytest_plu
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from vcloud import ORG, PASSWORD, USER, VCloud
+
+from tests.cached import cached
+from tests.vcenter import clear, fetch, go_environment, run
 
 from .instances import Instances
 
@@ -17,6 +21,22 @@ if TYPE_CHECKING:
     from tests.testbed import Testbed
 
     from .program import Program
+
+
+SOURCE = Path(__file__).resolve().parent.parent / "vcloud_client" / "main.go"
+
+
+@pytest.fixture
+def client() -> Path:
+    """The program of tests/vcloud_client, built with the client library that Debian has."""
+
+    def build(folder: Path) -> None:
+        work = folder / "work"
+        fetch(work, "hmrc-vmware-govcd")
+        run(folder, "go", "build", "-o", str(folder / "client"), str(SOURCE), **go_environment(work))
+        clear(work)
+
+    return cached("vcloud-client", build, SOURCE.read_text(encoding="utf-8")) / "client"
 
 
 @pytest.fixture
