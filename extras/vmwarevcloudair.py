@@ -32,12 +32,13 @@ HOW = ("The driver speaks to VMware Cloud Director: --vmwarevcloudair-endpoint h
        "VCLOUDAIR_ENDPOINT.")
 OLDEST, NEWEST = 37, 39  # of the API: Cloud Director 10.4 to 10.6
 CLOUD_INIT, SCRIPT = "cloud-init", "script"
+NAT = "Organization vDC Gateway: Configure NAT"  # a right
 MOST_SCRIPT = 1500  # characters
 STATES = {"0": STARTING, "1": STOPPED, "3": SAVED, "4": RUNNING, "5": RUNNING, "8": STOPPED,
-          "10": RUNNING, "20": RUNNING, "21": SAVED}
-WORDS = {"UNRESOLVED": "0", "RESOLVED": "1", "SUSPENDED": "3", "POWERED_ON": "4",
-         "WAITING_FOR_INPUT": "5", "POWERED_OFF": "8", "MIXED": "10",
-         "PARTIALLY_POWERED_OFF": "20", "PARTIALLY_SUSPENDED": "21"}  # of queries
+          "10": RUNNING, "20": RUNNING, "21": SAVED,  # of a vApp; by words in queries:
+          "UNRESOLVED": STARTING, "RESOLVED": STOPPED, "SUSPENDED": SAVED, "POWERED_ON": RUNNING,
+          "WAITING_FOR_INPUT": RUNNING, "POWERED_OFF": STOPPED, "MIXED": RUNNING,
+          "PARTIALLY_POWERED_OFF": RUNNING, "PARTIALLY_SUSPENDED": SAVED}
 ACTIONS = {"start": "powerOn", "stop": "shutdown", "kill": "powerOff", "restart": "reboot"}
 FORK = (("UserName", "VcdUser"), ("UserPassword", "VcdPassword"), ("Org", "VcdOrg"),
         ("VDCID", "VcdVdc"), ("OrgVDCNet", "VcdOrgVDCNetwork"), ("Insecure", "VcdInsecure"),
@@ -115,7 +116,7 @@ class VCloudDriver(CloudDriver):
     )  # type: tuple
     fields = (("VAppHREF", ""), ("VAppName", ""), ("EdgeGatewayID", ""),
               ("NATRules", []))  # type: tuple
-    boot_seconds = 600
+    boot_seconds, most_user_data = 600, 49152  # in base64 a property of 64 KiB
     task_seconds = 3600
     version = token = ""
     task = ""  # the path of the one that makes the vApp
@@ -167,7 +168,8 @@ class VCloudDriver(CloudDriver):
         from re import search, sub
         url = (os.environ.get("VMWAREVCLOUDAIR_API_URL") or self["Endpoint"]
                or os.environ.get("VCLOUDAIR_ENDPOINT", ""))
-        return "" if search(r"//vchs\.vmware\.com(:|/|$)", url) else sub(r"(/api)?/*$", "", url)
+        return "" if search(r"//vchs\.vmware\.com(:|/|$)", url) else sub(
+            r"(/api|/tenant/.*)?/*$", "", url)
 
     def user_and_org(self):
         user = self["UserName"] or os.environ.get("VCLOUDAIR_USERNAME", "")
@@ -297,14 +299,18 @@ class VCloudDriver(CloudDriver):
 
     def _await(self, verb, goal):
         if verb == "create":
-            try:
-                self._equip()
-            except RestError as error:
-                if not error.refused:
-                    raise
-                self.remove()
-                raise PreCreateError(error.message, error.hint)
+            self._or_remove(self._equip)
         super()._await(verb, goal)
+
+    def _or_remove(self, action):
+        """Do a step of the creation; what is refused leaves nothing."""
+        try:
+            action()
+        except RestError as error:
+            if not error.refused:
+                raise
+            self.remove()
+            raise PreCreateError(error.message, error.hint)
 
     def _equip(self):
         """Wait until the vApp is made, give a VM that is off its size and keys, and start it."""
@@ -327,13 +333,16 @@ class VCloudDriver(CloudDriver):
     def _idle_vapp(self):
         """The vApp, once nothing is under way in it. Raises MachineError, RestError."""
         for _ in range(8):
-            vapp = wait_for(self.vapp, 10, "", 5, 0.5)  # a new one may not be seen yet
+            # A new one may not be seen yet; one without children would be false.
+            (vapp,) = wait_for(lambda: [one for one in [self.vapp()] if one is not None], 10,
+                               "", 5, 0.5) or [None]
             if vapp is None:
                 break
-            busy = [task for task in vapp.findall("Tasks/Task") if not is_over(task)]
+            busy = tasks_of(vapp)
             if not busy:
+                self["VAppHREF"], self["VAppName"] = vapp.get("href"), vapp.get("name")
                 return vapp
-            self.settle(path_of(busy[0].get("href")))
+            self.settle(busy[0])
         raise MachineError("The vApp %s vanished, or is always busy." % self["VAppID"],
                            "See " + self.portal())
 
@@ -432,16 +441,13 @@ class VCloudDriver(CloudDriver):
         return None if vapp is None else self._instance(vapp)
 
     def _instance(self, vapp):
-        vm = vapp.find("Children/Vm")
-        status = vapp.get("status")
+        status, vm = vapp.get("status"), vapp.find("Children/Vm")
         if vm is not None and status in ("10", "20", "21"):
             status = vm.get("status")  # others were added to the vApp
-        own = [] if vm is None else [
-            found.text for path in ("ExternalIpAddress", "IpAddress")
-            for found in vm.findall("NetworkConnectionSection/NetworkConnection/" + path)
-            if found.text]
-        addresses = [(True, address) for address in [self["PublicIP"]] * bool(own) + own if address]
-        return Instance(urn(vapp.get("href")), STATES.get(status, ERROR), addresses,
+        own = addresses_of(vapp)
+        public = [self["PublicIP"]] if own and self["PublicIP"] else []
+        return Instance(urn(vapp.get("href")), STATES.get(status, ERROR),
+                        [(True, address) for address in public + own],
                         [vapp.findtext("Description") or ""])
 
     def instances(self, tag=""):
@@ -451,7 +457,7 @@ class VCloudDriver(CloudDriver):
                 vapp = self.get_xml(path_of_urn(number), none=403)
                 found += [] if vapp is None else [self._instance(vapp)]
             return found
-        return [Instance(number, STATES.get(WORDS.get(row.get("status"), ""), ERROR))
+        return [Instance(number, STATES.get(row.get("status"), ERROR))
                 for number, row in self._rows_by_id().items()]
 
     def get_state(self):
@@ -490,10 +496,8 @@ class VCloudDriver(CloudDriver):
     def delete(self):
         """Power off, undeploy, delete; a task that is under way is waited for."""
         vapp = self.vapp()
-        for task in () if vapp is None else vapp.findall("Tasks/Task"):
-            if not is_over(task):
-                self._tolerate(lambda task=task: self.settle(path_of(task.get("href"))),
-                               lambda: True)
+        for task in () if vapp is None else tasks_of(vapp):
+            self._tolerate(lambda task=task: self.settle(task), lambda: True)
         body = tag("UndeployVAppParams", leaf("UndeployPowerAction", "powerOff"),
                    xmlns=SPACES["xmlns"])
         if self._is_deployed():
@@ -529,19 +533,24 @@ class VCloudDriver(CloudDriver):
     # --- the public address
 
     def finish(self):
-        self._ready_rules()
+        self._or_remove(self._ready_rules)
         if self["PublicIP"]:
-            self._look_at_firewall()
+            self.log("The firewall of the gateway %s has to let in TCP to port %s of the machine." % (
+                self["EdgeGateway"], " and ".join(map(str, dict.fromkeys(self.ports())))))
 
     def _ready_rules(self):
         """Forward the public address to the machine's own, and let it out by it."""
         if not (self["PublicIP"] and self["CreateTag"]):
             return
         self["EdgeGatewayID"] = self["EdgeGatewayID"] or self.look_up("gateway")["id"]
-        vm = self.vapp().find("Children/Vm")
-        own = vm.findtext("NetworkConnectionSection/NetworkConnection/IpAddress")
-        self["NATRules"] = [self._ready_rule(kind, own)["id"] for kind in ("DNAT", "SNAT")]
-        self.machine.save()
+        vapp = self.vapp()
+        own = [] if vapp is None else addresses_of(vapp)
+        if not own:
+            raise MachineError("The machine has no address to forward %s to." % self["PublicIP"])
+        for kind in ("DNAT", "SNAT"):
+            rule = self._ready_rule(kind, own[0])
+            self["NATRules"] = sorted({rule["id"], *self["NATRules"]})
+            self.machine.save()
 
     def _ready_rule(self, kind, own):
         """Our rule of that kind, made if it is not there; a spare or outdated one goes."""
@@ -558,10 +567,8 @@ class VCloudDriver(CloudDriver):
                     "description": "made by docker-machine for " + self.machine.name,
                     "type": kind, "externalAddresses": self["PublicIP"], "internalAddresses": own,
                     "logging": False}
-            self.settle_answer(self.ask(
-                "POST", self._rules_path(), body, key=None,
-                scope="Organization vDC Gateway: Configure NAT"))
-            return find()
+            self.settle_answer(self.ask("POST", self._rules_path(), body, key=None, scope=NAT))
+            return wait_for(find, 30, "The rule that was made is not in the gateway's list.", 5, 1)
 
         return find() or self._made_once(make, find)
 
@@ -579,23 +586,10 @@ class VCloudDriver(CloudDriver):
 
     def _delete_rule(self, rule):
         answer = self.ask("DELETE", self._rules_path("/" + rule["id"]), key=None, none=404,
-                          scope="Organization vDC Gateway: Configure NAT")
+                          scope=NAT)
+        self["NATRules"] = [number for number in self["NATRules"] if number != rule["id"]]
         if answer:
             self.settle_answer(answer)
-
-    def _look_at_firewall(self):
-        """Tell what the gateway's firewall may keep out; it is not ours to change."""
-        path = "/cloudapi/1.0.0/edgeGateways/%s/firewall/rules" % self["EdgeGatewayID"]
-        try:
-            rules = self.ask("GET", path, none=403) or {}
-        except RestError as error:
-            out.debug(error.message)
-            rules = {}
-        if not any(lets_all_in(rule) for kind in ("userDefinedRules", "defaultRules")
-                   for rule in rules.get(kind) or ()):
-            out.warn("The firewall of the gateway %s has to let in TCP to port %s of the machine; "
-                     "see that it does." % (self["EdgeGateway"], " and ".join(
-                         map(str, dict.fromkeys(self.ports())))))
 
     # --- the API
 
@@ -640,7 +634,8 @@ class VCloudDriver(CloudDriver):
             answer = door.call("POST", "/cloudapi/1.0.0/sessions" + "/" * bool(realm) + realm,
                                key=None, repeat=True)
             self.token = answer.headers.get("X-VMWARE-VCLOUD-ACCESS-TOKEN", "")
-        out.secrets.update([self.token] if len(self.token) > 5 else [])
+        words = (self.token, self.password(), self["ApiToken"])
+        out.secrets.update(word for word in words if len(word) > 5)
 
     def explain(self, error, request="", scope=""):
         error.words = without_number(error.words)
@@ -819,12 +814,16 @@ def kind_of(rule):
     return rule.get("type") or rule.get("ruleType")
 
 
-def lets_all_in(rule):
-    """Whether a rule of the firewall lets everything in. Groups and services have names alone."""
-    return (rule.get("enabled") and "ALLOW" in (rule.get("action"), rule.get("actionValue"))
-            and rule.get("direction") in ("IN", "IN_OUT")
-            and not rule.get("destinationFirewallGroups")
-            and not rule.get("applicationPortProfiles") and not rule.get("sourceFirewallGroups"))
+def tasks_of(vapp):
+    """The paths of the tasks that are under way in it."""
+    return [path_of(task.get("href")) for task in vapp.findall("Tasks/Task") if not is_over(task)]
+
+
+def addresses_of(vapp):
+    """Those of its first VM, the outer ones first."""
+    card = "Children/Vm[1]/NetworkConnectionSection/NetworkConnection/"
+    found = vapp.findall(card + "ExternalIpAddress") + vapp.findall(card + "IpAddress")
+    return [one.text for one in found if one.text]
 
 
 def network_config(vm, network):

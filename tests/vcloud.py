@@ -117,7 +117,7 @@ class VCloud:
         self.calls, self.wrong, self.mishaps, self.composed, self.shaking = [], [], [], [], None
         self.vapps, self.tasks, self.rules, self.tokens, self.public = {}, {}, {}, set(), PUBLIC
         self.password, self.api_token, self.logins, self.slow, self.tools = PASSWORD, API_TOKEN, 0, 0, True
-        self.versions, self.forbidden, self.firewall, self.page = VERSIONS, set(), [], 128
+        self.versions, self.forbidden, self.page = VERSIONS, set(), 128
         self.numbers = iter(range(10, 10 ** 6))
         number = self.new_id
         self.vdcs = [{"name": "east", "id": number()}, {"name": "west", "id": number()}]
@@ -532,7 +532,7 @@ class VCloud:
     # --- the newer API
 
     def _json(self, method, path, query, text, error):
-        found = re.fullmatch("/cloudapi/1.0.0/edgeGateways(?:/([^/]+)(?:/(nat|firewall)/rules(?:/([^/]+))?)?)?", path)
+        found = re.fullmatch("/cloudapi/1.0.0/edgeGateways(?:/([^/]+)(?:/(nat)/rules(?:/([^/]+))?)?)?", path)
         if not found:
             raise Refusal(404, "NOT_FOUND", "not found: " + path)
         gateway, kind, rule = found.groups()
@@ -542,8 +542,6 @@ class VCloud:
             raise Refusal(404, "NOT_FOUND", "No such gateway")
         if kind in self.forbidden:
             raise Refusal(403, "ACCESS_TO_RESOURCE_IS_FORBIDDEN", "Access to the operation is denied.")
-        if kind == "firewall":
-            return 200, {}, json.dumps({"systemRules": [], "userDefinedRules": self.firewall, "defaultRules": []})
         if method == "GET":
             rows = [dict(row, id=number) for number, row in self.rules.items()]
             return self._page(rows, path, query)
