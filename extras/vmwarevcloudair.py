@@ -43,9 +43,43 @@ ACTIONS = {"start": "powerOn", "stop": "shutdown", "kill": "powerOff", "restart"
 FORK = (("UserName", "VcdUser"), ("UserPassword", "VcdPassword"), ("Org", "VcdOrg"),
         ("VDCID", "VcdVdc"), ("OrgVDCNet", "VcdOrgVDCNetwork"), ("Insecure", "VcdInsecure"),
         ("CatalogItem", "Template"), ("CPUCount", "NumCpus"), ("MemorySize", "MemorySizeMb"))
-SPACES = {"xmlns": "http://www.vmware.com/vcloud/v1.5",
-          "xmlns:ovf": "http://schemas.dmtf.org/ovf/envelope/1"}
 KIND = "application/vnd.vmware.vcloud.%s+xml"
+SPACES = ('xmlns="http://www.vmware.com/vcloud/v1.5" '
+          'xmlns:ovf="http://schemas.dmtf.org/ovf/envelope/1"')
+COMPOSITION = """<ComposeVAppParams %(spaces)s name="%(name)s" deploy="false" powerOn="false">
+<Description>%(tag)s</Description>
+<InstantiationParams><NetworkConfigSection><ovf:Info>Network of the machine</ovf:Info>
+<NetworkConfig networkName="%(network)s"><Configuration>
+<ParentNetwork href="%(network_href)s" name="%(network)s"/><FenceMode>bridged</FenceMode>
+</Configuration></NetworkConfig></NetworkConfigSection></InstantiationParams>
+<SourcedItem><Source href="%(source_href)s" name="%(source)s"/>
+<InstantiationParams><NetworkConnectionSection><ovf:Info>Network of the machine</ovf:Info>
+<PrimaryNetworkConnectionIndex>0</PrimaryNetworkConnectionIndex>
+<NetworkConnection network="%(network)s"><NetworkConnectionIndex>0</NetworkConnectionIndex>
+<IsConnected>true</IsConnected><IpAddressAllocationMode>%(mode)s</IpAddressAllocationMode>
+</NetworkConnection></NetworkConnectionSection></InstantiationParams>
+<NetworkAssignment innerNetwork="%(network)s" containerNetwork="%(network)s"/></SourcedItem>
+<AllEULAsAccepted>true</AllEULAsAccepted></ComposeVAppParams>"""
+SIZE = """<Vm %(spaces)s name="%(name)s">
+<VmSpecSection Modified="true"><ovf:Info>Size</ovf:Info><NumCpus>%(cpus)d</NumCpus>
+<NumCoresPerSocket>1</NumCoresPerSocket>
+<MemoryResourceMb><Configured>%(memory)d</Configured></MemoryResourceMb></VmSpecSection></Vm>"""
+PROPERTIES = """<ProductSectionList %(spaces)s>
+<ovf:ProductSection><ovf:Info>For cloud-init</ovf:Info>%(properties)s</ovf:ProductSection>
+</ProductSectionList>"""
+PROPERTY = """
+<ovf:Property ovf:key="%(key)s" ovf:type="string" ovf:userConfigurable="true" ovf:value="">\
+<ovf:Value ovf:value="%(value)s"/></ovf:Property>"""
+NO_CUSTOMIZATION = """<GuestCustomizationSection %(spaces)s>
+<ovf:Info>cloud-init does it all</ovf:Info><Enabled>false</Enabled>
+<ComputerName>%(name)s</ComputerName></GuestCustomizationSection>"""
+BY_SCRIPT = """<GuestCustomizationSection %(spaces)s>
+<ovf:Info>Lets the key in</ovf:Info><Enabled>true</Enabled>
+<AdminPasswordEnabled>false</AdminPasswordEnabled>
+<CustomizationScript>%(script)s</CustomizationScript><ComputerName>%(name)s</ComputerName>
+</GuestCustomizationSection>"""
+UNDEPLOYMENT = """<UndeployVAppParams %(spaces)s>
+<UndeployPowerAction>powerOff</UndeployPowerAction></UndeployVAppParams>"""
 # Guest customization runs it twice, with the word for when as its argument.
 CUSTOMIZATION = """#!/bin/sh
 [ "$1" = precustomization ] && exit 0
@@ -279,23 +313,10 @@ class VCloudDriver(CloudDriver):
     def composition(self):
         """The body of composeVApp: the template's first VM on the one network, off."""
         network, source = self.look_up("network"), self.look_up("template").find("Children/Vm")
-        name, info = network["name"], leaf("ovf:Info", "Network of the machine")
-        parent = leaf("ParentNetwork", "", href=network["href"], name=name)
-        config = tag("NetworkConfig", tag("Configuration", parent + leaf("FenceMode", "bridged")),
-                     networkName=name)
-        connection = tag(
-            "NetworkConnection", leaf("NetworkConnectionIndex", 0) + leaf("IsConnected", "true")
-            + leaf("IpAddressAllocationMode", self["IPAllocation"].upper()), network=name)
-        item = leaf("Source", "", href=source.get("href"), name=source.get("name"))
-        item += tag("InstantiationParams", tag(
-            "NetworkConnectionSection",
-            info + leaf("PrimaryNetworkConnectionIndex", 0) + connection))
-        item += leaf("NetworkAssignment", "", innerNetwork=name, containerNetwork=name)
-        inside = leaf("Description", self["CreateTag"])
-        inside += tag("InstantiationParams", tag("NetworkConfigSection", info + config))
-        inside += tag("SourcedItem", item) + leaf("AllEULAsAccepted", "true")
-        return tag("ComposeVAppParams", inside, name=self.machine.name, deploy="false",
-                   powerOn="false", **SPACES)
+        return filled(COMPOSITION, name=self.machine.name, tag=self["CreateTag"],
+                      network=network["name"], network_href=network["href"],
+                      source=source.get("name"), source_href=source.get("href"),
+                      mode=self["IPAllocation"].upper())
 
     def _await(self, verb, goal):
         if verb == "create":
@@ -347,36 +368,26 @@ class VCloudDriver(CloudDriver):
                            "See " + self.portal())
 
     def _size(self, vm):
-        section = tag("VmSpecSection", (
-            leaf("ovf:Info", "Size") + leaf("NumCpus", self["CPUCount"])
-            + leaf("NumCoresPerSocket", 1)
-            + tag("MemoryResourceMb", leaf("Configured", self["MemorySize"]))), Modified="true")
-        return tag("Vm", section, name=vm.get("name"), **SPACES)
+        return filled(SIZE, name=vm.get("name"), cpus=self["CPUCount"], memory=self["MemorySize"])
 
     def _properties(self, vm):
         """The OVF properties that cloud-init reads: user data, name, and how to reach a network
         that gives the address itself."""
-        values = [("instance-id", self["CreateTag"]), ("hostname", host_name(self.machine.name)),
-                  ("user-data", base64(self.user_data()))]
-        values += [("network-config", base64(json_text({"network": network}))) for network in [
-            network_config(vm, self.look_up("network"))] if network]
-        inside = leaf("ovf:Info", "For cloud-init")
-        for key, value in values:
-            inside += tag("ovf:Property", leaf("ovf:Value", "", **{"ovf:value": value}), **{
-                "ovf:key": key, "ovf:type": "string", "ovf:userConfigurable": "true",
-                "ovf:value": ""})
-        return tag("ProductSectionList", tag("ovf:ProductSection", inside), **SPACES)
+        values = {"instance-id": self["CreateTag"], "hostname": host_name(self.machine.name),
+                  "user-data": base64(self.user_data())}
+        network = network_config(vm, self.look_up("network"))
+        if network:
+            values["network-config"] = base64(json_text({"network": network}))
+        properties = "".join(filled(PROPERTY, key=key, value=value)
+                             for key, value in values.items())
+        return PROPERTIES % {"spaces": SPACES, "properties": properties}
 
     def _customization(self):
         """The guest customization: off where cloud-init does it all, lest both do."""
-        by_script = not self.reads_user_data()
-        inside = leaf("ovf:Info", "Guest customization")
-        inside += leaf("Enabled", "true" if by_script else "false")
-        if by_script:
-            inside += leaf("AdminPasswordEnabled", "false")
-            inside += leaf("CustomizationScript", self.script())
         name = "".join(one if one.isalnum() else "-" for one in host_name(self.machine.name))
-        return tag("GuestCustomizationSection", inside + leaf("ComputerName", name), **SPACES)
+        if self.reads_user_data():
+            return filled(NO_CUSTOMIZATION, name=name)
+        return filled(BY_SCRIPT, name=name, script=self.script())
 
     def script(self):
         """The script that lets the key in. Raises MachineError if it is too long."""
@@ -498,8 +509,7 @@ class VCloudDriver(CloudDriver):
         vapp = self.vapp()
         for task in () if vapp is None else tasks_of(vapp):
             self._tolerate(lambda task=task: self.settle(task), lambda: True)
-        body = tag("UndeployVAppParams", leaf("UndeployPowerAction", "powerOff"),
-                   xmlns=SPACES["xmlns"])
+        body = filled(UNDEPLOYMENT)
         if self._is_deployed():
             self._tolerate(lambda: self.do(self.path_(), "POST", "/action/undeploy", body,
                                            "undeployVAppParams"),
@@ -676,8 +686,6 @@ class VCloudDriver(CloudDriver):
 
     def send(self, method, path, body, kind, **more):
         """What a request with a body of XML gives, as an element."""
-        if body is not None:
-            body = '<?xml version="1.0" encoding="UTF-8"?>\n' + body
         return xml_of(self.ask(method, path, body, key=None, kind=KIND % kind, **more))
 
     def do(self, thing, method, action, body=None, kind="", repeat=True, **more):
@@ -758,16 +766,12 @@ def xml_of(answer):
     return root
 
 
-def tag(element, inside, **attributes):
-    """An element as text; `inside` are elements as text."""
+def filled(template, **values):
+    """A template of XML with its values, texts of which may hold anything."""
     from html import escape
-    words = "".join(' %s="%s"' % (name, escape(str(value))) for name, value in attributes.items())
-    return "<%s%s>%s</%s>" % (element, words, inside, element)
-
-
-def leaf(element, text, **attributes):
-    from html import escape
-    return tag(element, escape(str(text)), **attributes)
+    texts = {name: escape(value) if isinstance(value, str) else value
+             for name, value in values.items()}
+    return template % dict(texts, spaces=SPACES)
 
 
 def base64(text):
