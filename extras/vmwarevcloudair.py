@@ -260,7 +260,7 @@ class VCloudDriver(CloudDriver):
             raise self.unknown("catalog with templates", self["Catalog"], self.portal(),
                                sorted({row.get("catalogName") or "" for row in rows}))
         row = self._named("template", self["CatalogItem"], fit)
-        template = self.get_xml(path_of(row["entity"]))
+        template = self.get_xml(path_of(row.get("entity")))
         if template.get("status") != "8" or template.find("Children/Vm") is None:
             raise MachineError('The template "%s" is not ready.' % row["name"],
                                "See what it waits for: " + self.portal())
@@ -280,7 +280,7 @@ class VCloudDriver(CloudDriver):
             if rule.get("externalAddresses") == self["PublicIP"] and kind_of(rule) == "DNAT" and (
                     not self.is_ours(rule)):
                 raise MachineError('The rule "%s" forwards %s already.' % (
-                    plain_words(rule.get("name") or ""), self["PublicIP"]),
+                    plain_words(rule["name"]), self["PublicIP"]),
                     "Name another --vmwarevcloudair-publicip.")
         self["EdgeGateway"], self["EdgeGatewayID"] = row["name"], row["id"]
         return row
@@ -305,10 +305,11 @@ class VCloudDriver(CloudDriver):
         vdc = path_of(self.look_up("vdc")["href"])
         answer = self.send("POST", vdc + "/action/composeVApp", self.composition(),
                            "composeVAppParams", repeat=False, scope="vApp: Create / Reconfigure")
+        number = urn(path_of(answer.get("href")))
         self["VAppHREF"], self["VAppName"] = answer.get("href"), answer.get("name")
         task = answer.find("Tasks/Task")
         self.task = "" if task is None else path_of(task.get("href"))
-        return Instance(urn(self["VAppHREF"]), STARTING, (), [self["CreateTag"]])
+        return Instance(number, STARTING, (), [self["CreateTag"]])
 
     def composition(self):
         """The body of composeVApp: the template's first VM on the one network, off."""
@@ -545,8 +546,9 @@ class VCloudDriver(CloudDriver):
     def finish(self):
         self._or_remove(self._ready_rules)
         if self["PublicIP"]:
-            self.log("The firewall of the gateway %s has to let in TCP to port %s of the machine." % (
-                self["EdgeGateway"], " and ".join(map(str, dict.fromkeys(self.ports())))))
+            ports = " and ".join(map(str, dict.fromkeys(self.ports())))
+            self.log("The firewall of the gateway %s has to let in TCP to port %s of the machine."
+                     % (self["EdgeGateway"], ports))
 
     def _ready_rules(self):
         """Forward the public address to the machine's own, and let it out by it."""
@@ -568,9 +570,9 @@ class VCloudDriver(CloudDriver):
             found = [rule for rule in self.rules(self["EdgeGatewayID"])
                      if self.is_ours(rule) and kind_of(rule) == kind]
             for rule in found:
-                if rule != found[0] or rule["internalAddresses"] != own:
+                if rule != found[0] or rule.get("internalAddresses") != own:
                     self._delete_rule(rule)
-            return found[0] if found and found[0]["internalAddresses"] == own else None
+            return found[0] if found and found[0].get("internalAddresses") == own else None
 
         def make():
             body = {"name": "%s-%s" % (self["CreateTag"], kind.lower()), "enabled": True,
@@ -591,8 +593,7 @@ class VCloudDriver(CloudDriver):
 
     def is_ours(self, rule):
         tag_ = self["CreateTag"]
-        return rule["id"] in self["NATRules"] or bool(tag_) and (
-            rule.get("name") or "").startswith(tag_ + "-")
+        return rule["id"] in self["NATRules"] or bool(tag_) and rule["name"].startswith(tag_ + "-")
 
     def _delete_rule(self, rule):
         answer = self.ask("DELETE", self._rules_path("/" + rule["id"]), key=None, none=404,
@@ -659,10 +660,10 @@ class VCloudDriver(CloudDriver):
             root = self.get_xml("/api/query", query=dict(
                 query, type=kind, format="records", pageSize=128, page=page))
             found = [dict(one.attrib) for one in root if one.tag.endswith("Record")]
-            rows += [row for row in found if row.get("href") and row.get("name")]
-            if not found or page * 128 >= int(root.get("total") or 0):
+            rows += found
+            if not found or str(len(rows)) == root.get("total"):
                 break
-        return rows
+        return [row for row in rows if row.get("href") and row.get("name")]
 
     def listed(self, path, none=None):
         """All values of a list of JSON in pages. Raises RestError."""
@@ -672,8 +673,12 @@ class VCloudDriver(CloudDriver):
             answer = self.ask("GET", path, query=query, none=none, key=None)
             if answer is None:
                 return rows
-            value = parse_json(answer.body.decode())
-            rows += value.get("values") or []
+            try:
+                values = parse_json(answer.body.decode())["values"]
+                rows += [row for row in values if row["id"] and row.get("name")]
+            except (ValueError, LookupError, TypeError):
+                raise RestError("Cloud Director: the answer is not the list that was expected (GET "
+                                "%s)" % path)
             more = search(r'<([^>]*)>;\s*rel="nextPage"', ", ".join(
                 answer.headers.get_all("Link") or []))
             if not more:
@@ -832,12 +837,14 @@ def addresses_of(vapp):
 
 def network_config(vm, network):
     """The network as cloud-init takes it, version 2; None where DHCP gives the address."""
+    from re import fullmatch
     card = vm.find("NetworkConnectionSection/NetworkConnection")
     facts = {} if card is None else {one.tag: one.text or "" for one in card}
+    mask = network.get("netmask") or ""
     if not (facts.get("IpAddressAllocationMode") == "POOL" and facts.get("IpAddress")
-            and facts.get("MACAddress") and network.get("netmask")):
+            and facts.get("MACAddress") and fullmatch(r"\d+(\.\d+){3}", mask)):
         return None
-    bits = sum(bin(int(part)).count("1") for part in network["netmask"].split("."))
+    bits = sum(bin(int(part)).count("1") for part in mask.split("."))
     config = {"match": {"macaddress": facts["MACAddress"].lower()},
               "addresses": ["%s/%d" % (facts["IpAddress"], bits)],
               "nameservers": {"addresses": [network[key] for key in ("dns1", "dns2")

@@ -357,17 +357,16 @@ def test_the_only_network_is_taken(here):
     assert here.load().driver["OrgVDCNet"] == "west-lan"
 
 
-def test_lists_in_pages_are_read_to_their_end(here):
-    here.cloud.page = 2
-    here.cloud.gateways += [{"name": "g%d" % number, "id": "urn:vcloud:gateway:" + here.cloud.new_id()}
-                            for number in range(5)]
-    for number in range(300):
+@pytest.mark.parametrize("most", [2, 128, 1000])
+def test_lists_in_pages_are_read_to_their_end(here, most):
+    """However many the server puts on a page."""
+    here.cloud.page = most
+    for number in range(147):
+        here.cloud.gateways.append({"name": "g%d" % number, "id": "urn:vcloud:gateway:" + here.cloud.new_id()})
         here.cloud.networks.append(dict(here.cloud.networks[1], name="n%d" % number, id=here.cloud.new_id()))
-    here.cloud.page = 128
     driver = here.machine().driver
-    assert len(driver.query("orgVdcNetwork")) == 303
-    here.cloud.page = 2
-    assert len(driver.listed("/cloudapi/1.0.0/edgeGateways")) == 7
+    assert len(driver.query("orgVdcNetwork")) == 150
+    assert len(driver.listed("/cloudapi/1.0.0/edgeGateways")) == 149
 
 
 def test_a_template_that_is_not_ready_is_refused(here):
@@ -505,6 +504,25 @@ def test_xml_that_is_none_or_has_a_document_type_is_refused(here, monkeypatch, t
     monkeypatch.setattr(here.cloud, "_records", lambda query: text)
     with pytest.raises(core.RestError, match="not the XML that was expected"):
         driver.query("vApp")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"values": 7}', '{"values": [{}]}', '{"values": ["a"]}'])
+def test_lists_that_make_no_sense_are_told(here, monkeypatch, text):
+    driver = here.machine().driver
+    monkeypatch.setattr(here.cloud, "_page", lambda rows, path, query: (200, {}, text))
+    with pytest.raises(core.RestError, match="not the list that was expected"):
+        driver.listed("/cloudapi/1.0.0/edgeGateways")
+
+
+def test_an_order_whose_answer_makes_no_sense_is_found_again_by_the_removal(here, monkeypatch):
+    machine = here.add()
+    with monkeypatch.context() as patch:
+        patch.setattr(here.cloud, "_vapp_text", lambda row: "<VApp/>")
+        with pytest.raises(core.RestError, match="no address where one was expected"):
+            machine.driver.create()
+    assert len(here.cloud.vapps) == 1
+    here.load().driver.remove()
+    assert here.cloud.is_empty()
 
 
 def test_addresses_elsewhere_are_never_asked(here):

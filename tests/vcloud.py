@@ -14,6 +14,7 @@ import re
 import socket
 import socketserver
 import ssl
+import sys
 import threading
 import urllib.parse
 import uuid
@@ -93,6 +94,10 @@ class Task:
 class Server(socketserver.ThreadingMixIn, HTTPServer):
     daemon_threads = True
     request_queue_size = 64
+
+    def handle_error(self, request, client_address):
+        if not isinstance(sys.exc_info()[1], OSError):  # a client that went away
+            super().handle_error(request, client_address)
 
 
 class VCloud:
