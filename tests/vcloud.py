@@ -28,6 +28,8 @@ PUBLIC = "https://cloud.example.com"
 VCLOUD, OVF = "http://www.vmware.com/vcloud/v1.5", "http://schemas.dmtf.org/ovf/envelope/1"
 VERSIONS = ["36.3", "37.0", "38.1", "39.1", "39.2.0-alpha", "40.0"]
 NO_TOOLS = "null - Cannot complete operation because VMware Tools is not running in this virtual machine."
+PRODUCT = '<ovf:ProductSection><ovf:Info>Of the template</ovf:Info><ovf:Property ovf:key="user-data" ' \
+    'ovf:type="string" ovf:userConfigurable="true" ovf:value=""/></ovf:ProductSection>'
 NUMBERS = {"-1": "FAILED_CREATION", "0": "UNRESOLVED", "1": "RESOLVED", "3": "SUSPENDED", "4": "POWERED_ON",
            "5": "WAITING_FOR_INPUT", "8": "POWERED_OFF", "9": "INCONSISTENT_STATE", "10": "MIXED"}
 ORDER = {  # the children that an element may have, in the schema's order
@@ -338,8 +340,7 @@ class VCloud:
         (row,) = [row for row in self.items if row["template"] == number]
         section = ""
         if row["user-data"]:
-            section = '<ovf:ProductSection><ovf:Info/><ovf:Property ovf:key="user-data" ovf:type="string"/>' \
-                "</ovf:ProductSection>"
+            section = PRODUCT
         section += '<NetworkConnectionSection><ovf:Info/><PrimaryNetworkConnectionIndex>0' \
             '</PrimaryNetworkConnectionIndex><NetworkConnection network="none"><NetworkConnectionIndex>0' \
             "</NetworkConnectionIndex></NetworkConnection></NetworkConnectionSection>"
@@ -354,14 +355,15 @@ class VCloud:
         card += "<IsConnected>true</IsConnected><MACAddress>00:50:56:01:02:03</MACAddress><IpAddressAllocationMode>%s" \
             "</IpAddressAllocationMode>" % row["mode"]
         vm = '<Children><Vm name="vm-of-it" href="%s/api/vApp/vm-%s" status="%s"><NetworkConnectionSection>' \
-            '<NetworkConnection network="lan">%s</NetworkConnection></NetworkConnectionSection></Vm></Children>' % (
-                self.public, row["vm"], row.get("vm_status", row["status"]), card)
+            '<NetworkConnection network="lan">%s</NetworkConnection></NetworkConnectionSection>%s</Vm></Children>' % (
+                self.public, row["vm"], row.get("vm_status", row["status"]), card, PRODUCT)
         tasks = "".join(task.text(self.public) for task in row["tasks"])
-        return ('<?xml version="1.0" encoding="UTF-8"?><VApp xmlns="%s" href="%s/api/vApp/vapp-%s" '
+        return ('<?xml version="1.0" encoding="UTF-8"?><VApp xmlns="%s" xmlns:ovf="%s" href="%s/api/vApp/vapp-%s" '
                 'id="urn:vcloud:vapp:%s" name="%s" status="%s" deployed="%s"><Description>%s</Description>'
                 "<Tasks>%s</Tasks>%s</VApp>" % (
-                    VCLOUD, self.public, row["id"], row["id"], row["name"], row["status"], str(row["deployed"]).lower(),
-                    escape(row["description"]), tasks, "" if row["status"] in ("0", "-1") else vm))
+                    VCLOUD, OVF, self.public, row["id"], row["id"], row["name"], row["status"],
+                    str(row["deployed"]).lower(), escape(row["description"]), tasks,
+                    "" if row["status"] in ("0", "-1") else vm))
 
     # --- the older API
 

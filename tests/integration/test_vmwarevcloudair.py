@@ -68,9 +68,10 @@ def test_the_client_library_is_content_with_the_stand_in_and_composes_as_we_do(
     server.public = server.url
     program.environ.update(VCLOUDAIR_ENDPOINT=server.url, VCLOUDAIR_VDCID="east", VCLOUDAIR_CATALOGITEM="Ubuntu 24.04",
                            VCLOUDAIR_API_TOKEN=server.api_token, VCLOUDAIR_ORG="acme", no_proxy="127.0.0.1")
-    server.end("POST vApp/vm/reconfigureVm")  # it is made, and no more
-    failed = program("create", "--driver", "vmwarevcloudair", "ours", code=3)
-    assert "It failed as told" in failed.stderr and server.is_empty()
+    for guest in ("cloud-init", "script"):
+        server.end("POST vApp/vapp/powerOn")  # it is made, and no more
+        failed = program("create", "--driver", "vmwarevcloudair", "--vmwarevcloudair-guest", guest, "ours", code=3)
+        assert "It failed as told" in failed.stderr and server.is_empty()
 
     network, item = server.networks[0], server.items[0]
     words = [network["vdc"], item["template"], network["id"], network["name"]]
@@ -83,8 +84,26 @@ def test_the_client_library_is_content_with_the_stand_in_and_composes_as_we_do(
     on, off = "POWERED_ON false", "POWERED_OFF false"
     assert turns == [on, on, on, off, on, off, off, " true"] and server.is_empty()
     assert server.wrong == []
-    ours, theirs = map(comparable, server.composed)
-    assert ours == theirs
+    first_of_ours, ours, theirs = map(comparable, server.composed)
+    assert ours == theirs == first_of_ours
+    mine, other = bodies(server, "PUT vApp/vm/productSections")
+    assert [one.tag for one in mine.iter()][:5] == [one.tag for one in other.iter()]
+    assert attributes(mine, "user-data") == attributes(other, "user-data")
+    _, mine, other = bodies(server, "PUT vApp/vm/guestCustomizationSection")
+    left_out = {"AdminPasswordEnabled", "AdminPasswordAuto", "AdminAutoLogonEnabled", "AdminAutoLogonCount",
+                "ChangeSid", "JoinDomainEnabled", "UseOrgSettings", "ResetPasswordRequired"}
+    tags = [[one.tag for one in root.iter() if one.tag.rpartition("}")[2] not in left_out] for root in (mine, other)]
+    assert tags[0] == tags[1]
+
+
+def bodies(server: VCloud, name: str) -> list[ElementTree.Element]:
+    return [ElementTree.fromstring(body) for called, body in server.calls if called == name]
+
+
+def attributes(root: ElementTree.Element, key: str) -> list[str]:
+    """What the property of that key has of attributes, its own and its value's."""
+    found = [one for one in root.iter() if key in one.attrib.values()]
+    return [name for one in found for part in one.iter() for name in sorted(part.attrib)]
 
 
 def comparable(root: ElementTree.Element) -> list[object]:

@@ -52,6 +52,12 @@ func main() {
 	check(err)
 	card := vapp.VApp.Children.VM[0].NetworkConnectionSection.NetworkConnection
 	fmt.Println(vapp.VApp.Name, vapp.VApp.ID, status, card.IPAddress, card.IPAddressAllocationMode)
+	task, err = vapp.SetOvf(map[string]string{"user-data": "theirs"})
+	check(err)
+	check(task.WaitTaskCompletion())
+	task, err = vapp.RunCustomizationScript("theirs", "#!/bin/sh")
+	check(err)
+	check(task.WaitTaskCompletion())
 	for _, turn := range []func() (govcd.Task, error){
 		vapp.PowerOn, vapp.Reboot, vapp.Reset, vapp.Shutdown, vapp.PowerOn, vapp.PowerOff, vapp.Undeploy, vapp.Delete} {
 		task, err := turn()
