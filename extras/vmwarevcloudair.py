@@ -158,6 +158,7 @@ class VCloudDriver(CloudDriver):
     def __init__(self, machine):
         super().__init__(machine)
         self._adopt_fork()
+        self.login_field = "ApiToken" if self["ApiToken"] else self.login_field
 
     def _adopt_fork(self):
         """Read what docker-machine-driver-vcd stored, and see that its password is masked too."""
@@ -344,6 +345,8 @@ class VCloudDriver(CloudDriver):
         if STATES.get(vapp.get("status")) != STOPPED:
             return  # an earlier try came that far
         vm = vapp.find("Children/Vm")
+        if vm is None:
+            raise MachineError("The vApp %s has no VM." % self["VAppID"], "See " + self.portal())
         self.log("Setting size and keys...")
         self.do(vm, "POST", "/action/reconfigureVm", self._size(vm), "vm")
         if self["Guest"] == CLOUD_INIT:
@@ -409,7 +412,7 @@ class VCloudDriver(CloudDriver):
         if verb == "kill" and self.get_state() == SAVED:
             action = "/action/discardSuspendedState"
         try:
-            self.do(self.path_(), "POST", action, repeat=verb != "restart")
+            self.do(self.vapp_path(), "POST", action, repeat=verb != "restart")
         except RestError as error:
             self._without_tools(verb, error)
 
@@ -426,7 +429,7 @@ class VCloudDriver(CloudDriver):
                                % self.machine.name, "Shut it down from within, or cut its power: "
                                "docker-machine kill " + quote(self.machine.name))
         out.warn("VMware Tools do not run there; it is reset.")
-        self.do(self.path_(), "POST", "/power/action/reset")
+        self.do(self.vapp_path(), "POST", "/power/action/reset")
 
     def start(self):
         super().start()
@@ -437,7 +440,7 @@ class VCloudDriver(CloudDriver):
     def vapp(self):
         """The vApp as an element; None if it is gone, which the API answers with 403 too."""
         try:
-            return self.get_xml(self.path_())
+            return self.get_xml(self.vapp_path())
         except RestError as error:
             if error.status not in (403, 404):
                 raise
@@ -512,11 +515,11 @@ class VCloudDriver(CloudDriver):
             self._tolerate(lambda task=task: self.settle(task), lambda: True)
         body = filled(UNDEPLOYMENT)
         if self._is_deployed():
-            self._tolerate(lambda: self.do(self.path_(), "POST", "/action/undeploy", body,
+            self._tolerate(lambda: self.do(self.vapp_path(), "POST", "/action/undeploy", body,
                                            "undeployVAppParams"),
                            lambda: not self._is_deployed())
         if self.vapp() is not None:
-            self._tolerate(lambda: self.do(self.path_(), "DELETE", "", scope="vApp: Delete"),
+            self._tolerate(lambda: self.do(self.vapp_path(), "DELETE", "", scope="vApp: Delete"),
                            lambda: self.vapp() is None)
 
     def _is_deployed(self):
@@ -592,8 +595,8 @@ class VCloudDriver(CloudDriver):
         return self.listed("/cloudapi/1.0.0/edgeGateways/%s/nat/rules" % gateway, none=404)
 
     def is_ours(self, rule):
-        tag_ = self["CreateTag"]
-        return rule["id"] in self["NATRules"] or bool(tag_) and rule["name"].startswith(tag_ + "-")
+        mark = self["CreateTag"]
+        return rule["id"] in self["NATRules"] or bool(mark) and rule["name"].startswith(mark + "-")
 
     def _delete_rule(self, rule):
         answer = self.ask("DELETE", self._rules_path("/" + rule["id"]), key=None, none=404,
@@ -604,7 +607,7 @@ class VCloudDriver(CloudDriver):
 
     # --- the API
 
-    def path_(self):
+    def vapp_path(self):
         """The path of the vApp."""
         self._refuse_ended()
         return path_of_urn(self["VAppID"])
@@ -651,6 +654,9 @@ class VCloudDriver(CloudDriver):
     def explain(self, error, request="", scope=""):
         error.words = without_number(error.words)
         error.message = without_number(error.message)
+        if error.reason == "invalid_grant":
+            error.hint = 'Make a new API token in the portal; "ApiToken" of %s has it.' % (
+                self.path("config.json"))
         super().explain(error, request, scope)
 
     def query(self, kind, **query):
@@ -793,8 +799,10 @@ def path_of(href):
     return found.group(1)
 
 
-def uuid_of(href):
-    return href.rstrip("/")[-36:].lower()
+def uuid_of(text):
+    """The last UUID in it, or ""."""
+    from re import findall
+    return (findall("[0-9a-f]{8}-[0-9a-f-]{27}", text.lower()) or [""])[-1]
 
 
 def row_id(row):
@@ -846,9 +854,10 @@ def network_config(vm, network):
         return None
     bits = sum(bin(int(part)).count("1") for part in mask.split("."))
     config = {"match": {"macaddress": facts["MACAddress"].lower()},
-              "addresses": ["%s/%d" % (facts["IpAddress"], bits)],
-              "nameservers": {"addresses": [network[key] for key in ("dns1", "dns2")
-                                            if network.get(key)]}}
+              "addresses": ["%s/%d" % (facts["IpAddress"], bits)]}  # type: dict
+    servers = [network[key] for key in ("dns1", "dns2") if network.get(key)]
+    if servers:
+        config["nameservers"] = {"addresses": servers}
     if network.get("defaultGateway"):
-        config["gateway4"] = network["defaultGateway"]
+        config["routes"] = [{"to": "0.0.0.0/0", "via": network["defaultGateway"]}]
     return {"version": 2, "ethernets": {"nic0": config}}

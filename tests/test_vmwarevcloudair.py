@@ -130,7 +130,7 @@ def test_what_is_made_by_default(here):
     assert found["hostname"] == "web" and found["instance-id"] == driver["CreateTag"]
     assert json.loads(found["network-config"])["network"]["ethernets"]["nic0"] == {
         "match": {"macaddress": "00:50:56:01:02:03"}, "addresses": [row["address"] + "/24"],
-        "gateway4": "127.20.0.1", "nameservers": {"addresses": ["127.20.0.2"]}}
+        "routes": [{"to": "0.0.0.0/0", "via": "127.20.0.1"}], "nameservers": {"addresses": ["127.20.0.2"]}}
     assert driver.get_state() == core.RUNNING and here.cloud.rules == {}
 
 
@@ -419,6 +419,7 @@ def test_an_api_token_that_was_revoked_is_told(here, call, soon):
     here.cloud.api_token = "another"
     ended = call(*(soon + ["--vmwarevcloudair-api-token", API_TOKEN, "web"]))
     assert ended.code == 3 and "Invalid refresh token" in ended.err and API_TOKEN not in ended.err
+    assert "Make a new API token" in ended.err
 
 
 @pytest.mark.parametrize("flags", [{}, {"api_token": API_TOKEN}])

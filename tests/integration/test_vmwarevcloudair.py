@@ -3,6 +3,7 @@ with a real cloud-init (see tests/integration/vcloud.py)."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +36,7 @@ def test_the_whole_life_of_a_vapp(program: Program, cloud: VCloud, instances: In
     assert program("ls", "-f", "{{.Name}} {{.State}} {{.DriverName}}").stdout == "web Running vmwarevcloudair\n"
     assert len(cloud.calls) == asked, "engines that answer need nobody else"
     check_script(program)
+    check_network(program)
 
     boot = program("ssh", "web", BOOT).stdout
     program("restart", "web")
@@ -58,6 +60,38 @@ def check_script(program: Program) -> None:
     for when in ("precustomization", "postcustomization", "postcustomization"):
         program("ssh", "web", f"cat >/tmp/script <<'END'\n{script}END\nsh /tmp/script {when}")
     assert program("ssh", "web", LOOK).stdout == "root\nssh-ed25519 AAAA\njane 600\n"
+
+
+READ = """
+import json, sys
+from cloudinit.net.network_state import parse_net_config_data
+from cloudinit.sources.DataSourceOVF import read_ovf_environment
+found, data, _ = read_ovf_environment(sys.stdin.read(), True)
+(card,) = parse_net_config_data(found["network-config"]).iter_interfaces()
+(subnet,) = card["subnets"]
+print(json.dumps([found["instance-id"], found["local-hostname"], data.decode(), card["mac_address"], subnet]))
+"""
+
+
+def check_network(program: Program) -> None:
+    """cloud-init reads the OVF properties as they are meant, those of a network with a pool too."""
+    extra = core.load_extra("vmwarevcloudair")
+    assert extra
+    vm = ElementTree.fromstring(
+        "<Vm><NetworkConnectionSection><NetworkConnection><IpAddress>10.1.2.3</IpAddress>"
+        "<MACAddress>00:50:56:01:02:AB</MACAddress><IpAddressAllocationMode>POOL</IpAddressAllocationMode>"
+        "</NetworkConnection></NetworkConnectionSection></Vm>")
+    network = extra.network_config(vm, {"netmask": "255.255.252.0", "defaultGateway": "10.1.0.1", "dns1": "10.1.0.2"})
+    values = {"instance-id": "one", "hostname": "ship", "user-data": extra.base64("#cloud-config\n"),
+              "network-config": extra.base64(json.dumps({"network": network}))}
+    space = "http://schemas.dmtf.org/ovf/environment/1"
+    rows = "".join(f'<oe:Property oe:key="{key}" oe:value="{value}"/>' for key, value in values.items())
+    text = f'<Environment xmlns="{space}" xmlns:oe="{space}"><PropertySection>{rows}</PropertySection></Environment>'
+    program("ssh", "web", f"cat >/tmp/read.py <<'END'{READ}END")
+    number, name, data, mac, subnet = json.loads(program("ssh", "web", "python3 /tmp/read.py", stdin=text).stdout)
+    assert (number, name, data, mac) == ("one", "ship", "#cloud-config\n", "00:50:56:01:02:ab")
+    assert subnet["address"].startswith("10.1.2.3") and str(subnet.get("prefix", subnet["address"])).endswith("22")
+    assert subnet["dns_nameservers"] == ["10.1.0.2"] and subnet["routes"][0]["gateway"] == "10.1.0.1"
 
 
 def test_the_client_library_is_content_with_the_stand_in_and_composes_as_we_do(
