@@ -20,6 +20,7 @@ from tests.testbed import Host
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "docker_machine.py"
+COMMAND = ROOT / "docker-machine"
 
 HANG = 900.0
 """Seconds that nothing takes on the busiest computer, unless it waits for what never comes."""
@@ -39,16 +40,20 @@ def block_of(page: str, marker: str, language: str = "sh") -> str:
 
 class Program:
     """The program on one store. Its temporary files have a folder of their own, so that what a
-    killed one leaves behind can be found."""
+    killed one leaves behind can be found.
 
-    def __init__(self, folder: Path, store: str = "store") -> None:
+    `called` is what the command `docker-machine` is: that of a checkout, which keeps its bytecode,
+    or FILE alone, which is compiled at each start.
+    """
+
+    def __init__(self, folder: Path, store: str = "store", called: Path = COMMAND) -> None:
         self.store = folder / store
         self.temporary = folder / "tmp"
         self.temporary.mkdir(parents=True, exist_ok=True)
         self.file = folder / "called" / "docker-machine"
         self.file.parent.mkdir(exist_ok=True)
         if not self.file.exists():
-            self.file.symlink_to(FILE)
+            self.file.symlink_to(called)
         home = folder / "home"
         home.mkdir(exist_ok=True)
         kept = {

@@ -16,7 +16,7 @@ import pytest
 from tests.testbed import Host, Testbed
 
 from .conftest import HostFactory
-from .program import Done, Program, said
+from .program import FILE, Done, Program, said
 
 pytest_plugins = (f"{__package__}.fixtures",)
 
@@ -36,7 +36,7 @@ class Made:
     """A machine that was just created; its host and its program, on a store of its own."""
 
     def __init__(self, bed: Testbed, folder: Path, image: str, user: str) -> None:
-        self.program, self.host = Program(folder), bed.host(image)
+        self.program, self.host = Program(folder, called=FILE), bed.host(image)
         self.program.create(self.host, user=user)
 
 
