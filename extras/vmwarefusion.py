@@ -1,0 +1,484 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Virtual machines of VMware Fusion or Workstation on this computer, by vmrun."""
+
+import os
+import re
+import sys
+
+from docker_machine import (
+    ERROR,
+    MACOS,
+    RUNNING,
+    SAVED,
+    STOPPED,
+    WINDOWS,
+    Finding,
+    Flag,
+    LocalVM,
+    MachineError,
+    UsageError,
+    cached_image,
+    format_me,
+    host_arch,
+    image_kind,
+    need,
+    need_space,
+    out,
+    quote,
+    run,
+    total_memory,
+    wait_for,
+    write_atomic,
+)
+
+# The kernel of "genericcloud" has no AHCI and would not see the CD with the seed.
+IMAGE = "https://cloud.debian.org/images/cloud/bookworm/latest/debian-12-generic-%s.tar.xz"
+PLACES = [  # of vmrun, beside the PATH
+    "/Applications/VMware Fusion.app/Contents/Library",
+    "/Applications/VMware Fusion.app/Contents/Public",
+    os.path.expanduser("~/Applications/VMware Fusion.app/Contents/Library"),
+    os.path.join(os.environ.get("ProgramFiles(x86)", ""), "VMware", "VMware Workstation"),
+    os.path.join(os.environ.get("ProgramFiles", ""), "VMware", "VMware Workstation"),
+]
+LEASES = [  # files or patterns of them
+    "/var/db/vmware/vmnet-dhcpd-vmnet*.leases",
+    "/etc/vmware/vmnet*/dhcpd/dhcpd.leases",
+    "/etc/vmware/vmnet*/dhcp/dhcp.leases",
+    os.path.join(os.environ.get("ALLUSERSPROFILE", ""), "VMware", "vmnetdhcp.leases"),
+]
+APPLE_LEASES = "/var/db/dhcpd_leases"
+USUAL = [
+    (".encoding", "UTF-8"), ("config.version", "8"), ("virtualHW.version", "19"),
+    ("pciBridge0.present", "TRUE"),
+    ("pciBridge4.present", "TRUE"), ("pciBridge4.virtualDev", "pcieRootPort"),
+    ("pciBridge4.functions", "8"),
+    ("vmci0.present", "TRUE"), ("floppy0.present", "FALSE"), ("usb.present", "TRUE"),
+    ("usb_xhci.present", "TRUE"), ("tools.syncTime", "TRUE"), ("msg.autoanswer", "TRUE"),
+    ("uuid.action", "keep"), ("powerType.powerOff", "soft"), ("powerType.reset", "soft"),
+    ("serial0.present", "TRUE"), ("serial0.fileType", "file"),
+    ("ethernet0.present", "TRUE"), ("ethernet0.virtualDev", "vmxnet3"),
+    ("ethernet0.addressType", "static"),
+    ("sata0.present", "TRUE"), ("sata0:1.present", "TRUE"), ("sata0:1.deviceType", "cdrom-image"),
+]
+INTEL = [
+    ("firmware", "bios"), ("hpet0.present", "TRUE"), ("scsi0.present", "TRUE"),
+    ("scsi0.virtualDev", "pvscsi"), ("scsi0:0.present", "TRUE"), ("scsi0:0.fileName", "disk.vmdk"),
+]
+ARM = [
+    ("firmware", "efi"), ("nvme0.present", "TRUE"), ("nvme0:0.present", "TRUE"),
+    ("nvme0:0.fileName", "disk.vmdk"),
+]
+DESCRIPTOR = """\
+# Disk DescriptorFile
+version=1
+CID=fffffffe
+parentCID=ffffffff
+createType="monolithicFlat"
+# Extent description
+RW %d FLAT "disk-flat.vmdk" 0
+# The Disk Data Base
+ddb.virtualHWVersion = "19"
+ddb.geometry.cylinders = "%d"
+ddb.geometry.heads = "255"
+ddb.geometry.sectors = "63"
+ddb.adapterType = "lsilogic"
+"""
+
+
+def flag(name, default, help, field, **more):
+    """A flag whose variable has its name in capitals."""
+    env = "FUSION_" + name.upper().replace("-", "_")
+    return Flag("vmwarefusion-" + name, default, help, env, field=field, **more)
+
+
+class FusionDriver(LocalVM):
+    """A virtual machine of VMware Fusion or Workstation."""
+
+    name = "vmwarefusion"
+    flags = (
+        flag("boot2docker-url", "", "URL of the system: a boot2docker ISO, or a cloud image, raw "
+             "or in a .tar.xz (default: Debian's cloud image)", "Boot2DockerURL"),
+        flag("configdrive-url", "", "Has no effect: the seed of cloud-init is made here",
+             "ConfigDriveURL"),
+        flag("cpu-count", 1, "CPUs (below 1 for as many as this computer has)", "CPU", most=64),
+        flag("memory-size", 1024, "Memory in MB, a multiple of 4", "Memory", least=512),
+        flag("disk-size", 20000, "Size of the disk in MB; it takes only what is used", "DiskSize",
+             least=3000),
+        flag("ssh-user", "docker", "SSH user, who is made at the first boot", "SSHUser",
+             form=r"[A-Za-z_][\w.-]*"),
+        flag("ssh-password", "tcuser", "Has no effect: the login is by key", "SSHPassword",
+             secret=True),
+        flag("no-share", False, "Do not share the home folders of this computer", "NoShare"),
+        flag("network-type", "nat", "Network: nat, bridged or hostonly", "NetworkType",
+             choices=("nat", "bridged", "hostonly")),
+        flag("wait-ip", 300000, "How long to wait for an address, in ms", "WaitIP", least=1000),
+    )
+    fields = (("UUID", ""), ("MacAddr", ""))
+
+    def checks(self):
+        program = find_vmrun()
+        if not program:
+            return []
+        return [Finding("ok", "vmwarefusion", program)]
+
+    # --- before the machine is made
+
+    def set_config_from_flags(self, options):
+        options = dict(options)
+        if options["vmwarefusion-cpu-count"] < 1:
+            options["vmwarefusion-cpu-count"] = -1
+        super().set_config_from_flags(options)
+        self["IPAddress"] = ""  # it has one of its own
+        if self["Memory"] % 4:
+            raise UsageError("--vmwarefusion-memory-size %d is not a multiple of 4." %
+                             self["Memory"])
+
+    def pre_create_check(self):
+        need("ssh-keygen")
+        self.vmrun("list")
+        self.check_memory()
+        if self["ConfigDriveURL"]:
+            out.warn("--vmwarefusion-configdrive-url has no effect: the machine gets a seed that "
+                     "is made here.")
+        iso = image_of(self._image()) == "iso"
+        if iso and host_arch() == "aarch64":
+            raise MachineError("boot2docker's ISOs are for Intel; this computer runs arm64 guests.",
+                               "Leave --vmwarefusion-boot2docker-url out.")
+        if iso:
+            self["SSHUser"] = "docker"
+
+    def check_memory(self):
+        memory = total_memory()
+        if memory and self["Memory"] > memory:
+            raise MachineError("--vmwarefusion-memory-size %d is more than the %d MB of this "
+                               "computer." % (self["Memory"], memory), "Give less.")
+
+    def _image(self):
+        """The path of the image in the cache."""
+        usual = IMAGE % {"aarch64": "arm64"}.get(host_arch(), "amd64")
+        return cached_image(self, self["Boot2DockerURL"] or usual, "", image_of)
+
+    # --- the machine
+
+    def create(self):
+        self.remove()  # what an interrupted creation left
+        image = self._image()
+        iso = image_of(image) == "iso"
+        self.identify()
+        number = int(self["UUID"][:6], 16) & 0x3fffff  # VMware's range for static addresses
+        self["MacAddr"] = "00:50:56:" + ":".join(re.findall("..", "%06x" % number))
+        self.machine.save()
+        self.log("Creating SSH keys...")
+        self.make_ssh_keys()
+        self.log("Creating the disk...")
+        self._make_disk(image, iso)
+        write_atomic(self.vmx(), vmx_text(self._settings(iso)))
+        self.start()
+
+    def _make_disk(self, image, iso):
+        """Write the flat disk with its descriptor, and the CD."""
+        import shutil
+        need_space(self.folder, 3000)
+        with open(self.path("disk-flat.vmdk"), "wb") as file:
+            if iso:
+                shutil.copyfile(image, self.path("boot2docker.iso"))
+                file.write(format_me(self.public_key()))
+            else:
+                self._write_seed()
+                with open_disk(image) as source:
+                    copy_blocks(source, file)
+                self.check_disk(file.tell())
+            file.truncate(self["DiskSize"] << 20)
+        write_atomic(self.path("disk.vmdk"), descriptor(self["DiskSize"] << 20))
+
+    def _write_seed(self):
+        more = {}
+        if self.shares():
+            more = {"packages": ["open-vm-tools"], "runcmd": [["mount", "-a"]], "mounts": [
+                [".host:/" + name, "/" + name, "fuse.vmhgfs-fuse", "defaults,allow_other,nofail",
+                 "0", "0"] for name, _ in self.shares()]}
+        self.write_seed("seed.iso", {"ethernets": {"lan": {
+            "match": {"macaddress": self["MacAddr"]}, "dhcp4": True, "dhcp-identifier": "mac"}}},
+            **more)
+
+    def _settings(self, iso):
+        """[(key, value)] of the .vmx."""
+        arm = host_arch() == "aarch64"
+        rows = USUAL + (ARM if arm else INTEL) + [
+            ("displayName", self["MachineName"]),
+            ("guestOS", "arm-debian12-64" if arm else "debian12-64"),
+            ("numvcpus", str(self.cpus())), ("memsize", str(self["Memory"])),
+            ("ethernet0.connectionType", self["NetworkType"]),
+            ("ethernet0.address", self["MacAddr"]),
+            ("serial0.fileName", "console.log"),
+            ("sata0:1.fileName", "boot2docker.iso" if iso else "seed.iso"),
+        ]
+        shares = self.shares()
+        if shares:
+            rows += [("sharedFolder.maxNum", str(len(shares))),
+                     ("isolation.tools.hgfs.disable", "FALSE")]
+        for at, (name, folder) in enumerate(shares):
+            start = "sharedFolder%d." % at
+            rows += [(start + key, value) for key, value in (
+                ("present", "TRUE"), ("enabled", "TRUE"), ("readAccess", "TRUE"),
+                ("writeAccess", "TRUE"), ("hostPath", folder), ("guestName", name),
+                ("expiration", "never"))]
+        return rows
+
+    def shares(self):
+        """[(name, folder of this computer)] as Docker Machine and its successor share them."""
+        usual = ("hosthome", "/home")
+        if MACOS:
+            usual = ("Users", "/Users")
+        elif WINDOWS:
+            usual = ("Public", os.environ.get("PUBLIC", ""))
+        if self["NoShare"] or not os.path.isdir(usual[1]):
+            return []
+        return [usual]
+
+    def resize(self):
+        rows = dict(self.settings(), memsize=str(self["Memory"]), numvcpus=str(self.cpus()))
+        write_atomic(self.vmx(), vmx_text(rows.items()))
+
+    def start(self):
+        if self.get_state() != RUNNING:
+            self.vmrun("start", self.vmx(), "nogui", seconds=300)
+        self["IPAddress"] = ""
+        self.log("Waiting for an address...")
+        seconds = max(self.get("WaitIP", 0) // 1000, 300)
+        self["IPAddress"] = wait_for(self._address, seconds, (
+            "The VM %s got no address within %d s. Its console said last: %s" % (
+                self["MachineName"], seconds, self.console()[-300:].strip() or "nothing")), 3)
+
+    def _address(self):
+        """The guest's IPv4 address as it tells it, or as a lease has it; "" without one."""
+        self.check_boot()
+        try:
+            said = self.vmrun("getGuestIPAddress", self.vmx(), seconds=30).strip()
+        except MachineError as error:  # without Tools in the guest
+            out.debug(error.message)
+            said = ""
+        if is_ipv4(said) and not said.startswith(("172.17.", "169.254.")):
+            return said
+        return leased(self.mac())
+
+    def mac(self):
+        """The address of its network card; VMware made that of one of Docker Machine's."""
+        rows = self.settings()
+        return (rows.get("ethernet0.generatedaddress") or rows.get("ethernet0.address")
+                or self["MacAddr"]).lower()
+
+    def check_boot(self):
+        if self.get_state() == STOPPED:
+            raise self.went_off("See vmware.log in " + self.folder)
+        super().check_boot()
+
+    def stop(self):
+        if self.get_state() == SAVED:
+            raise MachineError("The machine's state is saved, not running.", "Start it, or throw "
+                               "that away: docker-machine kill " + quote(self["MachineName"]))
+        self.shut_down(self._ask_to_stop)
+
+    def _ask_to_stop(self):
+        try:
+            self.vmrun("stop", self.vmx(), "soft", seconds=100)
+        except MachineError as error:  # without Tools in the guest
+            out.debug(error.message)
+            self.ssh().run("sudo poweroff", seconds=20)
+
+    def kill(self):
+        state = self.get_state()
+        if state == SAVED:
+            rows = self.settings()
+            saved = self.path(os.path.basename(rows.pop("checkpoint.vmstate")))
+            write_atomic(self.vmx(), vmx_text(rows.items()))
+            if os.path.exists(saved):
+                os.unlink(saved)
+        elif state == RUNNING:
+            self.vmrun("stop", self.vmx(), "hard")
+            wait_for(lambda: self.get_state() == STOPPED, 60, "The VM does not go off.")
+
+    def remove(self):
+        if os.path.exists(self.vmx()):
+            if self.get_state() == RUNNING:
+                self.kill()
+            try:
+                self.vmrun("deleteVM", self.vmx(), seconds=300)
+            except MachineError as error:  # it is registered nowhere: without its files it is gone
+                if os.path.exists(self.vmx()) and self.get_state() == RUNNING:
+                    raise
+                out.debug(error.message)
+        for name in ("disk.vmdk", "disk-flat.vmdk", "seed.iso", "boot2docker.iso",
+                     os.path.basename(self.vmx())):
+            if os.path.exists(self.path(name)):
+                os.unlink(self.path(name))
+
+    # --- what it is
+
+    def vmx(self):
+        return self.path(self["MachineName"] + ".vmx")
+
+    def settings(self):
+        """{key in lower case: value} of the .vmx, which VMware rewrites."""
+        try:
+            with open(self.vmx(), encoding="utf-8", errors="replace") as file:
+                return read_vmx(file.read())
+        except FileNotFoundError:
+            raise MachineError("There is no VM %s." % self.vmx(), "Forget it: docker-machine rm "
+                               + quote(self["MachineName"]))
+
+    def get_state(self):
+        return self._state(self.vmrun("list"))
+
+    @classmethod
+    def states(cls, drivers, seconds):
+        try:
+            said = drivers[0].vmrun("list", seconds=seconds)
+        except MachineError as error:
+            return [error] * len(drivers)
+        return [driver.state_or_error(said) for driver in drivers]
+
+    def state_or_error(self, said):
+        try:
+            return self._state(said)
+        except MachineError as error:
+            return error
+
+    def _state(self, said):
+        """What `vmrun list` and the .vmx tell."""
+        rows = self.settings()
+        if place(self.vmx()) in [place(line) for line in said.splitlines()[1:]]:
+            return RUNNING
+        if rows.get("checkpoint.vmstate"):
+            return SAVED
+        return STOPPED if rows else ERROR
+
+    def vmrun(self, *words, seconds=60):
+        """What vmrun prints. Raises MachineError with its own words, which it says on stdout."""
+        program = find_vmrun()
+        if not program:
+            raise MachineError("vmrun was not found on this computer.", "Install VMware Fusion or "
+                               "Workstation, or put the folder of vmrun on the PATH.")
+        kind = "fusion" if sys.platform == "darwin" else "ws"
+        result = run([program, "-T", kind, *words], seconds=seconds)
+        if result.ok and not result.stdout.startswith("Error:"):
+            return result.stdout
+        said = re.findall("(?m)^Error: *(.*)", result.stdout)
+        raise MachineError("vmrun %s failed: %s" % (
+            words[0], " ".join(said).strip() or result.last_words()),
+            "See vmware.log in " + self.folder)
+
+
+# --- small helpers
+
+def find_vmrun():
+    """The path of vmrun, or None."""
+    import shutil
+    return shutil.which("vmrun") or shutil.which("vmrun", path=os.pathsep.join(PLACES))
+
+
+def place(path):
+    return os.path.normcase(os.path.realpath(path.strip()))
+
+
+def is_ipv4(text):
+    return bool(re.match(r"\d{1,3}(\.\d{1,3}){3}$", text))
+
+
+def vmx_text(rows):
+    """A .vmx of (key, value); quotes and line ends in a value are escaped as |hex."""
+    def escaped(value):
+        return re.sub('[|"\r\n]', lambda found: "|%02X" % ord(found.group()), value)
+
+    return "".join('%s = "%s"\n' % (key, escaped(value)) for key, value in rows)
+
+
+def read_vmx(text):
+    """{key in lower case: value}."""
+    rows = re.findall(r'(?m)^\s*([^\s=#]+)\s*=\s*"([^"\n]*)"', text)
+    return {key.lower(): re.sub(r"\|([0-9A-Fa-f]{2})", lambda found: chr(int(found.group(1), 16)),
+                                value) for key, value in rows}
+
+
+def leased(mac):
+    """The address that a DHCP server of this computer gave last to a network card, or ""."""
+    from glob import glob
+    found = []
+    for pattern in LEASES:
+        for path in glob(pattern):
+            found += vmware_leases(read(path), mac)
+    if found:
+        return max(found)[1]
+    return apple_lease(read(APPLE_LEASES), mac)
+
+
+def read(path):
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(1 << 22)
+    except OSError:
+        return ""
+
+
+def vmware_leases(text, mac):
+    """[(end, address)] of a card's leases in a file of ISC's format; "never" sorts last."""
+    found = []
+    for address, body in re.findall(r"(?s)lease\s+([\d.]+)\s*\{(.*?)\}", text):
+        end = re.search(r"\bends\s+(?:\d+\s+)?([^;]+);", body)
+        if end and "hardware ethernet %s;" % mac in body.lower():
+            found.append((end.group(1), address))
+    return found
+
+
+def apple_lease(text, mac):
+    """A card's address in Apple's file, which has no leading zeros in MAC addresses; or ""."""
+    short = ":".join("%x" % int(part, 16) for part in mac.split(":") if part)
+    address = ""
+    for body in re.findall(r"(?s)\{(.*?)\}", text):
+        row = dict(re.findall(r"(\w+)=(\S+)", body))
+        if row.get("hw_address", "").partition(",")[2] == short:
+            address = row.get("ip_address", "")
+    return address
+
+
+def image_of(path):
+    """The kind of an image: "iso", "raw", or "packed" for one in a .tar.xz. Raises MachineError."""
+    with open(path, "rb") as file:
+        if file.read(6) == b"\xfd7zXZ\0":
+            return "packed"
+    kind = image_kind(path)[0]
+    if kind == "qcow2":
+        raise MachineError("%s is in the format qcow2, which VMware does not read." % path,
+                           "Make it a raw one: qemu-img convert -O raw IMAGE NEW; then name that.")
+    return kind
+
+
+def open_disk(path):
+    """The raw disk in an image, to be read."""
+    import tarfile
+    if image_of(path) == "raw":
+        return open(path, "rb")
+    archive = tarfile.open(path, "r:xz")
+    for entry in archive:
+        if entry.isfile() and entry.name.endswith(".raw"):
+            return archive.extractfile(entry)
+    raise MachineError("%s holds no raw image." % path)
+
+
+def copy_blocks(source, target):
+    """Copy to a new file, with holes where there are only zeros."""
+    while True:
+        block = source.read(1 << 20)
+        if not block:
+            return
+        if block.strip(b"\0"):
+            target.write(block)
+        else:
+            target.seek(len(block), 1)
+
+
+def descriptor(size):
+    """The text of disk.vmdk for a flat disk of so many bytes (VMware's Virtual Disk Format). A
+    blank line before the extent would make qemu-img count it twice."""
+    sectors = size // 512
+    return DESCRIPTOR % (sectors, min(sectors // (255 * 63), 65535))
