@@ -106,7 +106,7 @@ class FusionDriver(LocalVM):
              least=3000),
         flag("ssh-user", "docker", "SSH user, who is made at the first boot", "SSHUser",
              form=r"[A-Za-z_][\w.-]*"),
-        flag("ssh-password", "tcuser", "Has no effect: the login is by key", "SSHPassword",
+        flag("ssh-password", "", "Has no effect: the login is by key", "SSHPassword",
              secret=True),
         flag("no-share", False, "Do not share the home folders of this computer", "NoShare"),
         flag("network-type", "nat", "Network: nat, bridged or hostonly", "NetworkType",
