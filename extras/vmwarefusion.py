@@ -2,12 +2,10 @@
 """Virtual machines of VMware Fusion or Workstation on this computer, by vmrun."""
 
 import os
-import re
 import sys
 
 from docker_machine import (
     ERROR,
-    MACOS,
     RUNNING,
     SAVED,
     STOPPED,
@@ -26,7 +24,6 @@ from docker_machine import (
     out,
     quote,
     run,
-    total_memory,
     wait_for,
     write_atomic,
 )
@@ -100,7 +97,8 @@ class FusionDriver(LocalVM):
              "or in a .tar.xz (default: Debian's cloud image)", "Boot2DockerURL"),
         flag("configdrive-url", "", "Has no effect: the seed of cloud-init is made here",
              "ConfigDriveURL"),
-        flag("cpu-count", 1, "CPUs (below 1 for as many as this computer has)", "CPU", most=64),
+        flag("cpu-count", 1, "CPUs (0 or -1 for as many as this computer has)", "CPU", least=-1,
+             most=64),
         flag("memory-size", 1024, "Memory in MB, a multiple of 4", "Memory", least=512),
         flag("disk-size", 20000, "Size of the disk in MB; it takes only what is used", "DiskSize",
              least=3000),
@@ -125,7 +123,7 @@ class FusionDriver(LocalVM):
 
     def set_config_from_flags(self, options):
         options = dict(options)
-        if options["vmwarefusion-cpu-count"] < 1:
+        if options["vmwarefusion-cpu-count"] == 0:
             options["vmwarefusion-cpu-count"] = -1
         super().set_config_from_flags(options)
         self["IPAddress"] = ""  # it has one of its own
@@ -148,10 +146,11 @@ class FusionDriver(LocalVM):
             self["SSHUser"] = "docker"
 
     def check_memory(self):
-        memory = total_memory()
-        if memory and self["Memory"] > memory:
-            raise MachineError("--vmwarefusion-memory-size %d is more than the %d MB of this "
-                               "computer." % (self["Memory"], memory), "Give less.")
+        try:
+            super().check_memory()
+        except MachineError as error:  # it knows the flag by its usual name
+            message = error.message.replace("-memory ", "-memory-size ")
+            raise MachineError(message, error.hint.replace("-memory ", "-memory-size "))
 
     def _image(self):
         """The path of the image in the cache."""
@@ -166,7 +165,8 @@ class FusionDriver(LocalVM):
         iso = image_of(image) == "iso"
         self.identify()
         number = int(self["UUID"][:6], 16) & 0x3fffff  # VMware's range for static addresses
-        self["MacAddr"] = "00:50:56:" + ":".join(re.findall("..", "%06x" % number))
+        self["MacAddr"] = "00:50:56:%02x:%02x:%02x" % (
+            number >> 16, number >> 8 & 255, number & 255)
         self.machine.save()
         self.log("Creating SSH keys...")
         self.make_ssh_keys()
@@ -228,7 +228,7 @@ class FusionDriver(LocalVM):
     def shares(self):
         """[(name, folder of this computer)] as Docker Machine and its successor share them."""
         usual = ("hosthome", "/home")
-        if MACOS:
+        if sys.platform == "darwin":
             usual = ("Users", "/Users")
         elif WINDOWS:
             usual = ("Public", os.environ.get("PUBLIC", ""))
@@ -355,6 +355,7 @@ class FusionDriver(LocalVM):
 
     def vmrun(self, *words, seconds=60):
         """What vmrun prints. Raises MachineError with its own words, which it says on stdout."""
+        from re import findall
         program = find_vmrun()
         if not program:
             raise MachineError("vmrun was not found on this computer.", "Install VMware Fusion or "
@@ -363,7 +364,7 @@ class FusionDriver(LocalVM):
         result = run([program, "-T", kind, *words], seconds=seconds)
         if result.ok and not result.stdout.startswith("Error:"):
             return result.stdout
-        said = re.findall("(?m)^Error: *(.*)", result.stdout)
+        said = findall("(?m)^Error: *(.*)", result.stdout)
         raise MachineError("vmrun %s failed: %s" % (
             words[0], " ".join(said).strip() or result.last_words()),
             "See vmware.log in " + self.folder)
@@ -382,22 +383,26 @@ def place(path):
 
 
 def is_ipv4(text):
-    return bool(re.match(r"\d{1,3}(\.\d{1,3}){3}$", text))
+    parts = text.split(".")
+    return len(parts) == 4 and all(part.isdigit() and int(part) < 256 for part in parts)
 
 
 def vmx_text(rows):
     """A .vmx of (key, value); quotes and line ends in a value are escaped as |hex."""
+    from re import sub
+
     def escaped(value):
-        return re.sub('[|"\r\n]', lambda found: "|%02X" % ord(found.group()), value)
+        return sub('[|"\r\n]', lambda found: "|%02X" % ord(found.group()), value)
 
     return "".join('%s = "%s"\n' % (key, escaped(value)) for key, value in rows)
 
 
 def read_vmx(text):
     """{key in lower case: value}."""
-    rows = re.findall(r'(?m)^\s*([^\s=#]+)\s*=\s*"([^"\n]*)"', text)
-    return {key.lower(): re.sub(r"\|([0-9A-Fa-f]{2})", lambda found: chr(int(found.group(1), 16)),
-                                value) for key, value in rows}
+    from re import findall, sub
+    rows = findall(r'(?m)^\s*([^\s=#]+)\s*=\s*"([^"\n]*)"', text)
+    return {key.lower(): sub(r"\|([0-9A-Fa-f]{2})", lambda found: chr(int(found.group(1), 16)),
+                             value) for key, value in rows}
 
 
 def leased(mac):
@@ -422,9 +427,10 @@ def read(path):
 
 def vmware_leases(text, mac):
     """[(end, address)] of a card's leases in a file of ISC's format; "never" sorts last."""
+    from re import findall, search
     found = []
-    for address, body in re.findall(r"(?s)lease\s+([\d.]+)\s*\{(.*?)\}", text):
-        end = re.search(r"\bends\s+(?:\d+\s+)?([^;]+);", body)
+    for address, body in findall(r"(?s)lease\s+([\d.]+)\s*\{(.*?)\}", text):
+        end = search(r"\bends\s+(?:\d+\s+)?([^;]+);", body)
         if end and "hardware ethernet %s;" % mac in body.lower():
             found.append((end.group(1), address))
     return found
@@ -432,10 +438,11 @@ def vmware_leases(text, mac):
 
 def apple_lease(text, mac):
     """A card's address in Apple's file, which has no leading zeros in MAC addresses; or ""."""
+    from re import findall
     short = ":".join("%x" % int(part, 16) for part in mac.split(":") if part)
     address = ""
-    for body in re.findall(r"(?s)\{(.*?)\}", text):
-        row = dict(re.findall(r"(\w+)=(\S+)", body))
+    for body in findall(r"(?s)\{(.*?)\}", text):
+        row = dict(findall(r"(\w+)=(\S+)", body))
         if row.get("hw_address", "").partition(",")[2] == short:
             address = row.get("ip_address", "")
     return address

@@ -120,6 +120,16 @@ def test_the_disk_is_one_to_qemu_img_and_holds_the_image(here):
     assert flat.st_blocks * 512 < flat.st_size / 10, "it takes only what is used"
 
 
+def test_what_flags_change(here):
+    machine = here.machine(cpu_count=0, network_type="bridged", memory_size=2048)
+    assert machine.driver["CPU"] == -1 and machine.driver.cpus() == min(os.cpu_count() or 1, 64)
+    rows = dict(machine.driver._settings(False))
+    assert (rows["ethernet0.connectionType"], rows["memsize"]) == ("bridged", "2048")
+    with pytest.raises(core.MachineError, match="--vmwarefusion-memory-size 400000000 is more than") as refused:
+        here.machine(memory_size=400000000).driver.pre_create_check()
+    assert "--vmwarefusion-memory-size " in refused.value.hint
+
+
 def test_an_iso_of_boot2docker_gets_its_disk(here):
     iso = here.folder / "boot2docker.iso"
     iso.write_bytes(bytes(32768) + b"\1CD001\1\0".ljust(80) + b"\1\0\0\0" + bytes(4096))
