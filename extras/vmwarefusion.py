@@ -284,7 +284,10 @@ class FusionDriver(LocalVM):
             self.vmrun("stop", self.vmx(), "soft", seconds=100)
         except MachineError as error:  # without Tools in the guest
             out.debug(error.message)
-            self.ssh().run("sudo poweroff", seconds=20)
+            try:
+                self.ssh().run("sudo poweroff", seconds=20)
+            except MachineError as failed:  # also where the guest went off before it answered
+                out.debug(failed.message)
 
     def kill(self):
         state = self.get_state()

@@ -247,6 +247,16 @@ def test_power(here, call):
     assert here.fusion.running == [] and stops == [["soft"], ["hard"]]
 
 
+def test_a_guest_that_hears_neither_tools_nor_ssh_is_told_with_the_next_step(here, closed_port, monkeypatch):
+    driver = here.create().driver
+    monkeypatch.setattr(driver, "get_ssh_hostname", lambda: "127.0.0.1")
+    monkeypatch.setattr(driver, "get_ssh_port", lambda: closed_port)
+    here.fusion.set(tools=False)
+    with pytest.raises(core.MachineError, match="did not shut down within 180 s") as failed:
+        driver.stop()
+    assert "docker-machine kill web" in failed.value.hint and len(here.fusion.running) == 1
+
+
 def test_a_suspended_vm_is_saved_and_started_or_thrown_away(here, call):
     here.create()
     here.fusion.set(running=[])
