@@ -8,22 +8,12 @@ import fnmatch
 import json
 import os
 import re
-import socketserver
-import sys
 import tarfile
 import threading
 import uuid
 
-PROGRAM = """#!%s -IS
-import json, os, socket, sys
-mine = {name: value for name, value in os.environ.items() if name.startswith("GOVC_")}
-with socket.create_connection(("127.0.0.1", %d)) as door:
-    door.sendall(json.dumps([sys.argv[1:], mine]).encode() + b"\\n")
-    answer = json.loads(door.makefile().read())
-sys.stdout.write(answer[1])
-sys.stderr.write(answer[2])
-sys.exit(answer[0])
-"""
+from door import Door
+
 USER, PASSWORD, PORT = "administrator", "secret-Pass7", 8989
 PLACES = [("/DC0", "d"), ("/DC0/vm", "f"), ("/DC0/vm/team", "f"), ("/DC0/vm/a", "f"), ("/DC0/vm/a/deep", "f"),
           ("/DC0/vm/b", "f"), ("/DC0/vm/b/deep", "f"), ("/DC0/host/C0/h1", "h"), ("/DC0/host/C0/h2", "h"),
@@ -37,11 +27,6 @@ SWITCHES = ("json", "on", "off", "s", "r", "reset", "force", "L", "f", "h")
 
 class Failure(Exception):
     """What govc says when it fails."""
-
-
-class Server(socketserver.ThreadingTCPServer):
-    daemon_threads = True
-    allow_reuse_address = True
 
 
 def pascal(value):
@@ -67,22 +52,10 @@ class VSphere:
         self.places, self.camel, self.lone, self.tools, self.address = list(PLACES), False, False, True, "127.10.8.8"
         self.tags, self.attributes, self.items = {"green"}, {"team"}, ["/lib/debian"]
         self.lock, self.number = threading.RLock(), 100
-        vsphere = self
-
-        class Handler(socketserver.StreamRequestHandler):
-            def handle(self):
-                words, environ = json.loads(self.rfile.readline().decode())
-                self.wfile.write(json.dumps(vsphere.respond(words, environ)).encode())
-
-        self.server = Server(("127.0.0.1", 0), Handler)
-        path = folder / "govc"
-        path.write_text(PROGRAM % (sys.executable, self.server.server_address[1]))
-        path.chmod(0o755)
-        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+        self.door = Door(self._called, folder / "govc")
 
     def close(self):
-        self.server.shutdown()
-        self.server.server_close()
+        self.door.close()
 
     def vm(self, path="/DC0/vm/web"):
         return self.vms[path]
@@ -106,6 +79,10 @@ class VSphere:
         return [words for words in self.calls if words[0] in CHANGING]
 
     # --- one call
+
+    def _called(self, call):
+        mine = {name: value for name, value in call.environ.items() if name.startswith("GOVC_")}
+        return self.respond(call.words, mine)
 
     def respond(self, words, environ):
         with self.lock:

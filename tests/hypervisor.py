@@ -8,22 +8,13 @@ import base64
 import json
 import os
 import re
-import socketserver
 import struct
-import sys
 import threading
 import uuid
 from typing import Any  # noqa: F401
 
-PROGRAM = """#!%s
-import json, os, socket, sys
-with socket.create_connection(("127.0.0.1", %d)) as connection:
-    connection.sendall(json.dumps(sys.argv[1:]).encode() + b"\\n")
-    answer = json.loads(connection.makefile().readline())
-sys.stdout.buffer.write(answer["out"].encode())
-sys.stderr.buffer.write(answer["err"].encode())
-sys.exit(answer["code"])
-"""
+from door import Door
+
 WORDS = ["-NoProfile", "-NonInteractive", "-ExecutionPolicy", "Bypass", "-OutputFormat", "Text", "-EncodedCommand"]
 DEFAULT_SWITCH = {"Id": "C08CB7B8-9B3C-408E-8E30-5E16A3AEB444", "Name": "Standardswitch", "Type": "Internal"}
 EXTERNAL = {"Id": "1b2c3d4e-0000-4000-8000-000000000000", "Name": "Büro & Labor", "Type": "External"}
@@ -42,11 +33,6 @@ class Failure(Exception):
     """What a cmdlet says when it fails."""
 
 
-class Server(socketserver.ThreadingTCPServer):
-    daemon_threads = True
-    allow_reuse_address = True
-
-
 class Hypervisor:
     """The computer. `guests` are the hosts that its VMs are, if they are any (tests/integration/hypervisor.py)."""
 
@@ -59,22 +45,10 @@ class Hypervisor:
         self.memory, self.switches = 64 << 30, [DEFAULT_SWITCH, EXTERNAL]
         self.old, self.deaf, self.quiet = False, 0, False
         self.lock = threading.RLock()
-        computer = self
-
-        class Handler(socketserver.StreamRequestHandler):
-            def handle(self):
-                words = json.loads(self.rfile.readline().decode())
-                self.wfile.write(json.dumps(computer.respond(words)).encode() + b"\n")
-
-        self.server = Server(("127.0.0.1", 0), Handler)
-        path = folder / "powershell.exe"
-        path.write_text(PROGRAM % (sys.executable, self.server.server_address[1]))
-        path.chmod(0o755)
-        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+        self.door = Door(self.respond, folder / "powershell.exe")
 
     def close(self):
-        self.server.shutdown()
-        self.server.server_close()
+        self.door.close()
 
     def fail(self, cmdlet, words="It failed as told"):
         """Let the next call of a cmdlet fail."""
@@ -93,19 +67,20 @@ class Hypervisor:
 
     # --- one PowerShell
 
-    def respond(self, words):
+    def respond(self, call):
+        words = call.words
         if words[:-1] != WORDS:
             self.wrong.append("words %s" % words[:-1])
         text = base64.b64decode(words[-1]).decode("utf-16-le")
         with self.lock:
             self.scripts.append(text)
             try:
-                return {"out": Run(self, text).answer + "\r\n", "err": "", "code": 0}
+                return 0, Run(self, text).answer + "\r\n", ""
             except Failure as failure:
-                return {"out": "", "err": "%s\r\n" % failure, "code": 1}
+                return 1, "", "%s\r\n" % failure
             except Exception as error:
                 self.wrong.append("%s: %r" % (text, error))
-                return {"out": "", "err": "The stand-in does not know that.", "code": 1}
+                return 1, "", "The stand-in does not know that."
 
 
 def matched(pattern, text):

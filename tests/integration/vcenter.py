@@ -10,15 +10,13 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import socketserver
-import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.door import Call, Door
 from tests.test_seed import CD
 from tests.vcenter import VCenter, flags, programs
 
@@ -30,23 +28,13 @@ if TYPE_CHECKING:
 
     from .program import Program
 
-PROGRAM = """#!%s
-import json, os, socket, sys
-words = [os.path.basename(sys.argv[0])] + sys.argv[1:]
-if words[0] == "govc" and words[1:3] != ["vm.power", "-r"]:
-    os.execv(%r, words)
-if words[1:3] == ["run", "--rm"]:
+FIRST = """\
+if name == "govc" and words[:2] != ["vm.power", "-r"]:
+    os.execv(%r, [name] + words)
+if words[:2] == ["run", "--rm"]:
     sys.stdin.buffer.read()
     sys.exit()
-with socket.create_connection(("127.0.0.1", %d)) as door:
-    door.sendall(json.dumps(words).encode() + b"\\n")
-    sys.stdout.write(door.makefile().read())
 """
-
-
-class Server(socketserver.ThreadingTCPServer):
-    daemon_threads = True
-    allow_reuse_address = True
 
 
 class Hosts(Instances[str]):
@@ -56,25 +44,18 @@ class Hosts(Instances[str]):
 
     def __init__(self, bed: Testbed, folder: Path) -> None:
         super().__init__(bed)
-        hosts = self
         self.addresses: dict[str, str] = {}
+        programs_of_one = [folder / name for name in ("vcsim/docker", "person/govc")]  # each for one of them alone
+        for path in programs_of_one:
+            path.parent.mkdir(parents=True)
+        self.door = Door(self.respond, *programs_of_one, first=FIRST % str(programs() / "govc"))
 
-        class Handler(socketserver.StreamRequestHandler):
-            def handle(self) -> None:
-                answer = hosts.respond(json.loads(self.rfile.readline()))
-                self.wfile.write(answer.encode())
+    def respond(self, call: Call) -> tuple[int, str, str]:
+        return 0, self.answer(call.words), ""
 
-        self.server = Server(("127.0.0.1", 0), Handler)
-        text = PROGRAM % (sys.executable, str(programs() / "govc"), self.server.server_address[1])
-        for name in ("vcsim/docker", "person/govc"):  # each for one of them alone
-            (folder / name).parent.mkdir(parents=True)
-            (folder / name).write_text(text)
-            (folder / name).chmod(0o755)
-        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
-
-    def respond(self, words: list[str]) -> str:
+    def answer(self, words: list[str]) -> str:
         """What a program prints for its words."""
-        verb, name = words[1], words[-1]
+        verb, name = words[0], words[-1]
         if verb == "run":
             name = words[words.index("--name") + 1]
             (vm,) = re.findall(r"vcsim-(.*)-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$", name)
@@ -95,8 +76,7 @@ class Hosts(Instances[str]):
         return ""
 
     def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
+        self.door.close()
         super().close()
 
 
