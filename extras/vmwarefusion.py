@@ -22,6 +22,7 @@ from docker_machine import (
     need,
     need_space,
     out,
+    plain_words,
     quote,
     run,
     wait_for,
@@ -30,20 +31,15 @@ from docker_machine import (
 
 # The kernel of "genericcloud" has no AHCI and would not see the CD with the seed.
 IMAGE = "https://cloud.debian.org/images/cloud/bookworm/latest/debian-12-generic-%s.tar.xz"
-PLACES = [  # of vmrun, beside the PATH
-    "/Applications/VMware Fusion.app/Contents/Library",
-    "/Applications/VMware Fusion.app/Contents/Public",
-    os.path.expanduser("~/Applications/VMware Fusion.app/Contents/Library"),
-    os.path.join(os.environ.get("ProgramFiles(x86)", ""), "VMware", "VMware Workstation"),
-    os.path.join(os.environ.get("ProgramFiles", ""), "VMware", "VMware Workstation"),
-]
-LEASES = [  # files or patterns of them
-    "/var/db/vmware/vmnet-dhcpd-vmnet*.leases",
-    "/etc/vmware/vmnet*/dhcpd/dhcpd.leases",
-    "/etc/vmware/vmnet*/dhcp/dhcp.leases",
-    os.path.join(os.environ.get("ALLUSERSPROFILE", ""), "VMware", "vmnetdhcp.leases"),
-]
 APPLE_LEASES = "/var/db/dhcpd_leases"
+LIMITS = {"start": 300, "stop": 100, "deleteVM": 300, "getGuestIPAddress": 30}  # s; others 60
+CURES = (  # pattern of what vmrun says -> what helps
+    ("(?i)in use|locked|insufficient perm", "Close its window in VMware, and do it again."),
+    ("(?i)vmmon|vmnet|permission|not allowed|hypervisor|hyper-v|VT-x|AMD-V|virtualiz",
+     "Open VMware once and let it have what it asks for; another hypervisor may be in the way."),
+    ("(?i)hardware version|newer version|not compatible|not supported",
+     "Update VMware: Fusion 12.2 or Workstation 16.2 at least."),
+)
 USUAL = [
     (".encoding", "UTF-8"), ("config.version", "8"), ("virtualHW.version", "19"),
     ("pciBridge0.present", "TRUE"),
@@ -117,7 +113,8 @@ class FusionDriver(LocalVM):
         program = find_vmrun()
         if not program:
             return []
-        return [Finding("ok", "vmwarefusion", program)]
+        return [Finding("ok", "vmwarefusion", program + " (open VMware once by hand, for what it "
+                        "asks to be allowed)")]
 
     # --- before the machine is made
 
@@ -206,7 +203,7 @@ class FusionDriver(LocalVM):
         arm = host_arch() == "aarch64"
         rows = USUAL + (ARM if arm else INTEL) + [
             ("displayName", self["MachineName"]),
-            ("guestOS", "arm-debian12-64" if arm else "debian12-64"),
+            ("guestOS", self._guest(arm, iso)),
             ("numvcpus", str(self.cpus())), ("memsize", str(self["Memory"])),
             ("ethernet0.connectionType", self["NetworkType"]),
             ("ethernet0.address", self["MacAddr"]),
@@ -225,6 +222,12 @@ class FusionDriver(LocalVM):
                 ("expiration", "never"))]
         return rows
 
+    @staticmethod
+    def _guest(arm, iso):
+        if iso:
+            return "other3xlinux-64"
+        return "arm-debian12-64" if arm else "debian12-64"
+
     def shares(self):
         """[(name, folder of this computer)] as Docker Machine and its successor share them."""
         usual = ("hosthome", "/home")
@@ -242,24 +245,28 @@ class FusionDriver(LocalVM):
 
     def start(self):
         if self.get_state() != RUNNING:
-            self.vmrun("start", self.vmx(), "nogui", seconds=300)
+            self.vmrun("start", self.vmx(), "nogui")
         self["IPAddress"] = ""
         self.log("Waiting for an address...")
-        seconds = max(self.get("WaitIP", 0) // 1000, 300)
-        self["IPAddress"] = wait_for(self._address, seconds, (
-            "The VM %s got no address within %d s. Its console said last: %s" % (
-                self["MachineName"], seconds, self.console()[-300:].strip() or "nothing")), 3)
+        seconds = (self.get("WaitIP") or 300000) // 1000
+        address = wait_for(self._address, seconds, "", 3)
+        if not address:
+            raise MachineError("The VM %s got no address within %d s. Its console said last: %s" % (
+                self["MachineName"], seconds, plain_words(self.console())[-300:] or "nothing"),
+                "A bridged one is found by its open-vm-tools alone. See also vmware.log in " +
+                self.folder)
+        self["IPAddress"] = address
 
     def _address(self):
         """The guest's IPv4 address as it tells it, or as a lease has it; "" without one."""
         self.check_boot()
         try:
-            said = self.vmrun("getGuestIPAddress", self.vmx(), seconds=30).strip()
+            said = self.vmrun("getGuestIPAddress", self.vmx()).strip()
         except MachineError as error:  # without Tools in the guest
             out.debug(error.message)
             said = ""
-        if is_ipv4(said) and not said.startswith(("172.17.", "169.254.")):
-            return said
+        if is_ipv4(said) and said != "172.17.0.1" and not said.startswith("169.254."):
+            return said  # the first is that of Docker in the guest
         return leased(self.mac())
 
     def mac(self):
@@ -281,7 +288,7 @@ class FusionDriver(LocalVM):
 
     def _ask_to_stop(self):
         try:
-            self.vmrun("stop", self.vmx(), "soft", seconds=100)
+            self.vmrun("stop", self.vmx(), "soft")
         except MachineError as error:  # without Tools in the guest
             out.debug(error.message)
             try:
@@ -306,12 +313,12 @@ class FusionDriver(LocalVM):
             if self.get_state() == RUNNING:
                 self.kill()
             try:
-                self.vmrun("deleteVM", self.vmx(), seconds=300)
+                self.vmrun("deleteVM", self.vmx())
             except MachineError as error:  # it is registered nowhere: without its files it is gone
                 if os.path.exists(self.vmx()) and self.get_state() == RUNNING:
                     raise
                 out.debug(error.message)
-        for name in ("disk.vmdk", "disk-flat.vmdk", "seed.iso", "boot2docker.iso",
+        for name in ("disk.vmdk", "disk-flat.vmdk", "seed.iso", "boot2docker.iso", "console.log",
                      os.path.basename(self.vmx())):
             if os.path.exists(self.path(name)):
                 os.unlink(self.path(name))
@@ -356,21 +363,28 @@ class FusionDriver(LocalVM):
             return SAVED
         return STOPPED if rows else ERROR
 
-    def vmrun(self, *words, seconds=60):
+    def vmrun(self, verb, *words, seconds=0):
         """What vmrun prints. Raises MachineError with its own words, which it says on stdout."""
-        from re import findall
+        from re import findall, search
         program = find_vmrun()
         if not program:
             raise MachineError("vmrun was not found on this computer.", "Install VMware Fusion or "
                                "Workstation, or put the folder of vmrun on the PATH.")
         kind = "fusion" if sys.platform == "darwin" else "ws"
-        result = run([program, "-T", kind, *words], seconds=seconds)
+        seconds = seconds or LIMITS.get(verb, 60)
+
+        def late(words):
+            return MachineError("vmrun %s did not end within %g s." % (verb, seconds),
+                                "Open VMware: it may ask something there. Then do it again.")
+
+        result = run([program, "-T", kind, verb, *words], seconds=seconds, late=late)
         if result.ok and not result.stdout.startswith("Error:"):
             return result.stdout
-        said = findall("(?m)^Error: *(.*)", result.stdout)
-        raise MachineError("vmrun %s failed: %s" % (
-            words[0], " ".join(said).strip() or result.last_words()),
-            "See vmware.log in " + self.folder)
+        said = plain_words(" ".join(findall("(?m)^Error: *(.*)", result.stdout)))[:500]
+        said = said or result.last_words()
+        fit = [cure for pattern, cure in CURES if search(pattern, said)]
+        raise MachineError("vmrun %s failed: %s" % (verb, said),
+                           (fit + ["See vmware.log in " + self.folder])[0])
 
 
 # --- small helpers
@@ -378,7 +392,32 @@ class FusionDriver(LocalVM):
 def find_vmrun():
     """The path of vmrun, or None."""
     import shutil
-    return shutil.which("vmrun") or shutil.which("vmrun", path=os.pathsep.join(PLACES))
+    return shutil.which("vmrun") or shutil.which("vmrun", path=os.pathsep.join(places()))
+
+
+def places():
+    """The folders of vmrun, beside the PATH."""
+    found = []
+    for home in (os.sep, os.path.expanduser("~")):
+        contents = os.path.join(home, "Applications", "VMware Fusion.app", "Contents")
+        found += [os.path.join(contents, "Library"), os.path.join(contents, "Public")]
+    for name in ("ProgramFiles(x86)", "ProgramFiles"):
+        found.append(os.path.join(of_windows(name), "VMware", "VMware Workstation"))
+    return found
+
+
+def leases():
+    """The files of leases of VMware's DHCP servers."""
+    from glob import glob
+    patterns = ["/var/db/vmware/vmnet-dhcpd-vmnet*.leases", "/etc/vmware/vmnet*/dhcpd/dhcpd.leases",
+                "/etc/vmware/vmnet*/dhcp/dhcp.leases"]
+    usual = os.path.join(of_windows("ALLUSERSPROFILE"), "VMware", "vmnetdhcp.leases")
+    return [path for pattern in patterns for path in glob(pattern)] + [usual]
+
+
+def of_windows(name):
+    """A folder that Windows names in a variable; elsewhere it is the root, and nothing is there."""
+    return os.environ.get(name) or os.sep
 
 
 def place(path):
@@ -410,11 +449,9 @@ def read_vmx(text):
 
 def leased(mac):
     """The address that a DHCP server of this computer gave last to a network card, or ""."""
-    from glob import glob
     found = []
-    for pattern in LEASES:
-        for path in glob(pattern):
-            found += vmware_leases(read(path), mac)
+    for path in leases():
+        found += vmware_leases(read(path), mac)
     if found:
         return max(found)[1]
     return apple_lease(read(APPLE_LEASES), mac)

@@ -5,9 +5,12 @@ Whether a machine boots is not seen here.
 
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
@@ -55,7 +58,7 @@ class Here(Machines):
         machine.mark("")
         vmx = Path(machine.folder) / "old.vmx"
         vmx.write_text('displayName = "old"\nethernet0.generatedAddress = "00:0C:29:11:22:33"\n')
-        self.fusion.set(running=[str(vmx)])
+        self.fusion.running.append(str(vmx))
         return machine
 
 
@@ -63,19 +66,34 @@ class Here(Machines):
 def fusion(dm, tmp_path, monkeypatch):
     folder = tmp_path / "vmware"
     folder.mkdir()
-    path = "%s:%s" % (folder, os.environ["PATH"])
-    take_environment(monkeypatch, {"PATH": path}, "FUSION_")
-    dm.env["PATH"] = path
-    return Fusion(folder)
+    computer = Fusion(folder)
+    environ = {"PATH": "%s:%s" % (folder, os.environ["PATH"]), "ALLUSERSPROFILE": str(folder)}
+    take_environment(monkeypatch, environ, "FUSION_")
+    dm.env.update(environ)
+    yield computer
+    computer.close()
+    assert computer.wrong == []
 
 
 @pytest.fixture
 def here(fusion, store, tmp_path, pauses, monkeypatch):
     monkeypatch.setattr(core.out, "secrets", set())
-    module = driver_module()
-    monkeypatch.setattr(module, "LEASES", [str(tmp_path / "*.leases")])
-    monkeypatch.setattr(module, "APPLE_LEASES", str(tmp_path / "dhcpd_leases"))
+    monkeypatch.setattr(core.os, "fsync", lambda file: None)
     return Here(fusion, store, tmp_path)
+
+
+@pytest.fixture
+def soon(here, closed_port, monkeypatch):
+    """Words for whole commands: SSH never answers, and that is soon known."""
+    monkeypatch.setattr(here.driver_class, "boot_seconds", 0.1)
+    monkeypatch.setattr(here.driver_class, "get_ssh_hostname", lambda self: "127.0.0.1")
+    monkeypatch.setattr(here.driver_class, "get_ssh_port", lambda self: closed_port)
+    return create_words(here)
+
+
+def create_words(here):
+    return ["create", "-d", "vmwarefusion"] + ["--vmwarefusion-%s=%s" % (key.replace("_", "-"), value)
+                                               for key, value in here.given.items()]
 
 
 def file_of(here, name):
@@ -102,6 +120,11 @@ def test_what_is_made_by_default(here, monkeypatch, arch, disk, guest):
     assert rows["ethernet0.address"] == mac and mac.startswith("00:50:56:") and int(mac[9:11], 16) < 0x40
     files = CD(file_of(here, "seed.iso").read_bytes()).files()
     assert mac.encode() in files["NETWORK-CONFIG"] and b'"docker"' in files["USER-DATA"]
+
+
+def test_a_creation_takes_few_calls(here):
+    here.create()
+    assert here.fusion.verbs() == ["list", "list", "start", "list", "getGuestIPAddress"]
 
 
 def test_the_disk_is_one_to_qemu_img_and_holds_the_image(here):
@@ -172,10 +195,9 @@ def test_values_survive_in_a_vmx():
 @pytest.mark.parametrize("when", ["kill before", "kill after"])
 def test_a_creation_that_is_killed_at_the_start_is_removed_or_finished(here, dm, call, when):
     # The start is the only call of vmrun's that changes anything.
-    words = ["--vmwarefusion-%s=%s" % (key.replace("_", "-"), value) for key, value in here.given.items()]
     for then in ("rm", "provision"):
         here.fusion.order("start", when)
-        assert dm("create", "-d", "vmwarefusion", *(words + ["web"])).code != 0
+        assert dm(*(create_words(here) + ["web"])).code != 0
         assert len(here.fusion.running) == (when == "kill after") and here.store.names() == ["web"]
         if then == "provision":
             here.load().driver.create()
@@ -199,20 +221,167 @@ def test_without_vmrun_the_next_step_is_told(here, monkeypatch):
     assert here.machine().driver.checks() == []
 
 
+def test_vmrun_is_found_where_the_products_put_it(here, tmp_path, monkeypatch):
+    module = driver_module()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.chdir(str(tmp_path))
+    assert module.find_vmrun() is None
+    for variable, place in (("HOME", "Applications/VMware Fusion.app/Contents/Public"),
+                            ("HOME", "Applications/VMware Fusion.app/Contents/Library"),
+                            ("ProgramFiles(x86)", "VMware/VMware Workstation"),
+                            ("ProgramFiles", "VMware/VMware Workstation")):
+        with monkeypatch.context() as patch:
+            base = tmp_path / "base"
+            (base / place).mkdir(parents=True)
+            shutil.copy(str(tmp_path / "vmware" / "vmrun"), str(base / place))
+            assert module.find_vmrun() is None
+            patch.setenv(variable, str(base))
+            assert module.find_vmrun() == str(base / place / "vmrun")
+            assert here.machine().driver.checks()[0].words.startswith(str(base / place / "vmrun"))
+            shutil.rmtree(str(base))
+
+
+@pytest.mark.parametrize("words, hint", [
+    ("The file is already in use", "Close its window"), ("Could not open /dev/vmmon: No such file", "Open VMware once"),
+    ("VMware Workstation and Device/Credential Guard are not compatible", "Update VMware|Open VMware"),
+    ("This virtual machine requires hardware version 19", "Update VMware"), ("Unknown error", "See vmware.log in")])
+def test_what_vmrun_says_has_its_hint(here, words, hint):
+    machine = here.add()
+    here.fusion.order("start", words)
+    with pytest.raises(core.MachineError) as failure:
+        machine.driver.create()
+    assert words in failure.value.message and re.match(hint, failure.value.hint)
+
+
+# --- hanging, killed, at once
+
+@pytest.mark.parametrize("verb", ["list", "start"])
+def test_a_vmrun_that_hangs_is_told_with_the_next_step(here, call, soon, monkeypatch, verb):
+    monkeypatch.setitem(driver_module().LIMITS, verb, 1)
+    here.fusion.order(verb, "hang")
+    ended = call(*(soon + ["web"]))
+    assert "vmrun %s did not end within 1 s." % verb in ended.err and "Open VMware" in ended.err, ended
+    assert here.store.names() == (["web"] if verb == "start" else [])
+    if verb == "start":
+        monkeypatch.setitem(driver_module().LIMITS, verb, 60)
+        here.load().driver.create()
+        assert len(here.fusion.running) == 1 and call("rm", "-y", "web").code == 0
+
+
+def test_a_stop_and_an_address_that_hang_have_another_way(here, monkeypatch):
+    here.fusion.leases = True
+    monkeypatch.setitem(driver_module().LIMITS, "getGuestIPAddress", 1)
+    here.fusion.order("getGuestIPAddress", "hang")
+    driver = here.create().driver
+    assert driver["IPAddress"] == "127.10.8.8"
+    monkeypatch.setitem(driver_module().LIMITS, "stop", 1)
+    here.fusion.order("stop", "hang")
+    driver.stop()
+    assert here.fusion.running == []
+
+
+def test_ls_does_not_wait_for_a_vmrun_that_hangs(here, call, closed_port, monkeypatch):
+    monkeypatch.setattr(here.driver_class, "engine_url", lambda self: "tcp://127.0.0.1:%d" % closed_port)
+    here.create()
+    here.fusion.order("list", "hang")
+    assert call("ls", "-t", "2", "-f", "{{.State}}").out in ("Timeout\n", "Error\n")
+
+
+CHANGING = "open replace rename link unlink write truncate fork_exec".split()
+
+
+def is_act(frame, event, what):
+    """Whether this is about to open or change a file, or to begin a program; for sys.setprofile."""
+    ours = os.path.basename(frame.f_code.co_filename) in ("docker_machine.py", "vmwarefusion.py")
+    mute = isinstance(getattr(what, "__self__", None), str) or getattr(what, "__self__", None) is sys.stdout
+    return (event == "c_call" and what.__name__ in CHANGING and not mute
+            and (ours or what.__name__ == "fork_exec"))
+
+
+def killed(driver, number):
+    """Whether a process that makes a machine did `number` acts that change something and was killed before the next;
+    if not, it came to its end. What it did until then is on the disk, and nothing that it would have cleaned up."""
+    child = os.fork()
+    if child:
+        return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    acts = []
+
+    def profile(frame, event, what):
+        if is_act(frame, event, what):
+            acts.append(what.__name__)
+            if len(acts) > number:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    try:
+        sys.setprofile(profile)
+        driver.create()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(0)
+
+
+def test_a_creation_that_is_killed_at_any_act_is_removed_or_finished(here, call):
+    number, died = 0, True
+    while died:
+        died = killed(here.add().driver, number)
+        if number % 2:
+            here.load().driver.create()
+            assert here.fusion.running == [str(file_of(here, "web.vmx"))] and vmx(here)["memsize"] == "1024"
+        ended = call("rm", "-y", "web")
+        assert (ended.code, ended.err) == (0, "") and here.fusion.running == [], number
+        assert os.listdir(here.store.machines) == []
+        number += 1
+    assert number > 20
+
+
+def test_four_at_once_in_one_store(here, dm, closed_port):
+    here.fusion.tools, here.fusion.leases = False, True
+    dm.argv[2] = ("import docker_machine as core, sys; kind = core.load_driver('vmwarefusion'); kind.boot_seconds = 1; "
+                  "kind.get_ssh_port = lambda self: %d; core.end(core.main(['docker-machine'] + sys.argv[1:]))"
+                  % closed_port)
+    names = ["web%d" % number for number in range(4)]
+    for number, name in enumerate(names):
+        path = os.path.join(here.store.folder(name), name + ".vmx")
+        here.fusion.addresses[os.path.realpath(path)] = "127.10.6.%d" % number
+    running = [dm.start(*(create_words(here) + [name])) for name in names]
+    said = [process.communicate()[1].decode() for process in running]
+    assert all("SSH did not answer" in text for text in said), said
+    drivers = [here.load(name).driver for name in names]
+    assert [driver["IPAddress"] for driver in drivers] == ["127.10.6.%d" % number for number in range(4)]
+    assert len({driver["MacAddr"] for driver in drivers}) == 4 and len(here.fusion.running) == 4
+    assert here.driver_class.states(drivers, 60) == [core.RUNNING] * 4
+    assert core.each(lambda driver: driver.remove(), drivers) == [None] * 4
+    assert here.fusion.running == [] and not list(Path(here.store.path).rglob("*.vmdk"))
+
+
+@pytest.mark.parametrize("word", ["two words", 'a "b" c', "Jo O'Neil", "b\u00fcro \u6771\u4eac", "a|b", "50%s",
+                                  "$(x)`y`"])
+def test_a_life_in_a_folder_of_such_a_name(here, tmp_path, monkeypatch, word):
+    folder = tmp_path / word
+    shutil.copytree(here.store.path, str(folder))
+    here.store = core.Store(str(folder))
+    monkeypatch.setattr(here.driver_class, "shares", lambda self: [("Users", str(folder))])
+    driver = here.create().driver
+    assert driver.get_state() == core.RUNNING and vmx(here)["sharedfolder0.hostpath"] == str(folder)
+    driver.stop()
+    driver.start()
+    driver.remove()
+    assert here.fusion.running == []
+
+
+def test_a_store_behind_a_symbolic_link(here, tmp_path):
+    (tmp_path / "link").symlink_to(here.store.path)
+    here.store = core.Store(str(tmp_path / "link"))
+    driver = here.create().driver
+    assert here.fusion.running != [driver.vmx()] and driver.get_state() == core.RUNNING
+
+
 # --- addresses
 
-def test_a_guest_without_tools_is_found_by_its_newest_lease(here, tmp_path):
-    machine = here.add()
-    machine.driver.identify()
-    mac = "00:50:56:" + ":".join(machine.driver["UUID"][at:at + 2] for at in (0, 2, 4))
-    mac = mac[:9] + "%02x" % (int(mac[9:11], 16) & 0x3f) + mac[11:]
-    block = "lease 127.10.7.%d {\r\n  starts 4 2026/11/26 10:00:00;\r\n  ends %s;\r\n  hardware ethernet %s;\r\n}\r\n"
-    (tmp_path / "vmnet8.leases").write_text("".join([
-        block % (1, "4 2026/11/26 10:30:00", mac), block % (2, "5 2026/11/27 10:30:00", mac.upper()),
-        block % (3, "4 2026/11/26 11:30:00", mac), block % (4, "never", "00:50:56:00:00:00")]))
-    here.fusion.set(tools=False)
-    machine.driver.create()
-    assert (machine.driver["MacAddr"], machine.driver["IPAddress"]) == (mac, "127.10.7.2")
+def test_a_guest_without_tools_is_found_by_its_newest_lease(here):
+    here.fusion.tools, here.fusion.leases = False, True
+    assert here.create().driver["IPAddress"] == "127.10.8.8"
 
 
 def test_a_lease_that_never_ends_is_the_newest():
@@ -229,9 +398,19 @@ def test_apples_leases_have_no_leading_zeros():
 
 def test_a_guest_without_an_address_is_told(here):
     machine = here.add()
-    here.fusion.set(address="172.17.0.1")
+    here.fusion.address = "172.17.0.1"
+    (Path(machine.folder) / "console.log").write_text("of another creation")
     with pytest.raises(core.MachineError, match="got no address within 300 s. Its console said last: nothing"):
         machine.driver.create()
+    file_of(here, "console.log").write_text("no DHCP\aoffers")
+    machine.driver["WaitIP"] = 5000
+    with pytest.raises(core.MachineError, match="within 5 s. Its console said last: no DHCP offers"):
+        machine.driver.start()
+
+
+def test_an_address_in_dockers_usual_network_is_one(here):
+    here.fusion.address = "172.17.0.9"
+    assert here.create().driver["IPAddress"] == "172.17.0.9"
 
 
 # --- on, off, gone
@@ -243,28 +422,38 @@ def test_power(here, call):
     assert call("status", "web").out == "Stopped\n"
     here.load().driver.start()
     call("kill", "web")
-    stops = [words[4:] for words in here.fusion.read()["calls"] if words[2] == "stop"]
+    stops = [words[4:] for words in here.fusion.calls if words[2] == "stop"]
     assert here.fusion.running == [] and stops == [["soft"], ["hard"]]
 
 
 def test_a_guest_that_hears_neither_tools_nor_ssh_is_told_with_the_next_step(here, closed_port, monkeypatch):
     driver = here.create().driver
+    monkeypatch.setattr(here.driver_class, "poll_seconds", 12)
     monkeypatch.setattr(driver, "get_ssh_hostname", lambda: "127.0.0.1")
     monkeypatch.setattr(driver, "get_ssh_port", lambda: closed_port)
-    here.fusion.set(tools=False)
+    here.fusion.tools = False
     with pytest.raises(core.MachineError, match="did not shut down within 180 s") as failed:
         driver.stop()
     assert "docker-machine kill web" in failed.value.hint and len(here.fusion.running) == 1
 
 
-def test_a_suspended_vm_is_saved_and_started_or_thrown_away(here, call):
-    here.create()
-    here.fusion.set(running=[])
-    path = file_of(here, "web.vmx")
-    with open(str(path), "a") as file:
+def suspend(here):
+    del here.fusion.running[:]
+    with open(str(file_of(here, "web.vmx")), "a") as file:
         file.write('checkpoint.vmState = "web-1.vmss"\n')
     file_of(here, "web-1.vmss").write_text("")
+
+
+def test_a_suspended_vm_is_saved_and_started_or_thrown_away(here, call):
+    here.create()
+    suspend(here)
     assert call("status", "web").out == "Saved\n"
+    refused = call("stop", "web")
+    assert "state is saved, not running" in refused.err and "docker-machine kill web" in refused.err
+    here.load().driver.start()
+    assert call("status", "web").out == "Running\n" and not file_of(here, "web-1.vmss").exists()
+    here.load().driver.kill()
+    suspend(here)
     assert call("kill", "web").code == 0 and call("status", "web").out == "Stopped\n"
     assert not file_of(here, "web-1.vmss").exists() and vmx(here)["displayname"] == "web"
 
@@ -278,7 +467,7 @@ def test_a_vm_that_cannot_be_deleted_while_it_is_open_is_removed_with_its_files(
 
 def test_what_is_gone_counts_as_removed(here, call):
     here.create()
-    here.fusion.set(running=[])
+    del here.fusion.running[:]
     file_of(here, "web.vmx").unlink()
     assert "There is no VM" in call("status", "web").err
     ended = call("rm", "-y", "web")
@@ -303,23 +492,44 @@ def test_ls_is_one_vmrun_for_all_machines(here, call, closed_port, monkeypatch):
     assert here.fusion.verbs()[before:] == ["list"] and listed.count("Running") == 3
 
 
-def test_entries_of_docker_machine_work_and_keep_their_fields(here, call):
+# --- entries of Docker Machine, and secrets
+
+def test_entries_of_docker_machine_work_and_keep_their_fields(here, call, soon, closed_port, monkeypatch):
+    monkeypatch.setattr(here.driver_class, "engine_url", lambda self: "tcp://127.0.0.1:%d" % closed_port)
     here.old()
     before = here.stored("old")
     assert call("status", "old").out == "Running\n" and call("ip", "old").out == "127.10.9.9\n"
+    listed = call("ls", "-t", "60").out.splitlines()[1].split()
+    assert [listed[0], listed[2], listed[3]] == ["old", "vmwarefusion", "Running"], listed
     assert here.load("old").driver.mac() == "00:0c:29:11:22:33"
-    assert call("kill", "old").code == 0 and here.fusion.running == []
-    here.load("old").driver.start()
+    assert call("stop", "old").code == 0 and here.fusion.running == []
+    here.fusion.tools, here.fusion.leases = False, True
+    call("start", "old")
     stored = here.stored("old")
-    assert len(here.fusion.running) == 1 and {name: stored[name] for name in before} == before
+    changed = {name: stored[name] for name in before if stored[name] != before[name]}
+    assert len(here.fusion.running) == 1 and changed == {"IPAddress": "127.10.8.8"}
     ended = call("rm", "-y", "old")
     assert (ended.code, ended.err) == (0, "") and here.fusion.running == []
+    assert not os.path.exists(here.store.folder("old"))
 
 
-def test_the_password_is_in_no_argument_list_and_no_file_but_config_json(here, call):
-    here.create(ssh_password="S3cret-word")
-    call("--debug", "status", "web")
-    assert "S3cret-word" not in json.dumps(here.fusion.read())
-    holders = [str(path.name) for path in Path(here.store.path).rglob("*")
-               if path.is_file() and path.stat().st_size < 1 << 20 and b"S3cret-word" in path.read_bytes()]
-    assert holders == ["config.json"]
+def test_an_old_guest_without_tools_and_ssh_is_told_with_the_next_step(here, call, soon, monkeypatch):
+    monkeypatch.setattr(here.driver_class, "poll_seconds", 12)
+    here.old()
+    here.fusion.tools = False
+    ended = call("stop", "old")
+    assert ended.code == 1 and "docker-machine kill old" in ended.err
+    assert call("kill", "old").code == 0 and here.fusion.running == []
+
+
+def test_the_password_is_in_no_argument_list_and_no_file_but_config_json(here, call, soon):
+    secret, said = "S3cret-word", []
+    for words in (soon + ["web"], ["status", "web"], ["inspect", "web"], ["stop", "web"], ["start", "web"],
+                  ["ls", "-t", "60"], ["kill", "web"], ["provision", "web"]):
+        ended = call("--debug", *words, FUSION_SSH_PASSWORD=secret)
+        said.append(ended.out + ended.err)
+    assert here.stored()["SSHPassword"] == secret and secret not in "".join(said)
+    assert secret not in json.dumps(here.fusion.calls) and "-gp" not in json.dumps(here.fusion.calls)
+    holders = {path.name for path in here.folder.rglob("*")
+               if path.is_file() and path.stat().st_size < 1 << 25 and secret.encode() in path.read_bytes()}
+    assert holders <= {"config.json", "config.json.bak"} and "config.json" in holders
