@@ -101,7 +101,7 @@ class Fusion:
 
     def list(self):
         if self.guests:
-            self.running[:] = [vmx for vmx in self.running if self.guests.is_on(vmx)]
+            self.running[:] = [vmx for vmx in self.running if self.guests.is_on(Path(vmx))]
         return "".join("%s\n" % line for line in ["Total running VMs: %d" % len(self.running)] + self.running)
 
     def start(self, vmx, how):
@@ -145,7 +145,7 @@ class Fusion:
         if str(path) in self.running:
             raise Failure("The virtual machine should not be powered on. It is already running.")
         if self.guests:
-            self.guests.destroy(str(path))
+            self.guests.destroy(path.stem)
         shutil.rmtree(str(path.parent / "disk.vmdk.lck"), ignore_errors=True)
         for name in (path.name, "disk.vmdk", "disk-flat.vmdk"):
             if (path.parent / name).exists():
