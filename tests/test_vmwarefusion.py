@@ -7,14 +7,13 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import traceback
 from pathlib import Path
 
 import pytest
 from fusion import Fusion
+from killed import Killed
 from machines import Machines, take_environment
 from test_seed import CD
 
@@ -100,6 +99,12 @@ def file_of(here, name):
     return Path(here.store.folder("web")) / name
 
 
+def write_iso(here):
+    iso = here.folder / "boot2docker.iso"
+    iso.write_bytes(bytes(32768) + b"\1CD001\1\0".ljust(80) + b"\1\0\0\0" + bytes(4096))
+    return iso
+
+
 def vmx(here):
     return driver_module().read_vmx(file_of(here, "web.vmx").read_text(encoding="utf-8"))
 
@@ -127,14 +132,81 @@ def test_a_creation_takes_few_calls(here):
     assert here.fusion.verbs() == ["list", "list", "start", "list", "getGuestIPAddress"]
 
 
-def test_the_disk_is_one_to_qemu_img_and_holds_the_image(here):
+HEAD = """\
+.encoding = "UTF-8"
+config.version = "8"
+virtualHW.version = "19"
+pciBridge0.present = "TRUE"
+pciBridge4.present = "TRUE"
+pciBridge4.virtualDev = "pcieRootPort"
+pciBridge4.functions = "8"
+vmci0.present = "TRUE"
+floppy0.present = "FALSE"
+usb.present = "TRUE"
+usb_xhci.present = "TRUE"
+tools.syncTime = "TRUE"
+msg.autoanswer = "TRUE"
+uuid.action = "keep"
+powerType.powerOff = "soft"
+powerType.reset = "soft"
+serial0.present = "TRUE"
+serial0.fileType = "file"
+ethernet0.present = "TRUE"
+ethernet0.virtualDev = "vmxnet3"
+ethernet0.addressType = "static"
+sata0.present = "TRUE"
+sata0:1.present = "TRUE"
+sata0:1.deviceType = "cdrom-image"
+"""
+INTEL = """\
+firmware = "bios"
+hpet0.present = "TRUE"
+scsi0.present = "TRUE"
+scsi0.virtualDev = "pvscsi"
+scsi0:0.present = "TRUE"
+scsi0:0.fileName = "disk.vmdk"
+"""
+ARM = """\
+firmware = "efi"
+nvme0.present = "TRUE"
+nvme0:0.present = "TRUE"
+nvme0:0.fileName = "disk.vmdk"
+"""
+TAIL = """\
+displayName = "web"
+guestOS = "%s"
+numvcpus = "1"
+memsize = "1024"
+ethernet0.connectionType = "nat"
+ethernet0.address = "%s"
+serial0.fileName = "console.log"
+sata0:1.fileName = "%s"
+"""
+
+
+@pytest.mark.parametrize("kind", ["intel", "apple", "iso"])
+def test_the_vmx_byte_for_byte_and_the_disk_to_qemu_img(here, monkeypatch, kind):
+    monkeypatch.setattr(driver_module(), "host_arch", lambda: "aarch64" if kind == "apple" else "x86_64")
+    more = {"boot2docker_url": write_iso(here).as_uri()} if kind == "iso" else {}
+    mac = here.create(**more).driver["MacAddr"]
+    guest, cd = {"intel": ("debian12-64", "seed.iso"), "apple": ("arm-debian12-64", "seed.iso"),
+                 "iso": ("other3xlinux-64", "boot2docker.iso")}[kind]
+    expected = HEAD + (ARM if kind == "apple" else INTEL) + TAIL % (guest, mac, cd)
+    path = str(file_of(here, "web.vmx"))
+    assert here.fusion.seen[path] == expected and os.stat(path).st_size > len(expected), "VMware wrote more"
+    if shutil.which("qemu-img"):
+        disk = str(file_of(here, "disk.vmdk"))
+        told = json.loads(subprocess.check_output(["qemu-img", "info", "-U", "--output=json", disk]).decode())
+        assert (told["format"], told["virtual-size"]) == ("vmdk", SIZE << 20)
+        assert b"No errors" in subprocess.check_output(["qemu-img", "check", "-U", disk])
+
+
+def test_the_disk_holds_the_image_and_takes_only_what_is_used(here):
     if not shutil.which("qemu-img"):
         pytest.skip("there is no qemu-img")
     here.create()
     raw = here.folder / "back.raw"
     path = str(file_of(here, "disk.vmdk"))
-    told = json.loads(subprocess.check_output(["qemu-img", "info", "--output=json", path]).decode())
-    assert (told["format"], told["virtual-size"]) == ("vmdk", SIZE << 20)
     subprocess.check_call(["qemu-img", "convert", "-O", "raw", path, str(raw)])
     image = (here.folder / "disk.raw").read_bytes()
     with open(str(raw), "rb") as file:
@@ -154,8 +226,7 @@ def test_what_flags_change(here):
 
 
 def test_an_iso_of_boot2docker_gets_its_disk(here):
-    iso = here.folder / "boot2docker.iso"
-    iso.write_bytes(bytes(32768) + b"\1CD001\1\0".ljust(80) + b"\1\0\0\0" + bytes(4096))
+    iso = write_iso(here)
     here.create(boot2docker_url=iso.as_uri())
     assert vmx(here)["sata0:1.filename"] == "boot2docker.iso"
     with open(str(file_of(here, "disk-flat.vmdk")), "rb") as file:
@@ -163,8 +234,7 @@ def test_an_iso_of_boot2docker_gets_its_disk(here):
 
 
 def test_an_iso_on_apple_silicon_and_a_qcow2_are_refused(here, monkeypatch):
-    iso = here.folder / "boot2docker.iso"
-    iso.write_bytes(bytes(32768) + b"\1CD001\1\0".ljust(80) + b"\1\0\0\0" + bytes(4096))
+    iso = write_iso(here)
     monkeypatch.setattr(driver_module(), "host_arch", lambda: "aarch64")
     with pytest.raises(core.MachineError, match="runs arm64 guests"):
         here.machine(boot2docker_url=iso.as_uri()).driver.pre_create_check()
@@ -287,52 +357,21 @@ def test_ls_does_not_wait_for_a_vmrun_that_hangs(here, call, closed_port, monkey
     assert call("ls", "-t", "2", "-f", "{{.State}}").out in ("Timeout\n", "Error\n")
 
 
-CHANGING = "open replace rename link unlink write truncate fork_exec".split()
-
-
-def is_act(frame, event, what):
-    """Whether this is about to open or change a file, or to begin a program; for sys.setprofile."""
-    ours = os.path.basename(frame.f_code.co_filename) in ("docker_machine.py", "vmwarefusion.py")
-    mute = isinstance(getattr(what, "__self__", None), str) or getattr(what, "__self__", None) is sys.stdout
-    return (event == "c_call" and what.__name__ in CHANGING and not mute
-            and (ours or what.__name__ == "fork_exec"))
-
-
-def killed(driver, number):
-    """Whether a process that makes a machine did `number` acts that change something and was killed before the next;
-    if not, it came to its end. What it did until then is on the disk, and nothing that it would have cleaned up."""
-    child = os.fork()
-    if child:
-        return os.WIFSIGNALED(os.waitpid(child, 0)[1])
-    acts = []
-
-    def profile(frame, event, what):
-        if is_act(frame, event, what):
-            acts.append(what.__name__)
-            if len(acts) > number:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    try:
-        sys.setprofile(profile)
-        driver.create()
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(0)
-
-
-def test_a_creation_that_is_killed_at_any_act_is_removed_or_finished(here, call):
-    number, died = 0, True
-    while died:
-        died = killed(here.add().driver, number)
+def test_a_creation_that_is_killed_at_any_act_is_removed_or_finished(here, dm, call):
+    killed = Killed(here.store.path, "vmwarefusion", dm.env)
+    number, ended = 0, "killed"
+    while ended == "killed":
+        here.add()
+        ended = killed.create("web", number)
         if number % 2:
             here.load().driver.create()
             assert here.fusion.running == [str(file_of(here, "web.vmx"))] and vmx(here)["memsize"] == "1024"
-        ended = call("rm", "-y", "web")
-        assert (ended.code, ended.err) == (0, "") and here.fusion.running == [], number
+        gone = call("rm", "-y", "web")
+        assert (gone.code, gone.err) == (0, "") and here.fusion.running == [], number
         assert os.listdir(here.store.machines) == []
         number += 1
-    assert number > 20
+    killed.close()
+    assert ended == "done" and number > 20
 
 
 def test_four_at_once_in_one_store(here, dm, closed_port):
@@ -397,10 +436,10 @@ def test_apples_leases_have_no_leading_zeros():
 
 
 def test_a_guest_without_an_address_is_told(here):
-    machine = here.add()
+    machine = here.add(wait_ip=9000)
     here.fusion.address = "172.17.0.1"
     (Path(machine.folder) / "console.log").write_text("of another creation")
-    with pytest.raises(core.MachineError, match="got no address within 300 s. Its console said last: nothing"):
+    with pytest.raises(core.MachineError, match="got no address within 9 s. Its console said last: nothing"):
         machine.driver.create()
     file_of(here, "console.log").write_text("no DHCP\aoffers")
     machine.driver["WaitIP"] = 5000
