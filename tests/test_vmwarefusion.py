@@ -364,8 +364,10 @@ def test_a_creation_that_is_killed_at_any_act_is_removed_or_finished(here, dm, c
         here.add()
         ended = killed.create("web", number)
         if number % 2:
+            calls = len(here.fusion.calls)
             here.load().driver.create()
             assert here.fusion.running == [str(file_of(here, "web.vmx"))] and vmx(here)["memsize"] == "1024"
+            assert "start" in here.fusion.verbs()[calls:], "on a new disk"
         gone = call("rm", "-y", "web")
         assert (gone.code, gone.err) == (0, "") and here.fusion.running == [], number
         assert os.listdir(here.store.machines) == []
