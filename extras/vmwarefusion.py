@@ -258,8 +258,12 @@ class FusionDriver(LocalVM):
         self["IPAddress"] = address
 
     def _address(self):
-        """The guest's IPv4 address as it tells it, or as a lease has it; "" without one."""
+        """The guest's IPv4 address, "" without one. Raises MachineError if it went off."""
         self.check_boot()
+        return self._find_address()
+
+    def _find_address(self):
+        """The same, as the guest tells it, or as a lease has it."""
         try:
             said = self.vmrun("getGuestIPAddress", self.vmx()).strip()
         except MachineError as error:  # without Tools in the guest
@@ -279,6 +283,11 @@ class FusionDriver(LocalVM):
         if self.get_state() == STOPPED:
             raise self.went_off("See vmware.log in " + self.folder)
         super().check_boot()
+        address = self["IPAddress"] and self._find_address()
+        if address and address != self["IPAddress"]:  # that was of a lease of its last boot
+            self["IPAddress"] = address
+            self.machine.save()
+            self.ssh()  # which goes there now
 
     def stop(self):
         if self.get_state() == SAVED:

@@ -119,7 +119,7 @@ class Fusion:
         if self.guests:
             self.addresses[str(path)] = self.guests.turn_on(path, rows)
         if self.leases:
-            self._lease(path, rows)
+            self.lease(path)
         lock = path.parent / "disk.vmdk.lck"
         lock.mkdir(exist_ok=True)
         self.running.append(str(path))
@@ -192,13 +192,14 @@ class Fusion:
             (sectors, name), = re.findall('^RW (\\d+) FLAT "(.*)" 0$', path.read_text(), re.M)
             assert (path.parent / name).stat().st_size == int(sectors) * 512
 
-    def _lease(self, path, rows):
-        """The VM's lease, after an older one of its own and one of another's."""
+    def lease(self, path, day="27"):
+        """Give a VM a lease that ends on this day, after an older one of its own and one of another's."""
         block = ("lease %s {\r\n\tstarts 4 2026/11/26 10:00:00;\r\n\tends 4 2026/11/%s 10:30:00;\r\n"
                  "\thardware ethernet %s;\r\n}\r\n")
+        rows = settings(path.read_text(encoding="utf-8"))
         mac = rows.get("ethernet0.generatedAddress") or rows["ethernet0.address"]
         now = self.addresses.get(str(path), self.address)
         with open(str(self.lease_file), "a", newline="") as file:
-            for address, day, card in (("127.10.7.1", "20", mac), (now, "27", mac),
+            for address, end, card in (("127.10.7.1", "20", mac), (now, day, mac),
                                        ("127.10.7.3", "28", "00:50:56:00:00:00")):
-                file.write(block % (address, day, card))
+                file.write(block % (address, end, card))

@@ -449,6 +449,21 @@ def test_a_guest_without_an_address_is_told(here):
         machine.driver.start()
 
 
+def test_a_lease_of_the_last_boot_is_left_for_the_one_of_this(here):
+    here.fusion.tools, here.fusion.leases = False, True
+    driver = here.create().driver
+    driver.kill()
+    here.fusion.leases = False  # it comes late
+    driver.start()
+    ssh = driver.ssh()
+    assert ssh.host == driver["IPAddress"] == "127.10.8.8"
+    driver.check_boot()
+    here.fusion.address = "127.10.8.9"
+    here.fusion.lease(file_of(here, "web.vmx"), "29")
+    driver.check_boot()
+    assert ssh.host == here.stored()["IPAddress"] == "127.10.8.9"
+
+
 def test_an_address_in_dockers_usual_network_is_one(here):
     here.fusion.address = "172.17.0.9"
     assert here.create().driver["IPAddress"] == "172.17.0.9"
