@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusion import Fusion
+from test_seed import CD
 
-from .program import Program, said, until
+from .program import HANG, Program, said, until
 
 if TYPE_CHECKING:
     from .fusion import Hosts
@@ -52,3 +53,20 @@ def test_the_whole_life_of_a_vm(program: Program, fusion: Fusion, instances: Hos
     assert "config.json" in holders and holders <= {"config.json", "config.json.bak"}
     program("rm", "-y", "web")
     assert program.names() == [] and not program.folder().exists() and until(lambda: not instances.hosts)
+
+
+def test_shared_folders_are_what_the_real_cloud_init_takes(
+    program: Program, fusion: Fusion, instances: Hosts
+) -> None:
+    """Its module for mounts is run with them; there is nothing to be mounted."""
+    del program.environ["FUSION_NO_SHARE"]
+    fusion.order("start", "Not now")
+    done = program("create", "--driver", "vmwarefusion", "web", code=None)
+    assert "vmrun start failed: Not now" in done.stderr, said(done)
+    files = CD((program.folder() / "seed.iso").read_bytes()).files()
+    instances.launch("web", "web", files["USER-DATA"], user="ubuntu")
+    host = instances.hosts["web"]
+    line = ".host:/hosthome\t/hosthome\tfuse.vmhgfs-fuse\tdefaults,allow_other,nofail"
+    assert until(lambda: line in host.run("cat /etc/fstab", check=False), HANG), host.run("cat /etc/fstab")
+    assert "Valid" in host.run("cloud-init schema --system 2>&1", check=False)
+    program("rm", "-y", "web")
