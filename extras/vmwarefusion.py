@@ -240,7 +240,10 @@ class FusionDriver(LocalVM):
         return [usual]
 
     def resize(self):
-        rows = dict(self.settings(), memsize=str(self["Memory"]), numvcpus=str(self.cpus()))
+        self._rewrite(dict(self.settings(), memsize=str(self["Memory"]), numvcpus=str(self.cpus())))
+
+    def _rewrite(self, rows):
+        rows = dict(rows, **{".encoding": "UTF-8"})
         write_atomic(self.vmx(), vmx_text(rows.items()))
 
     def start(self):
@@ -310,7 +313,7 @@ class FusionDriver(LocalVM):
         if state == SAVED:
             rows = self.settings()
             saved = self.path(os.path.basename(rows.pop("checkpoint.vmstate")))
-            write_atomic(self.vmx(), vmx_text(rows.items()))
+            self._rewrite(rows)
             if os.path.exists(saved):
                 os.unlink(saved)
         elif state == RUNNING:
@@ -340,8 +343,8 @@ class FusionDriver(LocalVM):
     def settings(self):
         """{key in lower case: value} of the .vmx, which VMware rewrites."""
         try:
-            with open(self.vmx(), encoding="utf-8", errors="replace") as file:
-                return read_vmx(file.read())
+            with open(self.vmx(), "rb") as file:
+                return read_vmx(decoded(file.read()))
         except FileNotFoundError:
             raise MachineError("There is no VM %s." % self.vmx(), "Forget it: docker-machine rm "
                                + quote(self["MachineName"]))
@@ -446,6 +449,16 @@ def vmx_text(rows):
         return sub('[|"\r\n]', lambda found: "|%02X" % ord(found.group()), value)
 
     return "".join('%s = "%s"\n' % (key, escaped(value)) for key, value in rows)
+
+
+def decoded(data):
+    """The text of a .vmx, in the encoding that it names."""
+    from re import search
+    named = search(br'(?m)^\.encoding\s*=\s*"([\w.-]+)"', data)
+    try:
+        return data.decode(named.group(1).decode() if named else "utf-8", "replace")
+    except LookupError:
+        return data.decode("utf-8", "replace")
 
 
 def read_vmx(text):

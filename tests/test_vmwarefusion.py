@@ -539,6 +539,22 @@ def test_memory_and_cpus_are_changed(here):
     assert (vmx(here)["memsize"], vmx(here)["numvcpus"], vmx(here)["scsi0:0.filename"]) == ("2048", "2", "disk.vmdk")
 
 
+def test_a_vmx_in_another_encoding_keeps_its_names(here, monkeypatch, tmp_path):
+    folder = tmp_path / "B\u00fcro"
+    folder.mkdir()
+    monkeypatch.setattr(here.driver_class, "shares", lambda self: [("Users", str(folder))])
+    driver = here.create().driver
+    driver.kill()
+    path = file_of(here, "web.vmx")
+    text = path.read_text(encoding="utf-8").replace('"UTF-8"', '"windows-1252"')
+    path.write_bytes(text.encode("windows-1252"))
+    driver["Memory"] = 2048
+    driver.resize()
+    driver.start()
+    rows = vmx(here)
+    assert (rows["sharedfolder0.hostpath"], rows["memsize"], rows[".encoding"]) == (str(folder), "2048", "UTF-8")
+
+
 def test_ls_is_one_vmrun_for_all_machines(here, call, closed_port, monkeypatch):
     monkeypatch.setattr(here.driver_class, "engine_url", lambda self: "tcp://127.0.0.1:%d" % closed_port)
     for number in range(3):
