@@ -27,7 +27,7 @@ SECTORS, START = 2 << 21, 2048  # 2 GiB in all, and the one partition from 1 MiB
 PACKAGES = ("systemd-sysv,udev,dbus,openssh-server,sudo,python3,"
             "cloud-init,cloud-guest-utils,fdisk,e2fsprogs,iproute2,kmod,ca-certificates,curl,"
             "linux-image-cloud-amd64,initramfs-tools,zstd")
-BOOT = """linux /vmlinuz root=LABEL=root rw console=ttyS0 quiet mitigations=off apparmor=0
+BOOT = """linux /vmlinuz root=LABEL=root rw console=ttyS0 quiet mitigations=off no_timer_check apparmor=0
 initrd /initrd.img
 boot
 """

@@ -609,10 +609,16 @@ class Host:
         self.bed = bed
         self.name = name
         self.key = bed.key
+        self.kept = ""
+
+    @property
+    def address(self) -> str:
+        """Where to reach the host; for good if it was given an address of its own."""
+        return self.kept or self.ip
 
     @property
     def ip(self) -> str:
-        """The address of the host (a reboot may change it)."""
+        """The address that Docker gave the host; the next start may give another one, and this one to another host."""
         template = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
         return self.bed.docker("inspect", "--format", template, self.name)
 
@@ -701,6 +707,7 @@ class Host:
             "[Install]\nWantedBy=multi-user.target\n",
         )
         self.run(f"systemctl enable --quiet --now {unit}")
+        self.kept = self.kept or address
         return address
 
     def stop(self) -> None:

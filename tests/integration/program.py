@@ -106,7 +106,7 @@ class Program:
 
     @staticmethod
     def create_words(host: Host, *words: str, name: str = "web", user: str = "root") -> list[str]:
-        driver = ("--driver", "generic", "--generic-ip-address", host.ip)
+        driver = ("--driver", "generic", "--generic-ip-address", host.address)
         login = ("--generic-ssh-key", str(host.key), "--generic-ssh-user", user)
         return ["create", *driver, *login, *words, name]
 

@@ -28,6 +28,7 @@ def hosts(bed: Testbed) -> Iterator[list[Host]]:
         cannot_run("no go (Debian package golang-go)")
     started = [bed.host("engine") for _ in range(2)]
     for host in started:
+        host.add_address()
         swarm_image.load(host)
     yield started
     for host in started:
@@ -64,10 +65,10 @@ def test_the_manager_is_as_docker_machine_makes_it_and_knows_all_members(
     swarm: Program, hosts: list[Host]
 ) -> None:
     there = container(hosts[0], "swarm-agent-master")
-    members = sorted(f"{host.ip}:2376" for host in hosts)
+    members = sorted(f"{host.address}:2376" for host in hosts)
     words, _, discovery = " ".join(there["Args"]).rpartition(" ")
     assert words == (f"manage {FILES} -H tcp://0.0.0.0:3376 --strategy spread --advertise "
-                     f"{hosts[0].ip}:3376 --heartbeat=10s")
+                     f"{hosts[0].address}:3376 --heartbeat=10s")
     assert discovery.startswith("nodes://") and sorted(discovery[len("nodes://"):].split(",")) == members
     assert there["HostConfig"]["Binds"] == ["/etc/docker:/etc/docker"]
     assert there["HostConfig"]["PortBindings"] == {"3376/tcp": [{"HostIp": "0.0.0.0", "HostPort": "3376"}]}
@@ -81,7 +82,7 @@ def test_the_manager_is_as_docker_machine_makes_it_and_knows_all_members(
 
 def test_docker_talks_to_the_manager_and_ls_names_the_master(swarm: Program, hosts: list[Host]) -> None:
     said = swarm("env", "--swarm", "--shell", "sh", "master").stdout
-    assert f'DOCKER_HOST="tcp://{hosts[0].ip}:3376"' in said
+    assert f'DOCKER_HOST="tcp://{hosts[0].address}:3376"' in said
     flags = swarm("config", "--swarm", "master").stdout.replace('"', "").splitlines()
     swarm.environ["DOCKER_API_VERSION"] = "1.40"
     version = swarm.outside("docker", *flags, "version", "--format", "{{.Server.Version}}").stdout
@@ -112,7 +113,7 @@ def test_provision_again_changes_nothing_and_what_is_gone_or_differs_is_made_ane
 
 def test_a_member_that_is_removed_is_forgotten_and_known_again(swarm: Program, hosts: list[Host]) -> None:
     swarm("rm", "-y", "node")
-    assert container(hosts[0], "swarm-agent-master")["Args"][-1] == f"nodes://{hosts[0].ip}:2376"
+    assert container(hosts[0], "swarm-agent-master")["Args"][-1] == f"nodes://{hosts[0].address}:2376"
     swarm.create(hosts[1], "--swarm", name="node")
     assert len(healthy(swarm)) == 2
 
@@ -121,7 +122,7 @@ def test_with_a_store_of_keys_each_member_has_an_agent_as_docker_machine_makes_i
     swarm: Program, hosts: list[Host]
 ) -> None:
     swarm("rm", "-y", "node")
-    address = hosts[1].ip
+    address = hosts[1].address
     swarm.create(
         hosts[1], "--swarm", "--swarm-master", "--swarm-experimental", "--swarm-discovery", "consul://192.0.2.7:8500/a",
         "--swarm-join-opt", "ttl=60s", "--swarm-host", "tcp://0.0.0.0:3399", "--swarm-strategy", "binpack",

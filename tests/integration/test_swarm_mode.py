@@ -22,6 +22,7 @@ NAMES = ("one", "two", "three", "four", "five")
 def hosts(bed: Testbed) -> Iterator[dict[str, Host]]:
     started = {name: bed.host("engine") for name in NAMES}
     for host in started.values():
+        host.add_address()
         host.load_image()
     yield started
     for host in started.values():
@@ -169,7 +170,7 @@ def test_a_locked_manager_is_shown_and_unlocked(cluster: Program, hosts: dict[st
 
 def test_live_restore_and_another_cluster_are_refused(cluster: Program, hosts: dict[str, Host]) -> None:
     cluster("swarm", "init", "--advertise-addr", hosts["one"].add_address(), "one")
-    hosts["four"].run("docker swarm init --advertise-addr eth0")
+    hosts["four"].run(f"docker swarm init --advertise-addr {hosts['four'].address}")
     done = cluster("swarm", "join", "--to", "one", "four", code=1)
     assert "four is in another cluster than one." in done.stderr
     cluster("swarm", "leave", "--force", "four")
