@@ -15,7 +15,7 @@ from .program import HANG, ROOT
     [
         (sys.executable, ["bench_create.py", "--rounds", "6"]),
         ("/usr/bin/python3", ["bench_startup.py"]),
-        ("/usr/bin/python3", ["bench_ls.py"]),
+        ("/usr/bin/python3", ["bench_ls.py", "--rounds", "8"]),
         (sys.executable, ["bench_plugin.py"]),
     ],
     ids=["create", "startup", "ls", "plugin"],
