@@ -22,6 +22,7 @@ from docker_machine import (
     MachineError,
     UsageError,
     cached_image,
+    each,
     format_me,
     image_kind,
     json_text,
@@ -385,13 +386,7 @@ class HyperVDriver(LocalVM):
             rows = drivers[0].ask("list", seconds)
         except MachineError as error:
             return [error] * len(drivers)
-        return [driver.state_or_error(rows) for driver in drivers]
-
-    def state_or_error(self, rows):
-        try:
-            return self._state(rows)
-        except MachineError as error:
-            return error
+        return each(lambda driver: driver._state(rows), drivers)
 
     def _state(self, rows):
         row = self._own(rows)

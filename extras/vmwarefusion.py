@@ -16,6 +16,7 @@ from docker_machine import (
     MachineError,
     UsageError,
     cached_image,
+    each,
     format_me,
     host_arch,
     image_kind,
@@ -358,13 +359,7 @@ class FusionDriver(LocalVM):
             said = drivers[0].vmrun("list", seconds=seconds)
         except MachineError as error:
             return [error] * len(drivers)
-        return [driver.state_or_error(said) for driver in drivers]
-
-    def state_or_error(self, said):
-        try:
-            return self._state(said)
-        except MachineError as error:
-            return error
+        return each(lambda driver: driver._state(said), drivers)
 
     def _state(self, said):
         """What `vmrun list` and the .vmx tell."""

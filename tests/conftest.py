@@ -75,6 +75,13 @@ def starts(program):
         [program, "-c", ""], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config):
+    """More processes than cores, since half of the time is waiting."""
+    cores = os.cpu_count() or 1
+    return cores + (cores + 1) // 2
+
+
 def pytest_ignore_collect(collection_path, config):
     """Whether a module is passed over, without a look into it."""
     if config.smoke and collection_path.name.startswith("test_"):
