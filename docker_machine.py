@@ -7470,7 +7470,7 @@ def tell_roles(rows, seconds):
     nodes = [row for row in rows if row.swarm.get("Node")]
     roles = nodes and _outcome(
         lambda each: need_extra("swarm", "Swarm mode").roles(each, min(2, seconds / 4)),
-        [row.machine for row in nodes])  # type: typing.Any
+        nodes)  # type: typing.Any
     for row in nodes if isinstance(roles, dict) else ():
         row.cells["SwarmMode"] = roles.get(row.name, "")
 

@@ -465,27 +465,27 @@ def after_boot(machine):
         dm.out.warn("%s %s" % (error.message, error.hint))
 
 
-def roles(machines, seconds):
-    """{name: word}: leader, manager, worker, locked, or down, for machines that are said to be in
-    clusters."""
+def roles(rows, seconds):
+    """{name: word}: leader, manager, worker, locked, or down, for rows of machines that are said to
+    be in clusters. Engines that were silent before are not asked again."""
     def ask(machine):
         engine = machine.docker()
         node = node_of(engine, seconds)
         return node, nodes_of(engine, seconds) if is_manager(node) else {}
 
-    answers = dm.each(ask, machines, 100, seconds)
+    there = [row.machine for row in rows if isinstance(row.answer, str)]
     found, seen = {}, {}
-    for machine, answer in zip(machines, answers):
+    for machine, answer in zip(there, dm.each(ask, there, 100, seconds)):
         if isinstance(answer, Exception):
             continue
         node, nodes = answer
         seen.update(nodes)
         state = dm.plain_words(str(node.get("LocalNodeState")))
         found[machine.name] = {"active": "worker", "inactive": ""}.get(state, state)
-    for machine in machines:
-        node = seen.get(machine.swarm.get("Node"))
-        if node and found.get(machine.name) != "locked":
-            found[machine.name] = role_of(node)
+    for row in rows:
+        node = seen.get(row.swarm.get("Node"))
+        if node and found.get(row.name) != "locked":
+            found[row.name] = role_of(node)
     return found
 
 
