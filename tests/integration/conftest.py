@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 if sys.version_info < (3, 9):
     collect_ignore_glob = ["test_*.py"]
 
-LONGEST = """test_qemu test_virtualbox test_qemu_images test_openstack test_swarm_mode test_safety test_digitalocean
+LONGEST = """test_qemu test_virtualbox test_swarm_mode test_openstack test_qemu_images test_safety test_digitalocean
     test_main_job test_bench test_commands""".split()
-"""The modules to begin with, when several run side by side: each takes minutes, emulated guests take most."""
+"""The modules to begin with, when several run side by side: each takes minutes. Emulated guests take all that the
+processor has, so that not all of them begin at once."""
 
 HostFactory = Callable[..., "Host"]
 """Takes the arguments of `Testbed.host`."""
