@@ -3,7 +3,7 @@
 Promise: at most 8 times as much as a copied file, which Python compiles anew each time, at most 1.5
 times installed by pip. A command line with a flag imports argparse, and costs that much more. What
 compiling costs is printed with the size of the file, also for other files that are named (of an
-earlier release, say). Run with the Python to be measured, best the system's own:
+earlier release, say). Each is measured right after the same other program. Run with the Python to be measured, best the system's own:
 
     /usr/bin/python3 tests/bench/bench_startup.py [--rounds 40] [--check] [FILE...]
 """
@@ -62,7 +62,7 @@ def size_of(path: Path) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--check", action="store_true", help="exit 1 if a promise is broken")
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="another docker_machine.py to compare with")
     options = parser.parse_args()
@@ -82,6 +82,7 @@ def main() -> int:
         times: dict = {what: [] for what in commands}
         for _ in range(options.rounds + 1):
             for what, argv in commands.items():
+                cpu_seconds(commands["copied"], environ)  # so that all find the same caches
                 times[what].append(cpu_seconds(argv, environ))
     medians = {what: statistics.median(seconds[1:]) for what, seconds in times.items()}
     broken = False
