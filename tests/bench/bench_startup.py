@@ -3,7 +3,8 @@
 Promise: at most 8 times as much as a copied file, which Python compiles anew each time, at most 1.5
 times installed by pip. A command line with a flag imports argparse, and costs that much more. What
 compiling costs is printed with the size of the file, also for other files that are named (of an
-earlier release, say). Each is measured right after the same other program. Run with the Python to be measured, best the system's own:
+earlier release, say). Each is measured right after the same other program. Run with the Python to be
+measured, best the system's own:
 
     /usr/bin/python3 tests/bench/bench_startup.py [--rounds 40] [--check] [FILE...]
 """
