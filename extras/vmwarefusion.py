@@ -20,6 +20,7 @@ from docker_machine import (
     format_me,
     host_arch,
     image_kind,
+    ip_address,
     need,
     need_space,
     out,
@@ -273,8 +274,10 @@ class FusionDriver(LocalVM):
         except MachineError as error:  # without Tools in the guest
             out.debug(error.message)
             said = ""
-        if is_ipv4(said) and said != "172.17.0.1" and not said.startswith("169.254."):
-            return said  # the first is that of Docker in the guest
+        address = ip_address(said)
+        usable = address and ":" not in address and not address.startswith("169.254.")
+        if usable and address != "172.17.0.1":  # that of Docker in the guest
+            return address
         return leased(self.mac())
 
     def mac(self):
@@ -429,11 +432,6 @@ def of_windows(name):
 
 def place(path):
     return os.path.normcase(os.path.realpath(path.strip()))
-
-
-def is_ipv4(text):
-    parts = text.split(".")
-    return len(parts) == 4 and all(part.isdigit() and int(part) < 256 for part in parts)
 
 
 def vmx_text(rows):
