@@ -833,7 +833,8 @@ class Rest:
         try:
             connection.request(request.method, request.selector, request.data, request.headers)
             with connection.getresponse() as answer:
-                body = answer.body = answer.read(1 << 24)
+                blocks = iter(lambda: answer.read(1 << 16), b"")  # old Pythons fill what they read into
+                body = answer.body = b"".join(block for _, block in zip(range(256), blocks))
                 if answer.length or answer.length is None and not (body or answer.chunked):
                     raise OSError("the answer broke off after %d bytes" % len(body))
                 in_order = answer.isclosed() and not answer.will_close
@@ -1390,8 +1391,8 @@ def port_trouble(port, address=LOOPBACK, kind="tcp"):
 
 
 def free_port(taken):
-    taken = set(taken)
-    for port in random.SystemRandom().sample(PORTS, len(PORTS)):
+    first = random.SystemRandom().choice(range(len(PORTS)))
+    for port in [*PORTS[first:], *PORTS[:first]]:
         if port not in taken and not port_trouble(port):
             return port
     raise MachineError("There is no free port on %s." % LOOPBACK)
@@ -4002,7 +4003,7 @@ class LocalVM(Driver):
             port = self.get(key, 0)
             if port and not port_trouble(port):
                 continue
-            self[key] = free_port(self.taken_ports())
+            self[key] = free_port(set(self.taken_ports()))
             self.machine.save()
             if port:
                 out.warn("Port %d is taken by another program; %s of %s is at port %d now%s." % (
@@ -7938,9 +7939,9 @@ def command_mount(context, options, words):
     unmount = ["fusermount3" if shutil.which("fusermount3") else "fusermount", "-u"]
     if MACOS:
         unmount = ["umount"]
-    need(*(unmount[0], "unmount option") if options["unmount"] else ("sshfs", "mount feature"))
     word = words[0] if ":" in words[0] else "%s:%s" % (context.names([])[0], words[0])
     place = Place(context.store, word)
+    need(*(unmount[0], "unmount option") if options["unmount"] else ("sshfs", "mount feature"))
     point = words[1] if len(words) > 1 else place.path
     if options["unmount"]:
         return hand_over([*unmount, point])

@@ -77,9 +77,9 @@ class Guests(Program):
                 folders.clear()
         return sorted(os.path.relpath(path, self.store) for path in found)
 
-    def ls(self, name: str = "dev") -> str:
+    def listed(self, name: str = "dev") -> str:
         """What `ls` says of the state of a machine."""
-        (row,) = re.findall(rf"^{name} (\S+)$", self("ls", "-f", "{{.Name}} {{.State}}").stdout, re.M)
+        (row,) = re.findall(rf"^{name} (\S+)$", self.ls("-f", "{{.Name}} {{.State}}").stdout, re.M)
         return row
 
     def status(self, name: str = "dev") -> str:

@@ -142,6 +142,10 @@ class Program:
     def names(self) -> list[str]:
         return self("ls", "--quiet").stdout.split()
 
+    def ls(self, *words: str) -> Done[str]:
+        """`ls`, which waits longer for answers than a person would: the computer may be busy."""
+        return self("ls", "--timeout", f"{SOON:.0f}", *words)
+
     def copy(self, folder: Path) -> Program:
         """The program on a copy of the store."""
         other = Program(folder)

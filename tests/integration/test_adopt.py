@@ -91,7 +91,7 @@ def test_a_host_that_is_down_is_told_within_one_deadline(engine: Host, docker: P
     adopt(docker, engine)
     docker.edit(lambda config: config["Driver"].update(IPAddress="192.0.2.1"))  # of documentation: silent
 
-    assert docker("ls", "--timeout", "60", "--format", "{{.State}}").stdout == "Stopped\n"
+    assert docker.ls("--format", "{{.State}}").stdout == "Stopped\n"
     assert "Host is not running" in docker("env", "web", code=1).stderr
 
 
@@ -105,7 +105,7 @@ def test_each_state_of_a_host_is_told_and_met(bed: Testbed, docker: Program) -> 
         assert "may not use the engine" in adopt(docker, host, user="nosudo", code=1).stderr
         told = adopt(docker, host, user="ops").stderr
         assert all(words in told for words in ("only by sudo", "a manager of a Swarm", "plain TCP")), told
-        assert "v20." in docker("ls", "--timeout", "60").stdout
+        assert "v20." in docker.ls().stdout
         assert "only by sudo" in docker("env", "web", code=1).stderr
         assert all_files(host) == before
 

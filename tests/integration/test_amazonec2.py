@@ -37,14 +37,14 @@ def test_the_whole_life_of_an_instance(program: Program, aws: AWS, instances: Ec
     assert program("url", "web").stdout == f"tcp://{public}:2376\n"
     assert program("ssh", "web", "hostname; whoami").stdout == "web\nubuntu\n"
     asked = len(aws.calls)
-    assert program("ls", "-f", "{{.Name}} {{.State}} {{.DriverName}}").stdout == "web Running amazonec2\n"
+    assert program.ls("-f", "{{.Name}} {{.State}} {{.DriverName}}").stdout == "web Running amazonec2\n"
     assert len(aws.calls) == asked, "engines that answer need nobody else"
 
     boot = program("ssh", "web", BOOT).stdout
     program("restart", "web")
     assert program("ssh", "web", BOOT).stdout != boot
     program("stop", "web")
-    assert program("ls", "-f", "{{.State}}{{.Error}}").stdout == "Stopped\n"
+    assert program.ls("-f", "{{.State}}{{.Error}}").stdout == "Stopped\n"
     program("start", "web")
     after = instances.known[number][0].public
     assert program("url", "web").stdout == f"tcp://{after}:2376\n" and after != public

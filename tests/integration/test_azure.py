@@ -35,14 +35,14 @@ def test_the_whole_life_of_a_vm(program: Program, arm: Arm, instances: AzureHost
     assert program("url", "web").stdout == f"tcp://{public}:2376\n"
     assert program("ssh", "web", "hostname; whoami").stdout == "web\ndocker-user\n"
     calls = len(arm.calls)
-    assert program("ls", "-f", "{{.Name}} {{.State}} {{.DriverName}}").stdout == "web Running azure\n"
+    assert program.ls("-f", "{{.Name}} {{.State}} {{.DriverName}}").stdout == "web Running azure\n"
     assert len(arm.calls) == calls, "engines that answer need nobody else"
 
     boot = program("ssh", "web", BOOT).stdout
     program("restart", "web")
     assert program("ssh", "web", BOOT).stdout != boot
     program("stop", "web")
-    assert program("ls", "-f", "{{.State}}{{.Error}}").stdout == "Stopped\n"
+    assert program.ls("-f", "{{.State}}{{.Error}}").stdout == "Stopped\n"
     program("start", "web")
     assert program("url", "web").stdout == f"tcp://{public}:2376\n"
     assert sorted(program.info()["Labels"]) == labels

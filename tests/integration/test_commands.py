@@ -82,7 +82,7 @@ def test_ls_shows_real_machines_in_docker_machines_columns(machines: Machines, p
     url = f"tcp://{machines.address['web']}:2376"
     program.environ["DOCKER_HOST"] = url
     try:
-        done, active = program("ls"), program("active")
+        done, active = program.ls(), program("active")
     finally:
         del program.environ["DOCKER_HOST"]
 
@@ -112,7 +112,7 @@ def test_json_of_every_query_is_one_line_of_json(machines: Machines, program: Pr
     for words, expected in answers.items():
         done = program(*words, "--format", "json")
         assert (json.loads(done.stdout), done.stdout.count("\n"), done.stderr) == (expected, 1, ""), words
-    rows = json.loads(program("ls", "--format", "json").stdout)
+    rows = json.loads(program.ls("--format", "json").stdout)
     assert [(row["Name"], row["State"], row["DockerVersion"]) for row in rows] == [
         ("two", "Running", f"v{version}"), ("web", "Running", f"v{version}")]
     assert rows[1]["EngineOptions"]["Labels"] == ["rack=7"]
@@ -132,8 +132,8 @@ def silent(host: Host) -> Iterator[None]:
 
 def test_a_host_that_is_off_is_stopped_and_no_error(machines: Machines, program: Program) -> None:
     with silent(machines.two):
-        row = program("ls", "--format", "{{.State}}|{{.URL}}|{{.DockerVersion}}|{{.Error}}", "--filter", "name=two")
-        stopped = program("ls", "-q", "--filter", "state=stopped").stdout
+        row = program.ls("--format", "{{.State}}|{{.URL}}|{{.DockerVersion}}|{{.Error}}", "--filter", "name=two")
+        stopped = program.ls("-q", "--filter", "state=stopped").stdout
         url = program("url", "two", code=1)
         started = program("start", "two", code=1)
         killed = program("kill", "two", code=1)

@@ -63,7 +63,7 @@ def test_the_whole_life_of_a_droplet(program: Program, ocean: DigitalOcean, drop
     address = droplet["networks"]["v4"][0]["ip_address"]
     assert program("url", "web").stdout == f"tcp://{address}:2376\n"
     assert program("ssh", "web", "hostname; cat /proc/1/comm").stdout == "web\nsystemd\n"
-    assert program("ls", "-f", "{{.Name}} {{.State}} {{.DriverName}}").stdout == "web Running digitalocean\n"
+    assert program.ls("-f", "{{.Name}} {{.State}} {{.DriverName}}").stdout == "web Running digitalocean\n"
     assert "was not restarted" in program("provision", "web").stdout
 
     boot = program("ssh", "web", "cut -d ' ' -f 22 /proc/1/stat").stdout
@@ -71,7 +71,7 @@ def test_the_whole_life_of_a_droplet(program: Program, ocean: DigitalOcean, drop
     assert program("ssh", "web", "cut -d ' ' -f 22 /proc/1/stat").stdout != boot
     program("stop", "web")
     assert (program("status", "web").stdout, droplet["status"]) == ("Stopped\n", "off")
-    assert program("ls", "-f", "{{.State}}{{.Error}}").stdout == "Stopped\n"
+    assert program.ls("-f", "{{.State}}{{.Error}}").stdout == "Stopped\n"
     program("start", "web")
     assert sorted(program.info()["Labels"]) == LABELS
     program("kill", "web")
@@ -203,7 +203,7 @@ def test_several_managers_in_one_command_are_one_cluster(
     program: Program, ocean: DigitalOcean, droplets: Droplets
 ) -> None:
     program(*CREATE, "--swarm-mode", "manager", "m{1..3}")
-    roles = program("ls", "--format", "{{.SwarmMode}}").stdout.split()
+    roles = program.ls("--format", "{{.SwarmMode}}").stdout.split()
     assert sorted(roles) == ["leader", "manager", "manager"]
     rows = json.loads(program("swarm", "status", "--format", "json", "m3").stdout)
     assert [row["Machine"] for row in rows] == ["m1", "m2", "m3"]

@@ -27,14 +27,14 @@ def test_the_whole_life_of_an_instance(program: Program, exo: Exoscale, instance
     assert program("url", "web").stdout == f"tcp://{public}:2376\n"
     assert program("ssh", "web", "hostname; whoami").stdout == "web\nubuntu\n"
     asked = len(exo.calls)
-    assert program("ls", "-f", "{{.Name}} {{.State}} {{.DriverName}}").stdout == "web Running exoscale\n"
+    assert program.ls("-f", "{{.Name}} {{.State}} {{.DriverName}}").stdout == "web Running exoscale\n"
     assert len(exo.calls) == asked, "engines that answer need nobody else"
 
     boot = program("ssh", "web", BOOT).stdout
     program("restart", "web")
     assert program("ssh", "web", BOOT).stdout != boot
     program("stop", "web")
-    assert program("ls", "-f", "{{.State}}{{.Error}}").stdout == "Stopped\n"
+    assert program.ls("-f", "{{.State}}{{.Error}}").stdout == "Stopped\n"
     program("start", "web")
     after = instances.known[number][0].public
     assert program("url", "web").stdout == f"tcp://{after}:2376\n" and after != public

@@ -52,11 +52,11 @@ def test_the_whole_life_of_a_machine(
     address = program("ip", "web").stdout.strip()
     assert program("url", "web").stdout == f"tcp://{address}:2376\n"
     assert program("ssh", "web", "hostname").stdout == "web\n" and not plugins(program.store)
-    assert program("ls", "-f", "{{.Name}} {{.State}} {{.DriverName}}").stdout == "web Running ci-test\n"
+    assert program.ls("-f", "{{.Name}} {{.State}} {{.DriverName}}").stdout == "web Running ci-test\n"
     assert "Everything is in place" in program("provision", "web").stdout
 
     program("stop", "web")
-    assert program("ls", "-f", "{{.State}}{{.Error}}").stdout == "Stopped\n"
+    assert program.ls("-f", "{{.State}}{{.Error}}").stdout == "Stopped\n"
     assert "Host is not running" in program("url", "web", code=1).stderr
     program("start", "web")
     assert program.info()["Name"] == "web"

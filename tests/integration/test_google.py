@@ -36,7 +36,7 @@ def test_the_whole_life_of_an_instance(program: Program, gce: Compute, instances
     agent = program("ssh", "web", "cat /etc/default/instance_configs.cfg").stdout
     assert agent.endswith("[InstanceSetup]\nset_host_keys = false\n")
     asked = len(gce.calls)
-    assert program("ls", "-f", "{{.Name}} {{.State}} {{.DriverName}}").stdout == "web Running google\n"
+    assert program.ls("-f", "{{.Name}} {{.State}} {{.DriverName}}").stdout == "web Running google\n"
     assert len(gce.calls) == asked, "engines that answer need nobody else"
 
     boot = program("ssh", "web", BOOT).stdout
@@ -44,7 +44,7 @@ def test_the_whole_life_of_an_instance(program: Program, gce: Compute, instances
     assert program("ssh", "web", BOOT).stdout != boot
     assert program("url", "web").stdout == f"tcp://{public}:2376\n"
     program("stop", "web")
-    assert program("ls", "-f", "{{.State}}{{.Error}}").stdout == "Stopped\n"
+    assert program.ls("-f", "{{.State}}{{.Error}}").stdout == "Stopped\n"
     program("start", "web")
     after = instances.known["web"][0].public
     assert program("url", "web").stdout == f"tcp://{after}:2376\n" and after != public

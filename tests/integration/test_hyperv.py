@@ -23,10 +23,10 @@ def test_the_whole_life_of_a_vm(program: Program, hypervisor: Hypervisor, instan
     public = instances.known[number][0].public
     assert program("url", "web").stdout == f"tcp://{public}:2376\n"
     assert program("ssh", "web", "hostname; whoami").stdout == "web\ndocker\n"
-    assert program("ls", "-f", "{{.Name}} {{.State}} {{.DriverName}}").stdout == "web Running hyperv\n"
+    assert program.ls("-f", "{{.Name}} {{.State}} {{.DriverName}}").stdout == "web Running hyperv\n"
 
     program("stop", "web")
-    assert program("ls", "-f", "{{.State}}{{.Error}}").stdout == "Stopped\n"
+    assert program.ls("-f", "{{.State}}{{.Error}}").stdout == "Stopped\n"
     program("start", "web")
     after = instances.known[number][0].public
     assert program("url", "web").stdout == f"tcp://{after}:2376\n" and after != public

@@ -57,14 +57,14 @@ def test_the_whole_life_of_a_server(program: Program, openstack: OpenStack, faul
     assert row["metadata"]["team"] == "ci" and row["key_name"] is None
     assert program("url", "web").stdout == f"tcp://{address}:2376\n"
     assert program("ssh", "web", "hostname; whoami").stdout == "web\nroot\n"
-    assert program("ls", "-t", "60", "-f", "{{.Name}} {{.State}} {{.DriverName}}").stdout == "web Running openstack\n"
+    assert program.ls("-f", "{{.Name}} {{.State}} {{.DriverName}}").stdout == "web Running openstack\n"
 
     boot = program("ssh", "web", BOOT).stdout
     program("restart", "web")
     assert program("ssh", "web", BOOT).stdout != boot
     program("stop", "web")
     assert until(lambda: servers.settled(row["id"])), servers.trouble
-    assert program("ls", "-t", "60", "-f", "{{.State}}{{.Error}}").stdout == "Stopped\n"
+    assert program.ls("-f", "{{.State}}{{.Error}}").stdout == "Stopped\n"
     program("start", "web")
     assert program("url", "web").stdout == f"tcp://{address}:2376\n"
     assert sorted(program.info()["Labels"]) == labels

@@ -187,7 +187,7 @@ def test_a_stopped_machine_starts_as_it_was(dev: Guests, pair: Pair) -> None:
 
     dev("stop", "dev")
     assert dev.qemus("dev") == []
-    assert (dev.status(), dev.ls()) == ("Stopped", "Stopped")
+    assert (dev.status(), dev.listed()) == ("Stopped", "Stopped")
     done = dev("start", "dev")
 
     assert Life(dev).__dict__ == before.__dict__
@@ -202,7 +202,7 @@ def test_a_paused_machine_goes_on_without_a_boot(dev: Guests) -> None:
     boot, pids = boot_id(dev), dev.qemus("dev")
 
     dev("pause", "dev")
-    assert (dev.status(), dev.ls()) == ("Paused", "Paused")
+    assert (dev.status(), dev.listed()) == ("Paused", "Paused")
     dev("start", "dev")
 
     assert dev.status() == "Running"
@@ -219,11 +219,11 @@ def test_a_machine_whose_qemu_was_killed_starts_though_others_took_its_number_an
     os.kill(pid, signal.SIGKILL)
 
     assert until(lambda: dev.status() == "Stopped")
-    assert dev.ls() == "Stopped"
+    assert dev.listed() == "Stopped"
     stranger = subprocess.Popen(["sleep", "600"])
     try:
         file.write_text(f"{stranger.pid}\n")  # as after a reboot, when numbers are given anew
-        assert (dev.status(), dev.ls()) == ("Stopped", "Stopped")
+        assert (dev.status(), dev.listed()) == ("Stopped", "Stopped")
         assert "already stopped" in dev("kill", "dev", code=1).stderr
 
         with socket.create_server(("127.0.0.1", pair.port)):  # the one that --qemu-forward names
@@ -272,7 +272,7 @@ def test_kill_is_the_end_of_its_process(dev: Guests) -> None:
     dev("kill", "dev")
 
     assert dev.qemus("dev") == []
-    assert (dev.status(), dev.ls()) == ("Stopped", "Stopped")
+    assert (dev.status(), dev.listed()) == ("Stopped", "Stopped")
 
 
 def test_the_cached_image_starts_as_fast_as_by_hand(guests: Guests, cache: Path) -> None:

@@ -25,14 +25,14 @@ def test_the_whole_life_of_a_guest(program: Program, softlayer: SoftLayer, insta
     assert program("url", "web").stdout == f"tcp://{public}:2376\n" and softlayer.keys == {}
     assert program("ssh", "web", "hostname; whoami").stdout == "web\nroot\n"
     asked = len(softlayer.calls)
-    assert program("ls", "-f", "{{.Name}} {{.State}} {{.DriverName}}").stdout == "web Running softlayer\n"
+    assert program.ls("-f", "{{.Name}} {{.State}} {{.DriverName}}").stdout == "web Running softlayer\n"
     assert len(softlayer.calls) == asked, "engines that answer need nobody else"
 
     boot = program("ssh", "web", BOOT).stdout
     program("restart", "web")
     assert program("ssh", "web", BOOT).stdout != boot
     program("stop", "web")
-    assert program("ls", "-f", "{{.State}}{{.Error}}").stdout == "Stopped\n"
+    assert program.ls("-f", "{{.State}}{{.Error}}").stdout == "Stopped\n"
     program("start", "web")
     assert program("url", "web").stdout == f"tcp://{public}:2376\n"
     assert sorted(program.info()["Labels"]) == labels

@@ -206,7 +206,7 @@ def test_a_host_that_is_gone_is_told_and_can_be_removed(host: HostFactory, tmp_p
     machine.run("iptables -I INPUT -j REJECT --reject-with icmp-host-unreachable")
 
     assert program("status", "web").stdout == "Stopped\n"
-    assert "Stopped" in program("ls").stdout
+    assert "Stopped" in program.ls().stdout
     done = program("provision", "web", code=1)
     program("rm", "-y", "web")
 

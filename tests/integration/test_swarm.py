@@ -88,8 +88,8 @@ def test_docker_talks_to_the_manager_and_ls_names_the_master(swarm: Program, hos
     version = swarm.outside("docker", *flags, "version", "--format", "{{.Server.Version}}").stdout
     del swarm.environ["DOCKER_API_VERSION"]
     assert version.strip() == "swarm/1.2.9"
-    assert swarm("ls", "--format", "{{.Name}}:{{.Swarm}}").stdout == "master:master (master)\nnode:master\n"
-    assert swarm("ls", "-q", "--filter", "swarm=master").stdout == "master\nnode\n"
+    assert swarm.ls("--format", "{{.Name}}:{{.Swarm}}").stdout == "master:master (master)\nnode:master\n"
+    assert swarm.ls("-q", "--filter", "swarm=master").stdout == "master\nnode\n"
     done = swarm("env", "--swarm", "node", code=1)
     assert '"node" is not a swarm master' in done.stderr
 
@@ -136,7 +136,7 @@ def test_with_a_store_of_keys_each_member_has_an_agent_as_docker_machine_makes_i
         "consul://192.0.2.7:8500/a")
     assert "T=1" in agent["Config"]["Env"] and agent["HostConfig"]["Binds"] is None
     assert manager["HostConfig"]["PortBindings"] == {"3399/tcp": [{"HostIp": "0.0.0.0", "HostPort": "3399"}]}
-    assert re.search(r"\nnode .* node \(master\) ", swarm("ls").stdout)
+    assert re.search(r"\nnode .* node \(master\) ", swarm.ls().stdout)
     assert f"tcp://{address}:3399" in swarm("env", "--swarm", "--shell", "sh", "node").stdout
     options = swarm.config("node")["HostOptions"]["SwarmOptions"]
     assert options["IsSwarm"] and options["Agent"] and options["Master"] and options["Strategy"] == "binpack"
@@ -151,7 +151,7 @@ def test_a_manager_is_there_again_after_its_host_was_restarted(swarm: Program, h
 
 def test_machines_move_to_swarm_mode(swarm: Program, hosts: list[Host]) -> None:
     swarm.outside("bash", "-ec", block_of("docs/swarm.md", "move"))
-    assert swarm("ls", "--format", "{{.Name}}:{{.SwarmMode}}:{{.Swarm}}").stdout == "master:leader:\nnode:worker:\n"
+    assert swarm.ls("--format", "{{.Name}}:{{.SwarmMode}}:{{.Swarm}}").stdout == "master:leader:\nnode:worker:\n"
     swarm("provision", "master", "node")
     assert [host.run("docker ps -aq") for host in hosts] == ["", ""]
 

@@ -49,14 +49,14 @@ def nodes(program: Program, name: str = "one") -> dict[str, dict[str, Any]]:
 
 
 def roles(program: Program) -> dict[str, str]:
-    text = program("ls", "--format", "{{.Name}}:{{.SwarmMode}}").stdout
+    text = program.ls("--format", "{{.Name}}:{{.SwarmMode}}").stdout
     return dict(line.split(":") for line in text.split())
 
 
 def test_three_managers_and_two_workers_are_a_cluster(cluster: Program) -> None:
     assert roles(cluster) == {"one": "leader", "two": "manager", "three": "manager", "four": "worker", "five": "worker"}
     assert {row["Status"] for row in nodes(cluster, "four").values()} == {"ready"}
-    assert re.search(r"NAME .* SWARM +SWARM_MODE +DOCKER ", cluster("ls").stdout)
+    assert re.search(r"NAME .* SWARM +SWARM_MODE +DOCKER ", cluster.ls().stdout)
     labels = cluster.docker("node", "inspect", "--format", "{{.Spec.Labels}}", "self", name="one").stdout
     assert labels.strip() == "map[disk:ssd]"
     labels = cluster.docker("node", "inspect", "--format", "{{.Spec.Labels}}", "self", name="three").stdout

@@ -121,7 +121,7 @@ def test_the_whole_life_of_a_machine_from_a_boot2docker_iso(
 
     machines("restart", "dev")
     assert machines.info("dev")["Name"] == "dev"
-    assert re.search(r"^dev +- +virtualbox +Running +tcp://192.168.56.\d+:2376 ", machines("ls").stdout, re.M)
+    assert re.search(r"^dev +- +virtualbox +Running +tcp://192.168.56.\d+:2376 ", machines.ls().stdout, re.M)
 
     machines("rm", "-y", "dev")
     assert vbox.listed() == before
@@ -251,7 +251,7 @@ def test_stopped_machines_are_listed_by_one_call(machines: Machines, tmp_path: P
     script.write_text(f'#!/bin/sh\necho "$*" >>"{calls}"\nexec "{vbox.bin}/VBoxManage" "$@"\n')
     script.chmod(0o755)
     machines.first_on_path(counting)
-    listed = machines("ls").stdout
+    listed = machines.ls().stdout
     assert len(re.findall(r"^m\d +- +virtualbox +Stopped ", listed, re.M)) == 5, listed
     assert calls.read_text() == "list --long vms\n"
     machines("rm", "-y", *[f"m{number}" for number in range(5)])

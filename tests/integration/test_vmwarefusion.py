@@ -28,12 +28,12 @@ def test_the_whole_life_of_a_vm(program: Program, fusion: Fusion, instances: Hos
     first = instances.known["web"][0].public
     assert program("url", "web").stdout == f"tcp://{first}:2376\n"
     assert program("ssh", "web", "hostname; whoami").stdout == "web\ndocker\n"
-    assert program("ls", "-f", "{{.Name}} {{.State}} {{.DriverName}}").stdout == "web Running vmwarefusion\n"
+    assert program.ls("-f", "{{.Name}} {{.State}} {{.DriverName}}").stdout == "web Running vmwarefusion\n"
     told = program.outside("qemu-img", "info", "-U", "--output=json", str(Path(vmx).parent / "disk.vmdk"))
     assert json.loads(told.stdout)["virtual-size"] == 3000 << 20
 
     program("stop", "web")
-    assert program("ls", "-f", "{{.State}}{{.Error}}").stdout == "Stopped\n" and fusion.running == []
+    assert program.ls("-f", "{{.State}}{{.Error}}").stdout == "Stopped\n" and fusion.running == []
     fusion.tools, fusion.leases = True, False
     program("start", "web")
     after = instances.known["web"][0].public

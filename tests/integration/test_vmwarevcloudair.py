@@ -33,7 +33,7 @@ def test_the_whole_life_of_a_vapp(program: Program, cloud: VCloud, instances: In
     assert program("url", "web").stdout == f"tcp://{address}:2376\n"
     assert program("ssh", "web", "hostname; whoami").stdout == "web\nroot\n"
     asked = len(cloud.calls)
-    assert program("ls", "-f", "{{.Name}} {{.State}} {{.DriverName}}").stdout == "web Running vmwarevcloudair\n"
+    assert program.ls("-f", "{{.Name}} {{.State}} {{.DriverName}}").stdout == "web Running vmwarevcloudair\n"
     assert len(cloud.calls) == asked, "engines that answer need nobody else"
     check_script(program)
     check_network(program)
@@ -42,7 +42,7 @@ def test_the_whole_life_of_a_vapp(program: Program, cloud: VCloud, instances: In
     program("restart", "web")
     assert program("ssh", "web", BOOT).stdout != boot
     program("stop", "web")
-    assert program("ls", "-f", "{{.State}}{{.Error}}").stdout == "Stopped\n"
+    assert program.ls("-f", "{{.State}}{{.Error}}").stdout == "Stopped\n"
     program("start", "web")
     assert program("url", "web").stdout == f"tcp://{address}:2376\n"
     assert sorted(program.info()["Labels"]) == labels

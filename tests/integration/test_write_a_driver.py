@@ -91,7 +91,7 @@ def test_it_stops_starts_pauses_and_restarts(web: Program) -> None:
             assert web("ip", "web").stdout.strip() in web("url", "web").stdout
         else:
             assert "Host is not running" in web("url", "web", code=1).stderr
-    assert "container" in web("ls").stdout
+    assert "container" in web.ls().stdout
 
 
 def test_an_engine_in_the_environment_does_not_lead_it_astray(web: Program, tmp_path: Path) -> None:
@@ -140,6 +140,6 @@ def test_rm_removes_it_also_if_it_is_gone_already(
     web("rm", "-y", "web")
 
     assert containers(bed) == [] and not web.folder().exists()
-    assert f"The container {name} is gone" in copy("ls").stdout
+    assert f"The container {name} is gone" in copy.ls().stdout
     copy("rm", "-y", "web")
     assert "web" not in copy.names()
