@@ -833,7 +833,7 @@ class Rest:
         try:
             connection.request(request.method, request.selector, request.data, request.headers)
             with connection.getresponse() as answer:
-                blocks = iter(lambda: answer.read(1 << 16), b"")  # old Pythons fill what they read into
+                blocks = iter(lambda: answer.read(1 << 16), b"")  # one of 16 MB would be zeroed
                 body = answer.body = b"".join(block for _, block in zip(range(256), blocks))
                 if answer.length or answer.length is None and not (body or answer.chunked):
                     raise OSError("the answer broke off after %d bytes" % len(body))
