@@ -146,7 +146,9 @@ CACERT=$folder/tls/ca.pem SERVERCERT=$folder/tls/server.pem SERVERKEY=$folder/tl
 tls="--tlsverify --tlscacert=$CACERT --tlscert=$SERVERCERT --tlskey=$SERVERKEY"
 [ "$DOCKER_TLS" != no ] || tls=
 [ -z "$tls" ] || [ -s "$SERVERCERT" ] || tls= DOCKER_HOST=
-exec /usr/sbin/dockerd -H unix:// $DOCKER_HOST -s "$DOCKER_STORAGE" $tls $EXTRA_ARGS
+# No container has a network here, whose setup is half of an emulated engine's start.
+exec /usr/sbin/dockerd --iptables=false --bridge=none -H unix:// $DOCKER_HOST \
+  -s "$DOCKER_STORAGE" $tls $EXTRA_ARGS
 END
 cat >etc/systemd/system/docker.service <<'END'
 [Unit]
