@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from tests import cached as kept
-from tests.cloud_image import run
+from tests.cloud_image import INITRD, initrd, run
 from tests.testbed import _apt_options
 
 VERSION = "99.1.0"
@@ -25,9 +25,9 @@ NEEDS = {"mmdebstrap": "mmdebstrap", "mksquashfs": "squashfs-tools", "xorriso": 
          "grub-mkimage": "grub-common"}
 GRUB = Path("/usr/lib/grub/i386-pc")
 PACKAGES = ("systemd-sysv,udev,dbus,openssh-server,sudo,docker.io,iptables,linux-image-cloud-amd64,"
-            "initramfs-tools,busybox,zstd,iproute2,kmod,e2fsprogs,ca-certificates,curl")
+            "busybox-static,cpio,iproute2,kmod,e2fsprogs,ca-certificates,curl")
 # As in tests/cloud_image.py: GRUB without normal.mod takes plain commands only.
-BOOT = """linux (cd)/vmlinuz boot=cd console=ttyS0 quiet net.ifnames=0 mitigations=off no_timer_check apparmor=0
+BOOT = """linux (cd)/vmlinuz console=ttyS0 quiet net.ifnames=0 mitigations=off no_timer_check apparmor=0
 initrd (cd)/initrd.img
 boot
 """
@@ -36,31 +36,14 @@ SQUASHFS = """-noI -noD -noF -noX -quiet -no-progress -wildcards -e boot/* dev/*
     var/cache/apt/* var/lib/apt/lists/* usr/lib/udev/hwdb* usr/sbin/ovrouter usr/bin/ctr usr/bin/dnet
     usr/bin/containerd-shim-runc-v1""".split()
 GRUB_MODULES = "biosdisk iso9660 linux".split()
-BEFORE = r"""set -e; cd "$1"
-mkdir -p etc/initramfs-tools/conf.d usr/share/initramfs-tools/modules.d \
-  usr/share/initramfs-tools/scripts
-echo MODULES=list >etc/initramfs-tools/conf.d/test
-printf '%s\n' virtio_pci virtio_blk ata_piix sr_mod isofs loop squashfs overlay \
-  >usr/share/initramfs-tools/modules.d/test
-cat >usr/share/initramfs-tools/scripts/cd <<'END'
-mountroot() {
-    mkdir -p /run/cd /run/files /run/changes
-    for attempt in $(seq 100); do
-        for device in /dev/sr*; do
-            mount -t iso9660 -o ro "$device" /run/cd 2>/dev/null || continue
-            [ ! -e /run/cd/files.squashfs ] || break 2
-            umount /run/cd
-        done
-        sleep 0.2
-    done
-    mount -t squashfs -o ro,loop /run/cd/files.squashfs /run/files
-    mount -t tmpfs -o mode=755,size=90% tmpfs /run/changes
-    mkdir /run/changes/upper /run/changes/work
-    mount -t overlay -o \
-        lowerdir=/run/files,upperdir=/run/changes/upper,workdir=/run/changes/work \
-        overlay "$rootmnt"
-}
-END
+MODULES = "virtio_pci virtio_blk ata_piix sr_mod isofs loop squashfs overlay"
+MOUNT = """
+mkdir -p /run/cd /run/files /run/changes
+until mount -t iso9660 -o ro /dev/sr0 /run/cd 2>/dev/null; do sleep 0.1; done
+mount -t squashfs -o ro,loop /run/cd/files.squashfs /run/files
+mount -t tmpfs -o mode=755,size=90% tmpfs /run/changes
+mkdir /run/changes/upper /run/changes/work
+mount -t overlay -o lowerdir=/run/files,upperdir=/run/changes/upper,workdir=/run/changes/work overlay /root
 """
 AFTER = r"""set -e; cd "$1"
 rm -f etc/ssh/ssh_host_*; : >etc/fstab; : >etc/machine-id; echo boot2docker >etc/hostname
@@ -174,7 +157,10 @@ chroot . systemctl --quiet mask docker.socket containerd.service \
   systemd-networkd-wait-online.service apt-daily.timer apt-daily-upgrade.timer \
   dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer \
   systemd-binfmt.service dev-hugepages.mount dev-mqueue.mount sys-kernel-debug.mount \
-  sys-kernel-tracing.mount
+  sys-kernel-tracing.mount \
+  modprobe@drm.service modprobe@configfs.service modprobe@fuse.service \
+  modprobe@dm_mod.service modprobe@loop.service modprobe@efi_pstore.service sys-kernel-config.mount \
+  sys-fs-fuse-connections.mount systemd-update-utmp.service systemd-update-utmp-runlevel.service getty.target
 # Last, as systemctl would enable it as a script of System V.
 printf '#!/bin/sh\nexec systemctl "$1" docker.service\n' >etc/init.d/docker
 chmod 755 etc/init.d/docker
@@ -198,7 +184,7 @@ def build(folder):
         run("mmdebstrap", "--quiet", "--variant=minbase", "--include=" + PACKAGES,
             "--dpkgopt=force-unsafe-io", *["--aptopt=" + option for option in _apt_options()]
             + ["--dpkgopt=path-exclude=/usr/share/%s/*" % junk for junk in ("doc", "locale", "man")]
-            + ["--essential-hook=" + BEFORE, "--customize-hook=" + AFTER, "bookworm", root])
+            + ["--customize-hook=" + initrd(MODULES, MOUNT), "--customize-hook=" + AFTER, "bookworm", root])
         for name in ("vmlinuz", "initrd.img"):
             shutil.copy(os.path.join(root, name), tree)
         run("mksquashfs", root, os.path.join(tree, "files.squashfs"), *SQUASHFS)
@@ -210,7 +196,7 @@ def build(folder):
 
 def cached():
     """The path of such a CD that may have been made before; not to be written to."""
-    return kept.cached("iso", build, Path(__file__).read_text()) / NAME
+    return kept.cached("iso", build, Path(__file__).read_text(), INITRD) / NAME
 
 
 def write_cd(disc, tree, scratch):
