@@ -21,6 +21,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError
 from urllib.request import ProxyHandler, Request, build_opener
 
 import pytest
@@ -157,8 +158,13 @@ class OpenStack:
         return rows
 
     def actions(self, id: str) -> list[str]:
-        """What was done with a server, the first first."""
-        rows = self.ask(f"{self.nova}/servers/{id}/os-instance-actions")["instanceActions"]
+        """What was done with a server, the first first; nothing if it was deleted meanwhile."""
+        try:
+            rows = self.ask(f"{self.nova}/servers/{id}/os-instance-actions")["instanceActions"]
+        except HTTPError as error:
+            if error.code != 404:
+                raise
+            rows = []
         return [row["action"] for row in sorted(rows, key=lambda row: row["start_time"])]
 
 
