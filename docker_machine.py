@@ -1391,7 +1391,7 @@ def port_trouble(port, address=LOOPBACK, kind="tcp"):
 
 
 def free_port(taken):
-    first = random.SystemRandom().choice(range(len(PORTS)))
+    first = random.SystemRandom().randrange(len(PORTS))
     for port in [*PORTS[first:], *PORTS[:first]]:
         if port not in taken and not port_trouble(port):
             return port

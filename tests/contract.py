@@ -383,8 +383,8 @@ def check_bad_values_are_refused_by_name_before_anything_is_made(subject):
 
 
 def check_without_its_programs_and_packages_create_says_what_to_install(subject):
-    """Where it needs none, nothing is lacking, or there is nothing at the sample's address, which is tried for long."""
-    subject.fixture("pauses")
+    """Where it needs none, nothing is lacking, or nothing answers at the sample's address."""
+    subject.fixture("pauses")  # it tries several times
     ended = subject.create(PATH=subject.bare_path())
     lines = ended.err.splitlines()
     assert ended.code in (0, 3), ended

@@ -103,11 +103,12 @@ def test_the_whole_life_of_a_machine_from_a_boot2docker_iso(
     assert (machines("status", "dev").stdout, vbox.state("dev")) == ("Stopped\n", "poweroff")
     port = machines.config("dev")["Driver"]["SSHPort"]
     with socket.create_server(("127.0.0.1", port)):  # another program has its port now
-        machines("restart", "dev")
+        machines("start", "dev")
     assert machines.config("dev")["Driver"]["SSHPort"] != port
     assert sorted(machines.info("dev")["Labels"]) == LABELS
-    assert re.search(r"^dev +- +virtualbox +Running +tcp://192.168.56.\d+:2376 ", machines.ls().stdout, re.M)
 
+    machines("kill", "dev")
+    assert machines("status", "dev").stdout == "Stopped\n"
     with iso.open("r+b") as file:  # another release, as its label says
         content = file.read(40000)
         file.seek(content.index(b"Boot2Docker-v99.1.0"))
@@ -118,8 +119,10 @@ def test_the_whole_life_of_a_machine_from_a_boot2docker_iso(
     done = machines("upgrade", "dev")
     assert "Its ISO is the newest one." in done.stdout, said(done)
 
-    machines("kill", "dev")
-    assert machines("status", "dev").stdout == "Stopped\n"
+    machines("restart", "dev")
+    assert machines.info("dev")["Name"] == "dev"
+    assert re.search(r"^dev +- +virtualbox +Running +tcp://192.168.56.\d+:2376 ", machines.ls().stdout, re.M)
+
     machines("rm", "-y", "dev")
     assert vbox.listed() == before
     assert not machines.folder("dev").exists()
