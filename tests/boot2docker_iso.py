@@ -130,12 +130,15 @@ tls="--tlsverify --tlscacert=$CACERT --tlscert=$SERVERCERT --tlskey=$SERVERKEY"
 [ "$DOCKER_TLS" != no ] || tls=
 [ -z "$tls" ] || [ -s "$SERVERCERT" ] || tls= DOCKER_HOST=
 # No container has a network here, whose setup is half of an emulated engine's start.
-exec /usr/sbin/dockerd --iptables=false --bridge=none -H unix:// $DOCKER_HOST \
-  -s "$DOCKER_STORAGE" $tls $EXTRA_ARGS
+# It gives a containerd of its own 15 s to start.
+exec /usr/sbin/dockerd --iptables=false --bridge=none --containerd /run/containerd/containerd.sock \
+  -H unix:// $DOCKER_HOST -s "$DOCKER_STORAGE" $tls $EXTRA_ARGS
 END
+echo 'disabled_plugins = ["cri", "btrfs", "zfs", "aufs", "devmapper"]' >etc/containerd/config.toml
 cat >etc/systemd/system/docker.service <<'END'
 [Unit]
-After=network.target boot2docker.service
+After=network.target boot2docker.service containerd.service
+Wants=containerd.service
 StartLimitIntervalSec=0
 [Service]
 Type=notify
@@ -143,6 +146,7 @@ ExecStart=/usr/local/sbin/engine
 StandardOutput=append:/var/lib/boot2docker/log/docker.log
 StandardError=inherit
 TimeoutStartSec=300
+Restart=on-failure
 Delegate=yes
 KillMode=process
 LimitNOFILE=infinity
@@ -153,7 +157,7 @@ chmod 755 usr/bin/sethostname usr/local/sbin/boot2docker usr/local/sbin/engine
 printf 'blacklist %s\n' kvm_amd kvm_intel powernow_k8 acpi_cpufreq aesni_intel ghash_clmulni_intel \
   sha512_ssse3 crct10dif_pclmul crc32_pclmul >etc/modprobe.d/test.conf  # slow, and of no use here
 chroot . systemctl --quiet enable systemd-networkd.service boot2docker.service docker.service
-chroot . systemctl --quiet mask docker.socket containerd.service \
+chroot . systemctl --quiet mask docker.socket \
   systemd-networkd-wait-online.service apt-daily.timer apt-daily-upgrade.timer \
   dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer \
   systemd-binfmt.service dev-hugepages.mount dev-mqueue.mount sys-kernel-debug.mount \
