@@ -16,24 +16,22 @@ import tempfile
 from pathlib import Path
 
 from tests import cached as kept
-from tests.cloud_image import INITRD, initrd, run
-from tests.testbed import _apt_options
+from tests import cloud_image
+from tests.cloud_image import QUIET, copy_root, initrd, run
 
 VERSION = "99.1.0"
 NAME = "boot2docker.iso"
 NEEDS = {"mmdebstrap": "mmdebstrap", "mksquashfs": "squashfs-tools", "xorriso": "xorriso",
          "grub-mkimage": "grub-common"}
 GRUB = Path("/usr/lib/grub/i386-pc")
-PACKAGES = ("systemd-sysv,udev,dbus,openssh-server,sudo,docker.io,iptables,linux-image-cloud-amd64,"
-            "busybox-static,cpio,iproute2,kmod,e2fsprogs,ca-certificates,curl")
 # As in tests/cloud_image.py: GRUB without normal.mod takes plain commands only.
-BOOT = """linux (cd)/vmlinuz console=ttyS0 quiet net.ifnames=0 mitigations=off no_timer_check apparmor=0
+BOOT = """linux (cd)/vmlinuz console=ttyS0 quiet net.ifnames=0 mitigations=off no_timer_check apparmor=0 norandmaps
 initrd (cd)/initrd.img
 boot
 """
 # Not compressed, as emulated processors take long to unpack.
 SQUASHFS = """-noI -noD -noF -noX -quiet -no-progress -wildcards -e boot/* dev/* proc/* sys/*
-    var/cache/apt/* var/lib/apt/lists/* usr/lib/udev/hwdb* usr/sbin/ovrouter usr/bin/ctr usr/bin/dnet
+    var/cache/apt/* var/lib/apt/lists/* usr/lib/udev/hwdb* usr/lib/python3* usr/sbin/ovrouter usr/bin/ctr usr/bin/dnet
     usr/bin/containerd-shim-runc-v1""".split()
 GRUB_MODULES = "biosdisk iso9660 linux".split()
 MODULES = "virtio_pci virtio_blk ata_piix sr_mod isofs loop squashfs overlay"
@@ -46,7 +44,8 @@ mkdir /run/changes/upper /run/changes/work
 mount -t overlay -o lowerdir=/run/files,upperdir=/run/changes/upper,workdir=/run/changes/work overlay /root
 """
 AFTER = r"""set -e; cd "$1"
-rm -f etc/ssh/ssh_host_*; : >etc/fstab; : >etc/machine-id; echo boot2docker >etc/hostname
+rm -f etc/ssh/ssh_host_* usr/lib/systemd/system/cloud-* usr/lib/systemd/system-generators/cloud-*
+: >etc/fstab; : >etc/machine-id; echo boot2docker >etc/hostname
 echo "127.0.0.1 localhost boot2docker" >etc/hosts
 rm -f etc/resolv.conf; echo 'nameserver 10.0.2.3' >etc/resolv.conf
 cat >etc/os-release.new <<END
@@ -157,18 +156,11 @@ chmod 755 usr/bin/sethostname usr/local/sbin/boot2docker usr/local/sbin/engine
 printf 'blacklist %s\n' kvm_amd kvm_intel powernow_k8 acpi_cpufreq aesni_intel ghash_clmulni_intel \
   sha512_ssse3 crct10dif_pclmul crc32_pclmul >etc/modprobe.d/test.conf  # slow, and of no use here
 chroot . systemctl --quiet enable systemd-networkd.service boot2docker.service docker.service
-chroot . systemctl --quiet mask docker.socket \
-  systemd-networkd-wait-online.service apt-daily.timer apt-daily-upgrade.timer \
-  dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer \
-  systemd-binfmt.service dev-hugepages.mount dev-mqueue.mount sys-kernel-debug.mount \
-  sys-kernel-tracing.mount \
-  modprobe@drm.service modprobe@configfs.service modprobe@fuse.service \
-  modprobe@dm_mod.service modprobe@loop.service modprobe@efi_pstore.service sys-kernel-config.mount \
-  sys-fs-fuse-connections.mount systemd-update-utmp.service systemd-update-utmp-runlevel.service getty.target
+chroot . systemctl --quiet mask docker.socket systemd-networkd-wait-online.service QUIET_HERE
 # Last, as systemctl would enable it as a script of System V.
 printf '#!/bin/sh\nexec systemctl "$1" docker.service\n' >etc/init.d/docker
 chmod 755 etc/init.d/docker
-""".replace("VERSION_HERE", VERSION)
+""".replace("VERSION_HERE", VERSION).replace("QUIET_HERE", " ".join(QUIET.split()))
 
 
 def missing():
@@ -185,10 +177,7 @@ def build(folder):
     with tempfile.TemporaryDirectory(dir=str(folder)) as scratch:
         root, tree, done = (os.path.join(scratch, name) for name in ("root", "tree", "done"))
         os.mkdir(tree)
-        run("mmdebstrap", "--quiet", "--variant=minbase", "--include=" + PACKAGES,
-            "--dpkgopt=force-unsafe-io", *["--aptopt=" + option for option in _apt_options()]
-            + ["--dpkgopt=path-exclude=/usr/share/%s/*" % junk for junk in ("doc", "locale", "man")]
-            + ["--customize-hook=" + initrd(MODULES, MOUNT), "--customize-hook=" + AFTER, "bookworm", root])
+        copy_root(root, initrd(MODULES, MOUNT), AFTER)
         for name in ("vmlinuz", "initrd.img"):
             shutil.copy(os.path.join(root, name), tree)
         run("mksquashfs", root, os.path.join(tree, "files.squashfs"), *SQUASHFS)
@@ -200,7 +189,7 @@ def build(folder):
 
 def cached():
     """The path of such a CD that may have been made before; not to be written to."""
-    return kept.cached("iso", build, Path(__file__).read_text(), INITRD) / NAME
+    return kept.cached("iso", build, Path(__file__).read_text(), Path(cloud_image.__file__).read_text()) / NAME
 
 
 def write_cd(disc, tree, scratch):
@@ -211,6 +200,12 @@ def write_cd(disc, tree, scratch):
         "-o", os.path.join(tree, "grub.img"), *GRUB_MODULES)
     run("xorriso", "-as", "mkisofs", "-quiet", "-V", "Boot2Docker-v" + VERSION, "-o", disc, "-b", "grub.img",
         "-no-emul-boot", "-boot-load-size", "4", "-boot-info-table", tree)
+
+
+def write_empty_cd(disc):
+    """A CD of a few kilobytes, with the label alone."""
+    with tempfile.TemporaryDirectory() as tree:
+        run("xorriso", "-as", "mkisofs", "-quiet", "-V", "Boot2Docker-v" + VERSION, "-o", str(disc), tree)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 """A cloud image like the ones that distributions publish, made on the spot from Debian's packages:
-a disk with its own boot loader, cloud-init, sshd, sudo, and docker.io unless told otherwise.
+a disk with its own boot loader, cloud-init, sshd, sudo and docker.io.
 
 By hand, from the root of the repository, as root: python3 -m tests.cloud_image FOLDER
 
@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 from tests import cached as kept
-from tests.testbed import _apt_options
+from tests.testbed import SLIM, _apt_options
 
 NAME = "debian-12-test-amd64.qcow2"
 NEEDS = {"mmdebstrap": "mmdebstrap", "mke2fs": "e2fsprogs", "qemu-img": "qemu-utils"}
@@ -26,8 +26,20 @@ GRUB = Path("/usr/lib/grub/i386-pc")
 SECTORS, START = 2 << 21, 2048  # 2 GiB in all, and the one partition from 1 MiB on
 PACKAGES = ("systemd-sysv,udev,dbus,openssh-server,sudo,python3,"
             "cloud-init,cloud-guest-utils,fdisk,e2fsprogs,iproute2,kmod,ca-certificates,curl,"
-            "linux-image-cloud-amd64,busybox-static,cpio")
-BOOT = """linux /vmlinuz root=LABEL=root rw console=ttyS0 quiet mitigations=off no_timer_check apparmor=0
+            "linux-image-cloud-amd64,busybox-static,cpio,docker.io,iptables")
+NO_INITRD = r"""set -e; cd "$1"
+echo path-exclude=/usr/sbin/update-initramfs >>etc/dpkg/dpkg.cfg.d/tests
+ln -s ../bin/true usr/sbin/update-initramfs
+"""
+QUIET = """apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer
+  e2scrub_all.timer e2scrub_reap.service fstrim.timer systemd-binfmt.service dev-hugepages.mount
+  dev-mqueue.mount sys-kernel-debug.mount sys-kernel-tracing.mount
+  modprobe@drm.service modprobe@configfs.service modprobe@fuse.service
+  modprobe@dm_mod.service modprobe@loop.service modprobe@efi_pstore.service sys-kernel-config.mount
+  sys-fs-fuse-connections.mount systemd-update-utmp.service systemd-update-utmp-runlevel.service
+  getty.target"""
+"""Units that nothing here needs and that emulation pays for."""
+BOOT = """linux /vmlinuz root=LABEL=root rw console=ttyS0 quiet mitigations=off no_timer_check apparmor=0 norandmaps
 initrd /initrd.img
 boot
 """
@@ -83,15 +95,9 @@ END
 printf 'blacklist %s\n' kvm_amd kvm_intel powernow_k8 acpi_cpufreq aesni_intel ghash_clmulni_intel \
   sha512_ssse3 crct10dif_pclmul crc32_pclmul >etc/modprobe.d/test.conf  # slow, and of no use here
 chroot . systemctl --quiet enable systemd-networkd.service
-chroot . systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
-  e2scrub_all.timer e2scrub_reap.service fstrim.timer systemd-binfmt.service dev-hugepages.mount \
-  dev-mqueue.mount sys-kernel-debug.mount sys-kernel-tracing.mount \
-  modprobe@drm.service modprobe@configfs.service modprobe@fuse.service \
-  modprobe@dm_mod.service modprobe@loop.service modprobe@efi_pstore.service sys-kernel-config.mount \
-  sys-fs-fuse-connections.mount systemd-update-utmp.service systemd-update-utmp-runlevel.service getty.target
-[ ! -e usr/sbin/dockerd ] || chroot . systemctl --quiet disable docker.service docker.socket \
-  containerd.service
-"""
+chroot . systemctl --quiet mask QUIET_HERE
+chroot . systemctl --quiet disable docker.service docker.socket containerd.service
+""".replace("QUIET_HERE", " ".join(QUIET.split()))
 
 
 def missing():
@@ -101,23 +107,34 @@ def missing():
 
 
 def initrd(modules, mount):
-    """A hook of mmdebstrap that makes the initrd. `mount` are lines for busybox that mount the root."""
+    """A script that makes the initrd. `mount` are lines for busybox that mount the root."""
     return INITRD.replace("MODULES_HERE", modules).replace("MOUNT_HERE", mount.strip())
 
 
-def build(folder, engine=True):
+def build_root(folder):
+    """Make FOLDER/root, which this and tests/boot2docker_iso.py begin with."""
+    root = os.path.join(str(folder), "root")
+    run("mmdebstrap", "--quiet", "--variant=minbase", "--include=" + PACKAGES, "--dpkgopt=force-unsafe-io",
+        *["--aptopt=" + option for option in _apt_options()] + [SLIM, "--extract-hook=" + NO_INITRD, "bookworm", root])
+    shutil.rmtree(os.path.join(root, "var/cache/apt"))
+    shutil.rmtree(os.path.join(root, "var/lib/apt/lists"))
+
+
+def copy_root(root, *scripts):
+    """Make `root` from that of `build_root`, which may have been made before; scripts get it as $1."""
+    run("cp", "-a", str(kept.cached("guest", build_root, PACKAGES, SLIM, NO_INITRD) / "root"), root)
+    for script in scripts:
+        run("sh", "-c", script, "sh", root)
+
+
+def build(folder):
     """Make FOLDER/NAME and FOLDER/SHA512SUMS."""
     folder = Path(folder)
     image = folder / NAME
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=str(folder)) as scratch:
         root, disk, done = (os.path.join(scratch, name) for name in ("root", "disk", "done"))
-        packages = PACKAGES + (",docker.io,iptables" if engine else "")
-        run("mmdebstrap", "--quiet", "--variant=minbase", "--include=" + packages,
-            "--dpkgopt=force-unsafe-io", *["--aptopt=" + option for option in _apt_options()]
-            + ["--dpkgopt=path-exclude=/usr/share/%s/*" % junk for junk in ("doc", "locale", "man")]
-            + ["--customize-hook=" + initrd(MODULES, MOUNT),
-               "--customize-hook=" + AFTER, "bookworm", root])
+        copy_root(root, initrd(MODULES, MOUNT), AFTER)
         write_disk(disk, root, scratch)
         run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", disk, done)
         shutil.rmtree(root)

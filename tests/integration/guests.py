@@ -37,8 +37,10 @@ class Guests(Program):
             (self.store / "cache").symlink_to(cache)
 
     def words(self, *words: str, name: str = "dev") -> list[str]:
-        """`create` of a machine with one CPU: two that are emulated on a busy computer wait for one another."""
-        return ["create", "--driver", "qemu", "--qemu-accel", "tcg", "--qemu-cpu-count", "1", *words, name]
+        """`create` of a machine with one CPU: two that are emulated on a busy computer wait for one another. A model
+        without AVX and XSAVE boots in a sixth less of processor time than QEMU's "max"."""
+        cpu = ("--qemu-accel", "tcg", "--qemu-cpu-count", "1", "--qemu-cpu-type", "Nehalem,+rdrand,+aes")
+        return ["create", "--driver", "qemu", *cpu, *words, name]
 
     def make(
         self, *words: str, name: str = "dev", code: int | None = 0, seconds: float = HANG

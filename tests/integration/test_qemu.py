@@ -131,8 +131,11 @@ def test_the_host_key_is_known_before_the_first_connection(dev: Guests) -> None:
     assert done.returncode != 0 and "key" in done.stderr.lower(), said(done)
 
 
-def test_rm_leaves_nothing(pair: Pair) -> None:
+def test_kill_ends_the_process_and_rm_leaves_nothing(pair: Pair) -> None:
     guests = pair.guests
+    guests("kill", "other")
+    assert guests.qemus("other") == []
+    assert (guests.status("other"), guests.listed("other")) == ("Stopped", "Stopped")
 
     guests("rm", "-y", "other")
 
@@ -180,22 +183,6 @@ def test_a_forwarded_port_reaches_a_container(dev: Guests, pair: Pair) -> None:
     )
 
     assert until(lambda: page(pair.port)) == "kept\n"
-
-
-def test_a_stopped_machine_starts_as_it_was(dev: Guests, pair: Pair) -> None:
-    before, boot = Life(dev), boot_id(dev)
-
-    dev("stop", "dev")
-    assert dev.qemus("dev") == []
-    assert (dev.status(), dev.listed()) == ("Stopped", "Stopped")
-    done = dev("start", "dev")
-
-    assert Life(dev).__dict__ == before.__dict__
-    assert "run docker-machine env" not in done.stdout + done.stderr
-    assert boot_id(dev) != boot
-    assert dev.info("dev")["Name"] == "dev"
-    # the container is up again, and its volume has what it wrote before
-    assert until(lambda: page(pair.port), HANG) == "kept\nkept\n"
 
 
 def test_a_paused_machine_goes_on_without_a_boot(dev: Guests) -> None:
@@ -247,14 +234,18 @@ def test_a_machine_whose_qemu_was_killed_starts_though_others_took_its_number_an
     assert dev.info("dev")["Name"] == "dev"
 
 
-def test_restart_boots_it_anew(dev: Guests) -> None:
-    before, boot = Life(dev), boot_id(dev)
+def test_a_restarted_machine_is_as_it_was(dev: Guests, pair: Pair) -> None:
+    before, boot, times = Life(dev), boot_id(dev), page(pair.port).count("kept\n")
+    assert times
 
-    dev("restart", "dev")
+    done = dev("restart", "dev")
 
     assert Life(dev).__dict__ == before.__dict__
+    assert "run docker-machine env" not in done.stdout + done.stderr
     assert boot_id(dev) != boot
     assert dev.info("dev")["Name"] == "dev"
+    # the container is up again, and its volume has what it wrote before
+    assert until(lambda: page(pair.port), HANG) == "kept\n" * (times + 1)
 
 
 def test_certificates_are_renewed(dev: Guests) -> None:
@@ -268,8 +259,8 @@ def test_certificates_are_renewed(dev: Guests) -> None:
     assert "Everything is in place" in dev("provision", "dev").stdout
 
 
-def test_kill_is_the_end_of_its_process(dev: Guests) -> None:
-    dev("kill", "dev")
+def test_a_stopped_machine_has_no_process(dev: Guests) -> None:
+    dev("stop", "dev")
 
     assert dev.qemus("dev") == []
     assert (dev.status(), dev.listed()) == ("Stopped", "Stopped")

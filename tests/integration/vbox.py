@@ -23,7 +23,7 @@ import pytest
 from tests import boot2docker_iso, cloud_image
 from tests.cached import cached
 from tests.cloud_image import run
-from tests.testbed import _apt_options
+from tests.testbed import SLIM, _apt_options
 
 from .conftest import cannot_run
 from .program import HANG, Done, end_all, processes_with
@@ -75,8 +75,7 @@ def build_root(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     words = ["--quiet", "--variant=apt", "--components=main,contrib", f"--include={PACKAGES}"]
     words += [f"--aptopt={option}" for option in (*_apt_options(), 'APT::Install-Recommends "false";')]
-    words += [f"--dpkgopt=path-exclude=/usr/share/{junk}/*" for junk in ("doc", "locale", "man")]
-    run("mmdebstrap", *words, "--dpkgopt=force-unsafe-io", "sid", str(root))
+    run("mmdebstrap", *words, SLIM, "--dpkgopt=force-unsafe-io", "sid", str(root))
     adapter = root / "usr/lib/virtualbox/VBoxNetAdpCtl"
     adapter.write_text(ADAPTER)
     adapter.chmod(0o755)
