@@ -325,14 +325,16 @@ def test_create_waits_for_other_users_of_the_package_database(
         hold(machine, "/var/lib/dpkg/lock", "/root/dpkg"),
     ]
 
-    def waits() -> object:  # the script sleeps between its tries
-        return until(lambda: machine.run("pgrep -x sleep || true"), HANG)
+    tries = "pgrep -fx 'sleep 2'"  # what the script does between two
+
+    def waits() -> object:
+        return until(lambda: machine.run(f"{tries} || true"), HANG)
 
     with ThreadPoolExecutor() as pool:
         creation = pool.submit(program.create, machine, "--engine-install-url", "package")
         for flag in ("/root/lists", "/root/dpkg"):
-            waits()
-            machine.run(f"rm {flag}; while pgrep -x sleep; do :; done >/dev/null")
+            assert waits()
+            machine.run(f"rm {flag}; while {tries}; do sleep 0.1; done >/dev/null")
         done = creation.result()
 
     assert "Waiting for another package manager to finish..." in done.stdout
