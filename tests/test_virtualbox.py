@@ -1202,7 +1202,7 @@ def old(here):
     def make(place=None):
         text = (ROOT / "tests/data/stores/v3/machines/v3-virtualbox/config.json").read_text()
         text = text.replace("@STORE@", here.store.path).replace("v3-virtualbox", "old").replace(
-            "192.0.2.1/24", "192.168.99.1/24").replace("192.0.2.45", "127.0.0.1")
+            "192.0.2.1/24", "192.168.99.1/24").replace("192.0.2.45", "127.0.0.1").replace("49153", "61153")
         folder = Path(here.store.folder("old"))
         folder.mkdir(parents=True)
         (folder / "config.json").write_text(text)
@@ -1211,7 +1211,7 @@ def old(here):
         place = Path(place or str(folder))
         core.vbox("createvm", "--name", "old", "--register", "--basefolder", str(place))
         with_disk("old", place / "disk.vmdk")
-        core.vbox("modifyvm", "old", "--nic1", "nat", "--natpf1", "ssh,tcp,127.0.0.1,49153,,22", "--nic2", "hostonly",
+        core.vbox("modifyvm", "old", "--nic1", "nat", "--natpf1", "ssh,tcp,127.0.0.1,61153,,22", "--nic2", "hostonly",
                   "--hostonlyadapter2", "vboxnet0")
         core.vbox("startvm", "old", "--type", "headless")
         here.box.forget_calls()
@@ -1226,7 +1226,7 @@ def test_a_machine_of_docker_machine_works_on(here, old, call):
     machine = here.load("old")
     machine.driver.start()
     assert here.box.vms() == {"old": "running"} and machine.driver["IPAddress"] == "192.168.99.100"
-    assert here.vm("old")["rules"] == ["ssh,tcp,127.0.0.1,49153,,22"]
+    assert here.vm("old")["rules"] == ["ssh,tcp,127.0.0.1,61153,,22"]  # no connection of another program has it
     assert here.vm("old")["nics"]["2"]["adapter"] == "vboxnet0" and here.box.calls("hostonlyif create") == []
     assert call("kill", "old").code == 0
     assert call("rm", "-y", "old").code == 0
