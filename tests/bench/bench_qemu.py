@@ -90,6 +90,7 @@ class Twin(threading.Thread):
     def __init__(self, bench: Bench, line: str) -> None:
         super().__init__(daemon=True)
         self.machine, self.by_hand, self.line, self.seconds = bench.machine, bench.by_hand, line, 0.0
+        self.certs = bench.store / "certs"
 
     def run(self) -> None:
         self.by_hand.mkdir()
@@ -110,8 +111,8 @@ class Twin(threading.Thread):
 
     def answers(self, port: int, deadline: float) -> bool:
         """Wait until its engine does."""
-        context = ssl.create_default_context(cafile=str(self.machine / "ca.pem"))
-        context.load_cert_chain(str(self.machine / "cert.pem"), str(self.machine / "key.pem"))
+        context = ssl.create_default_context(cafile=str(self.certs / "ca.pem"))
+        context.load_cert_chain(str(self.certs / "cert.pem"), str(self.certs / "key.pem"))
         while time.perf_counter() < deadline:
             connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=5, context=context)
             try:
