@@ -31,7 +31,7 @@ boot
 """
 # Not compressed, as emulated processors take long to unpack.
 SQUASHFS = """-noI -noD -noF -noX -quiet -no-progress -wildcards -e boot/* dev/* proc/* sys/*
-    var/cache/apt/* var/lib/apt/lists/* usr/lib/udev/hwdb* usr/lib/python3* usr/sbin/ovrouter usr/bin/ctr usr/bin/dnet
+    usr/lib/udev/hwdb* usr/lib/python3* usr/sbin/ovrouter usr/bin/ctr usr/bin/dnet
     usr/bin/containerd-shim-runc-v1""".split()
 GRUB_MODULES = "biosdisk iso9660 linux".split()
 MODULES = "virtio_pci virtio_blk ata_piix sr_mod isofs loop squashfs overlay"
