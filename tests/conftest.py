@@ -78,8 +78,7 @@ def starts(program):
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config):
     """More processes than cores, since half of the time is waiting."""
-    cores = os.cpu_count() or 1
-    return cores + (cores + 1) // 2
+    return 2 * (os.cpu_count() or 1)
 
 
 def pytest_ignore_collect(collection_path, config):

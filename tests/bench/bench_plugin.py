@@ -1,7 +1,8 @@
 """What a command on a machine of a plugin takes beyond the plugin's own start.
 
-Promise: `status` takes at most 60 ms longer than the plugin needs until it says its address. Both take turns, and of
-each the least counts: what is more is the computer's other work. Needs Go; run with the Python to be measured:
+Promise: `status` takes at most 60 ms longer than the plugin needs until it says its address, on a computer whose
+Python starts in 12 ms, and on another in proportion: five times as long as a Python that does nothing. All take turns,
+and of each the least counts: what is more is the computer's other work. Needs Go; run with the Python to be measured:
 
     python3 tests/bench/bench_plugin.py [--rounds 40] [--check]
 """
@@ -21,7 +22,7 @@ import docker_machine as core  # noqa: E402
 from tests import go_plugins  # noqa: E402
 from tests.bench.bench_ls import Bench  # noqa: E402
 
-PROMISED_MS = 60
+PROMISED = 5.0
 
 
 def machine_of_plugin(store: Path) -> None:
@@ -70,8 +71,10 @@ def main() -> int:
         least = {what: 1000 * seconds for what, seconds in bench.measure(
             commands, options.rounds, seconds_of, min).items()}
         over = least["status"] - least["plugin"]
-        bench.promise(over <= PROMISED_MS, "status %.1f ms, the plugin's start %.1f, Python's %.1f: %.1f ms over the "
-                      "plugin, promised %d", least["status"], least["plugin"], least["bare"], over, PROMISED_MS)
+        ratio = over / least["bare"]
+        bench.promise(ratio <= PROMISED, "status %.1f ms, the plugin's start %.1f: %.1f ms over it, Python's %.1f: "
+                      "ratio %.2f, promised %.1f", least["status"], least["plugin"], over, least["bare"], ratio,
+                      PROMISED)
     return int(options.check and bench.broken)
 
 

@@ -14,14 +14,14 @@ from .program import HANG, ROOT
     ("python", "words"),
     [
         (sys.executable, ["bench_create.py", "--rounds", "6"]),
-        ("/usr/bin/python3", ["bench_startup.py"]),
+        ("/usr/bin/python3", ["bench_startup.py", "--rounds", "12"]),
         ("/usr/bin/python3", ["bench_ls.py", "--rounds", "8"]),
-        (sys.executable, ["bench_plugin.py"]),
+        (sys.executable, ["bench_plugin.py", "--rounds", "20"]),
     ],
     ids=["create", "startup", "ls", "plugin"],
 )
 def test_a_promise_of_speed(python: str, words: list[str]) -> None:
-    if words == ["bench_plugin.py"]:
+    if words[0] == "bench_plugin.py":
         go_plugins.built("ci-test")  # skips where Go is absent
     argv = [python, str(ROOT / "tests" / "bench" / words[0]), *words[1:], "--check"]
     for _ in range(3):

@@ -8,8 +8,6 @@ import pty
 import shlex
 import shutil
 import signal
-import socket
-import subprocess
 import sys
 import threading
 import time
@@ -194,43 +192,6 @@ def test_a_paused_machine_goes_on_without_a_boot(dev: Guests) -> None:
 
     assert dev.status() == "Running"
     assert (boot_id(dev), dev.qemus("dev")) == (boot, pids)
-    assert dev.info("dev")["Name"] == "dev"
-
-
-def test_a_machine_whose_qemu_was_killed_starts_though_others_took_its_number_and_its_port(
-    dev: Guests, pair: Pair
-) -> None:
-    before, file = Life(dev), dev.folder("dev") / "qemu.pid"
-    (pid,) = dev.qemus("dev")
-
-    os.kill(pid, signal.SIGKILL)
-
-    assert until(lambda: dev.status() == "Stopped")
-    assert dev.listed() == "Stopped"
-    stranger = subprocess.Popen(["sleep", "600"])
-    try:
-        file.write_text(f"{stranger.pid}\n")  # as after a reboot, when numbers are given anew
-        assert (dev.status(), dev.listed()) == ("Stopped", "Stopped")
-        assert "already stopped" in dev("kill", "dev", code=1).stderr
-
-        with socket.create_server(("127.0.0.1", pair.port)):  # the one that --qemu-forward names
-            done = dev("start", "dev", code=1)
-        assert f"Port {pair.port} of 127.0.0.1" in done.stderr, said(done)
-        assert dev.qemus("dev") == []
-
-        with socket.create_server(("127.0.0.1", before.ports[1])):
-            done = dev("start", "dev")
-        assert stranger.poll() is None
-    finally:
-        stranger.kill()
-        stranger.wait()
-
-    (warning,) = done.stderr.splitlines()
-    assert f"Port {before.ports[1]} is taken by another program" in warning
-    assert "run docker-machine env again" in warning
-    after = Life(dev)
-    assert after.ports[0] == before.ports[0] and after.ports[1] != before.ports[1]
-    assert f":{after.ports[1]}\n" in dev("url", "dev").stdout
     assert dev.info("dev")["Name"] == "dev"
 
 

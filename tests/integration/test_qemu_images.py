@@ -13,6 +13,7 @@ import ipaddress
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -22,7 +23,7 @@ from pathlib import Path
 import pytest
 
 from tests import cloud_image
-from tests.testbed import number_of
+from tests.testbed import free_port, number_of
 
 from .conftest import HostFactory
 from .guests import Guests, Timed, sentence_and_hint
@@ -277,36 +278,76 @@ def test_a_disk_that_gets_full_while_an_image_is_built(small_disk: Callable[[int
         guests.end()
 
 
-# --- a folder and a network that are shared with the guest
+# --- a folder and a network that are shared with the guest, which is made where root is no mount point
+
+PLAIN_CHROOT = r"""set -eu
+root=$1
+shift
+for folder in usr bin lib lib32 lib64 sbin etc opt root var sys dev; do
+    if [ -L "/$folder" ]; then
+        ln -sfn "$(readlink "/$folder")" "$root/$folder"
+    elif [ -d "/$folder" ]; then
+        mkdir -p "$root/$folder"
+        mount --rbind "/$folder" "$root/$folder"
+    fi
+done
+mkdir -p "$root/proc" "$root/tmp" "$root/run"
+mount -t proc proc "$root/proc"
+chmod 1777 "$root/tmp"
+for folder in "$REPOSITORY" "$STORES"; do
+    mkdir -p "$root$folder"
+    mount --bind "$folder" "$root$folder"
+done
+exec chroot "$root" "$@"
+"""
 
 
 class Shared:
-    """A machine with a shared folder and a second network card; what --debug told of it."""
+    """A machine with a shared folder, a second network card and a forwarded port; what --debug told of it. It is made
+    in a plain chroot: its root is a folder, no mount point, and all mounts cannot be made private at once there."""
 
-    def __init__(self, guests: Guests, folder: Path, tap: str, address: ipaddress.IPv4Address) -> None:
-        self.guests, self.folder, self.address = guests, folder, address
-        share = ("--qemu-share-folder", f"{folder}:/srv/share")
+    def __init__(self, guests: Guests, tmp: Path, folder: Path, tap: str, address: ipaddress.IPv4Address) -> None:
+        self.guests, self.tmp, self.folder, self.address = guests, tmp, folder, address
+        self.root, self.port = tmp / "root", free_port()
+        self.root.mkdir()
+        share = ("--qemu-share-folder", f"{folder}:/srv/share", "--qemu-forward", f"{self.port}:80")
         words = guests.words(*share, "--qemu-network", f"tap:{tap}")
-        self.done = guests("--debug", *words)
+        self.done = self.in_chroot(*guests.argv("--debug", *words))
+
+    def in_chroot(self, *words: str, code: int = 0) -> Done[str]:
+        options = ("--mount", "--propagation", "private")
+        environ = (f"REPOSITORY={ROOT}", f"STORES={self.tmp}", "TMPDIR=/tmp")
+        chroot = ("env", *environ, "unshare", *options, "sh", "-c", PLAIN_CHROOT, "sh", str(self.root))
+        return self.guests.outside(*chroot, *words, code=code)
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
     """This one has an image of its own: Debian's kernel for clouds knows no shared folders."""
-    guests = Guests(tmp_path_factory.mktemp("shared"))
-    folder = tmp_path_factory.mktemp("a, folder")
-    folder.chmod(0o755)  # who may read it there is as here: by the users' numbers
+    tmp = tmp_path_factory.mktemp("shared")
+    guests, folder = Guests(tmp), tmp / "a, folder"
+    folder.mkdir(mode=0o755)  # who may read it there is as here: by the users' numbers
     tap = f"tap{secrets.token_hex(4)}"
     address = ipaddress.IPv4Address("198.18.0.1") + 4 * (number_of("taps") % 32000)  # the guest has the next one
     subprocess.run(["ip", "tuntap", "add", "dev", tap, "mode", "tap"], check=True)
     try:
         subprocess.run(["ip", "address", "add", f"{address}/30", "dev", tap], check=True)
         subprocess.run(["ip", "link", "set", tap, "up"], check=True)
-        yield Shared(guests, folder, tap, address + 1)
+        yield Shared(guests, tmp, folder, tap, address + 1)
     finally:
         guests.end()
         shutil.rmtree(guests.store / "cache", ignore_errors=True)
         subprocess.run(["ip", "link", "delete", tap], check=True)
+
+
+def test_a_machine_is_made_in_a_plain_chroot(shared: Shared) -> None:
+    refused = shared.in_chroot("unshare", "--mount", "true", code=1)
+    assert "cannot change root filesystem propagation" in refused.stderr
+
+    assert "Docker is up and running!" in shared.done.stdout, said(shared.done)
+    assert shared.in_chroot(*shared.guests.argv("status", "dev")).stdout == "Running\n"
+    assert not [path.name for path in (shared.root / "tmp").iterdir() if path.name.startswith("docker-machine")]
+    assert str(shared.root) not in Path("/proc/self/mounts").read_text()
 
 
 def test_a_shared_folder_has_the_same_files_on_both_sides(shared: Shared) -> None:
@@ -331,13 +372,42 @@ def test_a_second_card_answers_on_a_tap(shared: Shared) -> None:
     assert str(until(banner)).startswith("b'SSH-2.0")
 
 
-def test_a_shared_folder_is_there_after_a_start(shared: Shared) -> None:
-    guests = shared.guests
+def test_a_machine_whose_qemu_was_killed_starts_though_others_took_its_number_and_its_port(shared: Shared) -> None:
+    guests, file = shared.guests, shared.guests.folder("dev") / "qemu.pid"
     (shared.folder / "late").write_text("still here\n")
+    before = guests.config("dev")["Driver"]
+    (pid,) = guests.qemus("dev")
 
-    guests("stop", "dev")
-    guests("start", "dev")
+    os.kill(pid, signal.SIGKILL)
 
+    assert until(lambda: guests.status() == "Stopped")
+    assert guests.listed() == "Stopped"
+    stranger = subprocess.Popen(["sleep", "600"])
+    try:
+        file.write_text(f"{stranger.pid}\n")  # as after a reboot, when numbers are given anew
+        assert (guests.status(), guests.listed()) == ("Stopped", "Stopped")
+        assert "already stopped" in guests("kill", "dev", code=1).stderr
+
+        with socket.create_server(("127.0.0.1", shared.port)):  # the one that --qemu-forward names
+            done = guests("start", "dev", code=1)
+        assert f"Port {shared.port} of 127.0.0.1" in done.stderr, said(done)
+        assert guests.qemus("dev") == []
+
+        with socket.create_server(("127.0.0.1", before["EnginePort"])):
+            done = guests("start", "dev")
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+    (warning,) = done.stderr.splitlines()
+    assert f"Port {before['EnginePort']} is taken by another program" in warning
+    assert "run docker-machine env again" in warning
+    after = guests.config("dev")["Driver"]
+    assert after["SSHPort"] == before["SSHPort"] and after["EnginePort"] != before["EnginePort"]
+    assert f":{after['EnginePort']}\n" in guests("url", "dev").stdout
+    assert guests.info("dev")["Name"] == "dev"
+    # the shared folder is there again
     assert guests.inside("cat /srv/share/late") == "still here"
     guests.inside("echo back | sudo tee /srv/share/late")
     assert (shared.folder / "late").read_text() == "back\n"
@@ -420,49 +490,3 @@ def test_the_readme_s_first_command_ends_in_an_answer_of_the_engine(host: HostFa
     assert "emulated in software" in str(made)  # there is no /dev/kvm in that container
     answer = str(made).rpartition("Docker is up and running!")[2]
     assert '"ServerVersion":' in answer and '"Name":"dev"' in answer, str(made)
-
-
-# --- where root is no mount point
-
-PLAIN_CHROOT = r"""set -eu
-root=$1
-shift
-for folder in usr bin lib lib32 lib64 sbin etc opt root var sys dev; do
-    if [ -L "/$folder" ]; then
-        ln -sfn "$(readlink "/$folder")" "$root/$folder"
-    elif [ -d "/$folder" ]; then
-        mkdir -p "$root/$folder"
-        mount --rbind "/$folder" "$root/$folder"
-    fi
-done
-mkdir -p "$root/proc" "$root/tmp" "$root/run"
-mount -t proc proc "$root/proc"
-chmod 1777 "$root/tmp"
-for folder in "$REPOSITORY" "$STORES"; do
-    mkdir -p "$root$folder"
-    mount --bind "$folder" "$root$folder"
-done
-exec chroot "$root" "$@"
-"""
-
-
-def test_the_first_command_of_the_readme_in_a_plain_chroot(guests: Guests, tmp_path: Path) -> None:
-    """Its root is a folder, no mount point: all mounts cannot be made private at once there."""
-    root = tmp_path.parent / f"{tmp_path.name}-root"
-    root.mkdir()
-    guests.environ.update(REPOSITORY=str(ROOT), STORES=str(tmp_path), TMPDIR="/tmp", MACHINE_DRIVER="qemu")
-
-    def inside(*words: str, code: int = 0) -> Done[str]:
-        chroot = ("unshare", "--mount", "--propagation", "private", "sh", "-c", PLAIN_CHROOT, "sh", str(root))
-        return guests.outside(*chroot, *words, code=code)
-
-    refused = inside("unshare", "--mount", "true", code=1)
-    assert "cannot change root filesystem propagation" in refused.stderr
-
-    done = inside(*guests.argv("create", "dev"))
-
-    assert "Docker is up and running!" in done.stdout, said(done)
-    assert inside(*guests.argv("status", "dev")).stdout == "Running\n"
-    inside(*guests.argv("rm", "-y", "dev"))
-    assert not [path.name for path in (root / "tmp").iterdir() if path.name.startswith("docker-machine")]
-    assert str(root) not in Path("/proc/self/mounts").read_text()

@@ -122,32 +122,11 @@ def test_the_whole_life_of_a_machine_from_a_boot2docker_iso(
     done = machines("upgrade", "dev")
     assert "Its ISO is the newest one." in done.stdout, said(done)
 
-    machines("restart", "dev")
-    assert machines.info("dev")["Name"] == "dev"
     assert re.search(r"^dev +- +virtualbox +Running +tcp://192.168.56.\d+:2376 ", machines.ls().stdout, re.M)
 
     machines("rm", "-y", "dev")
     assert vbox.listed() == before
     assert not machines.folder("dev").exists()
-
-
-def test_a_cloud_image_becomes_a_machine(machines: Machines, cloud_disk: Path, tmp_path: Path) -> None:
-    vbox, before = machines.vbox, machines.vbox.listed()
-    image = tmp_path / cloud_disk.name
-    shutil.copyfile(cloud_disk, image)
-
-    machines.make(image, "--virtualbox-hostonly-cidr", "192.168.58.1/24", "--virtualbox-disk-size", "8000")
-
-    assert filecmp.cmp(image, cloud_disk, shallow=False), "VirtualBox must not write to the user's file"
-    assert machines("ip", "dev").stdout.startswith("192.168.58.")
-    assert machines.info("dev")["Name"] == "dev"
-    known = (machines.folder("dev") / "known_hosts").read_text()
-    key = (machines.folder("dev") / "ssh_host_ed25519_key.pub").read_text().split()[1]
-    assert known.count("\n") == 1 and key in known, "the host key was ours from the first connection on"
-    blocks = machines("ssh", "dev", "lsblk", "--bytes", "--json", "--output", "TYPE,SIZE").stdout
-    assert 8000 << 20 in [int(row["size"]) for row in json.loads(blocks)["blockdevices"]]
-    machines("rm", "-y", "dev")
-    assert vbox.listed() == before
 
 
 # --- however it ends
@@ -173,14 +152,14 @@ def staged(machines: Machines, tmp_path: Path) -> Callable[[int, str], None]:
     return stage
 
 
-def killed_create(machines: Machines, iso: Path) -> bool:
+def killed_create(machines: Machines, image: Path, cidr: str, *words: str) -> bool:
     """Whether `create` was killed before it came to startvm."""
-    argv = machines.argv(*machines.words(iso, "--virtualbox-hostonly-cidr", "192.168.60.1/24"))
+    argv = machines.argv(*machines.words(image, "--virtualbox-hostonly-cidr", cidr, *words))
     process = subprocess.Popen(
         argv, env=machines.environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE, start_new_session=True, text=True)
-    _, words = process.communicate(timeout=HANG)
-    assert process.returncode == -signal.SIGKILL, words
+    _, stderr = process.communicate(timeout=HANG)
+    assert process.returncode == -signal.SIGKILL, stderr
     calls = (machines.store.parent / "stages" / "calls").read_text().split()
     return "startvm" not in calls
 
@@ -194,7 +173,7 @@ def test_killed_at_each_stage_a_creation_leaves_nothing_that_rm_does_not_remove(
     while True:
         number += 1
         staged(number, "before" if number % 2 else "after")
-        early = killed_create(machines, iso)
+        early = killed_create(machines, iso, "192.168.60.1/24")
         staged(0, "never")
         for name in machines.names():
             machines("rm", "-y", name)
@@ -204,14 +183,28 @@ def test_killed_at_each_stage_a_creation_leaves_nothing_that_rm_does_not_remove(
     assert number > 10, "each call that changes something was a stage"
 
 
-def test_a_creation_that_was_killed_is_finished_by_provision(
-    machines: Machines, live_iso: Path, staged: Callable[[int, str], None]
+def test_provision_finishes_a_machine_from_a_cloud_image_whose_creation_was_killed(
+    machines: Machines, cloud_disk: Path, tmp_path: Path, staged: Callable[[int, str], None]
 ) -> None:
+    vbox, before = machines.vbox, machines.vbox.listed()
+    image = tmp_path / cloud_disk.name
+    shutil.copyfile(cloud_disk, image)
+
     staged(7, "after")
-    assert killed_create(machines, live_iso)
+    assert killed_create(machines, image, "192.168.58.1/24", "--virtualbox-disk-size", "8000")
     staged(0, "never")
     machines("provision", "dev")
+
+    assert filecmp.cmp(image, cloud_disk, shallow=False), "VirtualBox must not write to the user's file"
+    assert machines("ip", "dev").stdout.startswith("192.168.58.")
     assert machines.info("dev")["Name"] == "dev"
+    known = (machines.folder("dev") / "known_hosts").read_text()
+    key = (machines.folder("dev") / "ssh_host_ed25519_key.pub").read_text().split()[1]
+    assert known.count("\n") == 1 and key in known, "the host key was ours from the first connection on"
+    blocks = machines("ssh", "dev", "lsblk", "--bytes", "--json", "--output", "TYPE,SIZE").stdout
+    assert 8000 << 20 in [int(row["size"]) for row in json.loads(blocks)["blockdevices"]]
+    machines("rm", "-y", "dev")
+    assert vbox.listed() == before
 
 
 # --- refusals and speed, asked of the real VBoxManage
