@@ -44,7 +44,8 @@ class Bench:
             self.remove()
 
     def accelerator(self) -> "list[str]":
-        return ["--qemu-accel", self.accel] if self.accel else []
+        one = ["--qemu-cpu-count", "1"]  # two that are emulated on a busy computer wait for one another
+        return [*one, "--qemu-accel", self.accel] if self.accel else one
 
     def start(self, *words: str) -> "subprocess.Popen[str]":
         argv = [sys.executable, str(PROGRAM), "--storage-path", str(self.store), *words]
