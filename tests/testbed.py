@@ -522,9 +522,13 @@ class Testbed:
 
     def address(self) -> str:
         """An address of the hosts' network that no host has: of its upper half, while Docker gives out the lower."""
-        subnets = [row["Subnet"] for row in self.call("GET", "/networks/bridge")["IPAM"]["Config"]]
-        network = next(ipaddress.IPv4Network(subnet) for subnet in subnets if ":" not in subnet)
+        network = self.network()
         return str(network.broadcast_address - 1 - number_of("addresses") % (network.num_addresses // 2 - 2))
+
+    def network(self) -> ipaddress.IPv4Network:
+        """The network of the hosts."""
+        subnets = [row["Subnet"] for row in self.call("GET", "/networks/bridge")["IPAM"]["Config"]]
+        return next(ipaddress.IPv4Network(subnet) for subnet in subnets if ":" not in subnet)
 
     def call(self, method: str, path: str, body: Any = None, timeout: float = 600) -> Any:
         """What this machine's engine answers by its API; `body` is bytes, or becomes JSON. The docker client takes 20
@@ -539,7 +543,7 @@ class Testbed:
                 connection.request(method, path, content, {"Content-Type": kind})
                 answer = connection.getresponse()
                 text = answer.read().decode(errors="replace")
-            except OSError as error:
+            except (OSError, http.client.HTTPException) as error:
                 raise TestbedError(f"{method} {path}: {error}") from error
         if answer.status >= 400:
             raise TestbedError(f"{method} {path}: {answer.status} {text}")
@@ -674,7 +678,7 @@ class Host:
     @property
     def ip(self) -> str:
         """The address that Docker gave the host; the next start may give another one, and this one to another host."""
-        (network,) = self._inspect()["NetworkSettings"]["Networks"].values()
+        (network,) = self.inspect()["NetworkSettings"]["Networks"].values()
         return network["IPAddress"]
 
     def run(
@@ -775,10 +779,10 @@ class Host:
 
     def reboot(self) -> None:
         """Reboot the host from within and wait for it; its address may change."""
-        started = self._started_at()
+        started = self.started_at()
         self.run("systemctl reboot", check=False)
         deadline = time.monotonic() + START_TIMEOUT
-        while self._started_at() == started:
+        while self.started_at() == started:
             if time.monotonic() > deadline:
                 raise TestbedError(f"{self.name} did not reboot\n{self._diagnosis()}")
             time.sleep(0.1)
@@ -808,7 +812,7 @@ class Host:
         self, command: Sequence[str], data: bytes = b"", timeout: float = 600
     ) -> subprocess.CompletedProcess[str]:
         """Run a command as `docker exec` would, which takes 90 ms of a processor where this takes 5."""
-        state = self._inspect()["State"]
+        state = self.inspect()["State"]
         if not state["Running"]:
             raise TestbedError(f"{self.name} does not run")
         words = ["nsenter", "--target", str(state["Pid"]), "--all", "--root", "--wd", *command]
@@ -821,10 +825,12 @@ class Host:
         except OSError:
             return False
 
-    def _started_at(self) -> str:
-        return self._inspect()["State"]["StartedAt"]
+    def started_at(self) -> str:
+        """When the host booted last, as Docker writes a time."""
+        return self.inspect()["State"]["StartedAt"]
 
-    def _inspect(self) -> dict[str, Any]:
+    def inspect(self) -> dict[str, Any]:
+        """What Docker knows of the host."""
         return self.bed.call("GET", f"/containers/{self.name}/json")
 
     def _diagnosis(self) -> str:

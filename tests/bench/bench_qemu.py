@@ -40,10 +40,10 @@ class Bench:
             self.store.mkdir(mode=0o700)
             (self.store / "cache").symlink_to(os.path.abspath(cache))
         else:
-            self.run("create", "--driver", "qemu", *self.accelerator(), "dev")
+            self.run("create", "--driver", "qemu", *self.flags(), "dev")
             self.remove()
 
-    def accelerator(self) -> "list[str]":
+    def flags(self) -> "list[str]":
         one = ["--qemu-cpu-count", "1"]  # two that are emulated on a busy computer wait for one another
         return [*one, "--qemu-accel", self.accel] if self.accel else one
 
@@ -60,7 +60,7 @@ class Bench:
     def round(self) -> "tuple[float, float]":
         """Seconds that `create` takes to its end, and that its twin takes to answer."""
         start, said, twins = time.perf_counter(), [], []
-        create = self.start("--debug", "create", "--driver", "qemu", *self.accelerator(), "dev")
+        create = self.start("--debug", "create", "--driver", "qemu", *self.flags(), "dev")
         assert create.stdout
         for line in create.stdout:
             said.append(line)

@@ -40,8 +40,7 @@ class Hosts(MovingInstances):
 
     def is_on(self, vmx: Path) -> bool:
         """A guest may have gone off by itself."""
-        state = self.bed.docker("inspect", "--format", "{{.State.Running}}", self.hosts[vmx.stem].name)
-        return state.strip() == "true"
+        return self.hosts[vmx.stem].inspect()["State"]["Running"]
 
 
 @pytest.fixture

@@ -112,14 +112,12 @@ class OpenStack:
         number = number_of("openstack")
         self.ip = f"127.77.{number // 250 % 250}.{number % 250 + 1}"
         self.url, self.nova, self.token = f"http://{self.ip}:5000/v3", f"http://{self.ip}:8774/v2.1", ""
-        template = "{{range .IPAM.Config}}{{.Subnet}} {{end}}"
-        subnets = bed.docker("network", "inspect", "bridge", "--format", template).split()
         pool = " ".join(bed.address() for _ in range(6))
         subprocess.run(["cp", "-a", str(kept / "seed"), str(state)], check=True)
         (state / "ready").unlink()
         self.process = inside(
             kept / "root", state, "up", OSM_IP=self.ip, OSM_SEED_IP=SEED_IP, OSM_FIXED="127.30.0.0/24",
-            OSM_FLOAT_POOL=pool, OSM_FLOAT=next(subnet for subnet in subnets if ":" not in subnet))
+            OSM_FLOAT_POOL=pool, OSM_FLOAT=str(bed.network()))
         if not until(lambda: (state / "ready").exists() or self.process.poll() is not None, STARTED) or (
                 self.process.poll() is not None):
             self.close()

@@ -42,9 +42,6 @@ class Machines:
         where = ("--generic-ip-address", self.address[name], "--generic-ssh-key", str(self.bed.key))
         self.program("create", "--driver", "generic", *where, *words, name)
 
-    def booted(self, host: Host) -> str:
-        return self.bed.docker("inspect", "--format", "{{.State.StartedAt}}", host.name)
-
     def container(self, name: str) -> str:
         """What changes if a container of `web` is started again: its id, its process and the time."""
         template = "{{.Id}} {{.State.Pid}} {{.State.StartedAt}} {{.State.Running}}"
@@ -157,12 +154,12 @@ def test_a_host_that_is_off_is_stopped_and_no_error(machines: Machines, program:
 def test_a_generic_host_is_not_switched_on_or_off(
     machines: Machines, program: Program, command: str, error: str
 ) -> None:
-    before = machines.booted(machines.web), machines.web.engine_pid(), program.config()
+    before = machines.web.started_at(), machines.web.engine_pid(), program.config()
 
     done = program(command, "web", code=1)
 
     assert done.stderr.splitlines()[0] == error
-    assert (machines.booted(machines.web), machines.web.engine_pid(), program.config()) == before
+    assert (machines.web.started_at(), machines.web.engine_pid(), program.config()) == before
 
 
 def test_several_that_cannot_be_stopped_have_a_line_each(program: Program) -> None:
@@ -177,13 +174,13 @@ def test_several_that_cannot_be_stopped_have_a_line_each(program: Program) -> No
 def test_restart_reboots_the_host_and_comes_back_with_its_engine(machines: Machines, program: Program) -> None:
     machines.web.run_container("always", "--restart", "always")
     machines.web.run_container("once")
-    booted = machines.booted(machines.web)
+    booted = machines.web.started_at()
 
     done = program("restart", "web")
 
     connected = program("config", "web", code=None)  # at once, as a script would
     assert connected.returncode == 0, said(connected)
-    assert machines.booted(machines.web) > booted
+    assert machines.web.started_at() > booted
     lines = done.stdout.splitlines()
     assert lines[0] == 'Restarting "web"...'
     assert "Waiting for SSH to be available..." in lines
@@ -196,11 +193,11 @@ def test_restart_reboots_the_host_and_comes_back_with_its_engine(machines: Machi
 
 
 def test_restart_of_several_at_once(machines: Machines, program: Program) -> None:
-    booted = {host.name: machines.booted(host) for host in (machines.web, machines.two)}
+    booted = {host.name: host.started_at() for host in (machines.web, machines.two)}
 
     done = program("restart", "web", "gone", "two", code=1)
 
-    assert all(machines.booted(host) > booted[host.name] for host in (machines.web, machines.two)), said(done)
+    assert all(host.started_at() > booted[host.name] for host in (machines.web, machines.two)), said(done)
     assert '"gone" does not exist' in done.stderr
     assert machines.works("web") and machines.works("two")
     for name in ("web", "two"):
