@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import functools
+import gc
 import inspect
 import io
 import os
@@ -40,6 +41,9 @@ pytest.register_assert_rewrite("contract", "machines")
 
 # A shell starts what runs in its background with SIGINT ignored, and so would all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A tenth of the time: pytest has many objects, and a collection looks at all of them.
+gc.set_threshold(10000, *gc.get_threshold()[1:])
 
 
 # What can differ by Python; test_drivers.py holds all drivers to tests/contract.py.
