@@ -193,6 +193,8 @@ def call(dm, capsys, monkeypatch):
                     patch.setenv(name, str(value))
             patch.setattr(sys, "stdin", io.StringIO(stdin))
             patch.setattr(tempfile, "tempdir", str(dm.tmp))
+            for setting in ("debugging", "progress_to_stderr"):  # which main() leaves behind
+                patch.setattr(core.out, setting, False)
             capsys.readouterr()
             code = core.main(["docker-machine"] + list(words))
         ended = Ended(code, *capsys.readouterr())
