@@ -768,7 +768,7 @@ def short_type(path):
 
 def handler_of(arm):
     class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+        protocol_version, disable_nagle_algorithm = "HTTP/1.1", True
 
         def answer(self):
             data = self.rfile.read(int(self.headers.get("Content-Length") or 0))

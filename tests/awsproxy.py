@@ -375,7 +375,7 @@ def error_of(status, code, words, is_json=False):
 
 def handler_of(aws):
     class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+        protocol_version, disable_nagle_algorithm = "HTTP/1.1", True
 
         def do_POST(self):
             body = self.rfile.read(int(self.headers["Content-Length"]))

@@ -239,7 +239,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     """One connection to an ExampleCloud."""
 
     cloud: ExampleCloud
-    protocol_version = "HTTP/1.1"
+    protocol_version, disable_nagle_algorithm = "HTTP/1.1", True
 
     def answer(self):
         data = self.rfile.read(int(self.headers.get("Content-Length") or 0))

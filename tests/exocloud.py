@@ -542,7 +542,7 @@ class Exoscale:
 
 def handler_of(exoscale):
     class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+        protocol_version, disable_nagle_algorithm = "HTTP/1.1", True
 
         def answer(self):
             data = self.rfile.read(int(self.headers.get("Content-Length") or 0))

@@ -175,6 +175,7 @@ apt: {preserve_sources_list: true}
 growpart: {mode: "off"}
 resize_rootfs: false
 locale: false
+ssh_genkeytypes: [ed25519, ecdsa]
 END
 """
 

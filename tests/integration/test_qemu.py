@@ -175,7 +175,7 @@ def test_a_forwarded_port_reaches_a_container(dev: Guests, pair: Pair) -> None:
     dev.inside("tar -C / -c bin/busybox | sudo docker import - box")
     serve = "echo kept >>/data/index.html; exec /bin/busybox httpd -f -h /data"
     dev.docker(
-        *("run", "--detach", "--restart=always", "--name", "web", "--volume", "data:/data"),
+        *("run", "--detach", "--restart=always", "--name", "web", "--volume", "data:/data", "--stop-signal=KILL"),
         *("--publish", "80:80", "box", "/bin/busybox", "sh", "-c", serve),
         name="dev",
     )
