@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 from tests import cached as kept
-from tests.testbed import SLIM, _apt_options
+from tests.testbed import SLIM, _apt_options, idle
 
 NAME = "debian-12-test-amd64.qcow2"
 NEEDS = {"mmdebstrap": "mmdebstrap", "mke2fs": "e2fsprogs", "qemu-img": "qemu-utils"}
@@ -27,10 +27,7 @@ SECTORS, START = 2 << 21, 2048  # 2 GiB in all, and the one partition from 1 MiB
 PACKAGES = ("systemd-sysv,udev,dbus,openssh-server,sudo,python3,"
             "cloud-init,cloud-guest-utils,fdisk,e2fsprogs,iproute2,kmod,ca-certificates,curl,"
             "linux-image-cloud-amd64,busybox-static,cpio,docker.io,iptables")
-NO_INITRD = r"""set -e; cd "$1"
-echo path-exclude=/usr/sbin/update-initramfs >>etc/dpkg/dpkg.cfg.d/tests
-ln -s ../bin/true usr/sbin/update-initramfs
-"""
+NO_INITRD = idle("usr/sbin/update-initramfs")
 QUIET = """apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer
   e2scrub_all.timer e2scrub_reap.service fstrim.timer systemd-binfmt.service dev-hugepages.mount
   dev-mqueue.mount sys-kernel-debug.mount sys-kernel-tracing.mount
@@ -115,7 +112,7 @@ def build_root(folder):
     """Make FOLDER/root, which this and tests/boot2docker_iso.py begin with."""
     root = os.path.join(str(folder), "root")
     run("mmdebstrap", "--quiet", "--variant=minbase", "--include=" + PACKAGES, "--dpkgopt=force-unsafe-io",
-        *["--aptopt=" + option for option in _apt_options()] + [SLIM, "--extract-hook=" + NO_INITRD, "bookworm", root])
+        *["--aptopt=" + option for option in _apt_options()] + [SLIM, NO_INITRD, "bookworm", root])
     shutil.rmtree(os.path.join(root, "var/cache/apt"))
     shutil.rmtree(os.path.join(root, "var/lib/apt/lists"))
 

@@ -27,7 +27,7 @@ from urllib.request import ProxyHandler, Request, build_opener
 import pytest
 
 from tests.cached import cached
-from tests.testbed import SLIM, File, machine_id, number_of
+from tests.testbed import SLIM, File, idle, machine_id, number_of
 
 from .instances import Addresses, Instances, _second_address
 from .openstack_faults import Faults
@@ -41,11 +41,7 @@ PACKAGES = """keystone nova-api nova-conductor nova-scheduler nova-compute glanc
     placement-api rabbitmq-server mariadb-server uwsgi-core uwsgi-plugin-python3 python3-openstacksdk curl""".split()
 STARTS_NOTHING = r"""printf '#!/bin/sh\nexit 101\n' >"$1/usr/sbin/policy-rc.d"; chmod 755 "$1/usr/sbin/policy-rc.d" """
 # Of 17,000 Python files, the services import a fourth; the first start compiles these.
-COMPILES_NOTHING = r"""set -e; cd "$1"
-for each in py3compile py3clean; do
-    echo "path-exclude=/usr/bin/$each" >>etc/dpkg/dpkg.cfg.d/tests
-    ln -s true "usr/bin/$each"
-done"""
+COMPILES_NOTHING = idle("usr/bin/py3compile", "usr/bin/py3clean")
 # In a mount and a process namespace, so that everything ends with the first process.
 INSIDE = """
 set -eu
@@ -72,7 +68,7 @@ def install(folder: Path) -> None:
     """Make the root with all packages, of which nothing is started, and databases that are filled."""
     root = folder / "root"
     command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=apt", "--aptopt=APT::Install-Recommends \"false\"",
-               "--dpkgopt=force-unsafe-io", "--essential-hook=" + STARTS_NOTHING,
+               "--dpkgopt=force-unsafe-io", SLIM, COMPILES_NOTHING, "--essential-hook=" + STARTS_NOTHING,
                "--include=" + ",".join(PACKAGES), "bookworm", str(root)]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
     shutil.rmtree(root / "var/cache/apt", ignore_errors=True)
