@@ -14,19 +14,16 @@ import importlib
 import inspect
 import itertools
 import json
-import random
 import re
-import socket
-import socketserver
 import ssl
 import subprocess
 import sys
-import threading
 import typing
 import urllib.parse
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any  # noqa: F401
+
+from standin import Mishap, Server, StandIn, as_json
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "drivers" / "azure.md"
 SUBSCRIPTION, TENANT = "11111111-2222-3333-4444-555555555555", "99999999-8888-7777-6666-555555555555"
@@ -247,24 +244,6 @@ class Refusal(Exception):
         self.status, self.body = status, {"error": dict(code=code, message=words, **more)}
 
 
-class Answer(typing.NamedTuple):
-    status: int
-    value: typing.Any
-    headers: dict = {}
-
-
-class Mishap:
-    """What happens to the next requests of a name: "fail", "lose" or "operation" (which ends with the error)."""
-
-    def __init__(self, kind, name, left, status=0, code="", words=""):
-        self.kind, self.name, self.left, self.status, self.code, self.words = kind, name, left, status, code, words
-
-
-class Server(socketserver.ThreadingMixIn, HTTPServer):
-    daemon_threads = True
-    request_queue_size = 64
-
-
 def certificate(folder):
     """(certificate, key): files for 127.0.0.1."""
     files = str(folder / "cert.pem"), str(folder / "key.pem")
@@ -274,23 +253,27 @@ def certificate(folder):
     return files
 
 
-class Arm:
-    """The server. `guests` are the hosts that the VMs are, if they are any (tests/integration/arm.py)."""
+def reply(status, value=None, headers=None):
+    """An answer of JSON, or of nothing."""
+    return as_json(status, value, **headers or {}) if value is not None else (status, headers or {}, b"")
 
-    guests = None  # type: Any
+
+class Arm(StandIn):
+    """A subscription, and the authority that gives tokens; `rights` are the actions of the caller, if not all. Requests
+    have the names of method and kind: PUT virtualMachines.
+    """
+
+    shaken = [("fail", 429, "TooManyRequests", "Too many requests"), ("fail", 503, "ServiceUnavailable", "Busy"),
+              ("drop",), ("lose",)]
 
     def __init__(self, folder, rights=None):
-        self.rights, self.lock, self.numbers = rights, threading.RLock(), itertools.count(10)
-        self.clear()
-        self.server, self.authority = (Server(("127.0.0.1", 0), handler_of(self)) for _ in range(2))
-        self.url = "http://127.0.0.1:%d" % self.server.server_address[1]
-        self.login_url = "https://127.0.0.1:%d" % self.authority.server_address[1]
+        self.rights, self.numbers = rights, itertools.count(10)
+        super().__init__()
         self.ca, key = certificate(folder)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.ca, key)
-        self.authority.socket = context.wrap_socket(self.authority.socket, server_side=True)
-        for server in (self.server, self.authority):
-            threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        self.authority = Server(self.handle, tls=context)
+        self.login_url = self.authority.url
 
     def environ(self):
         """The variables with which a command asks it, by a service principal."""
@@ -301,37 +284,25 @@ class Arm:
 
     def clear(self):
         """A subscription in which nothing was ever done."""
-        self.calls, self.wrong, self.mishaps, self.looks, self.tokens = [], [], [], [], 0
+        super().clear()
+        self.tokens = 0
         self.groups, self.things, self.operations, self.made, self.bodies = {}, {}, {}, [], {}
         self.registered = {"Microsoft.Compute", "Microsoft.Network"}
-        self.skus, self.shaking, self.slow, self.login = copy.deepcopy(SKUS), None, 1, None
+        self.skus, self.slow, self.login = copy.deepcopy(SKUS), 1, None
         self.reserved, self.subscriptions, self.slow_network = 0, [SUBSCRIPTION], 0
 
     def close(self):
-        for server in (self.server, self.authority):
-            server.shutdown()
-            server.server_close()
+        super().close()
+        self.authority.close()
 
     # --- what a test sets
 
     def fail(self, name, code, times=1, status=400, words="It failed as told"):
         self.mishaps.append(Mishap("fail", name, times, status, code, words))
 
-    def lose(self, name, times=1):
-        """Lose the answer after the act."""
-        self.mishaps.append(Mishap("lose", name, times))
-
     def end_badly(self, name, code, words="It failed as told", times=1):
         """Let the operation of a request end with an error; a VM is there then, and failed."""
-        self.mishaps.append(Mishap("operation", name, times, 0, code, words))
-
-    def look(self, name, function):
-        """function() is called before such a request is carried out."""
-        self.looks.append((name, function))
-
-    def shake(self, share, seed=0):
-        """Let this share of all requests fail: throttled, with 503, without an answer, before or after the act."""
-        self.shaking = share, random.Random(seed)
+        self.mishaps.append(Mishap("operation", name, times, code, words))
 
     def restrict(self, name, kind="Location", **info):
         row = next(row for row in self.skus if row["name"] == name)
@@ -374,19 +345,18 @@ class Arm:
     # --- requests
 
     def handle(self, verb, url, headers, data):
-        """The Answer, or None for none."""
         parts = urllib.parse.urlsplit(url)
         query = dict(urllib.parse.parse_qsl(parts.query, keep_blank_values=True))
         path = urllib.parse.unquote(parts.path)
         try:
             if "/oauth2/" in path or "/.well-known/" in path:
-                return Answer(200, self._authority(path, data.decode()))
+                return reply(200, self._authority(path, data.decode()))
             return self._answer(verb, path, query, headers, json.loads(data.decode()) if data else None)
         except Refusal as refusal:
             more = {}
             if refusal.status == 401:
                 more["WWW-Authenticate"] = 'Bearer authorization_uri="https://login.microsoftonline.com/%s"' % TENANT
-            return Answer(refusal.status, refusal.body, more)
+            return reply(refusal.status, refusal.body, more)
 
     def _authority(self, path, data):
         base = "%s/%s" % (self.login_url, path.split("/")[1])
@@ -418,17 +388,15 @@ class Arm:
         request = request_of(verb, path)
         name = "%s %s" % (verb, short_type(path))
         with self.lock:
-            self.calls.append((name, body))
+            mishap, looks = self.take(name, body)
             if headers.get("Authorization"):  # else somebody asks for the tenant
                 self.wrong += ["%s: %s" % (name, one) for one in problems(request, query, body)]
-            mishap = self._mishap(name)
-            looks = [function for wanted, function in self.looks if wanted == name]
         for function in looks:
             function()
         if headers.get("Authorization") != "Bearer " + TOKEN:
             raise Refusal(401, "InvalidAuthenticationToken", "The access token is invalid.")
         if mishap and mishap.kind == "fail":
-            raise Refusal(mishap.status, mishap.code, mishap.words)
+            raise Refusal(*mishap.error)
         if mishap and mishap.kind == "drop":
             return None
         with self.lock:
@@ -436,21 +404,6 @@ class Arm:
             self._go_on()
             answer = self._carry_out(verb, path, query, body, mishap)
         return None if mishap and mishap.kind == "lose" else answer
-
-    def _mishap(self, name):
-        for mishap in self.mishaps:
-            if mishap.left and re.fullmatch(mishap.name, name):
-                mishap.left -= 1
-                return mishap
-        share, source = self.shaking or (0, random)
-        if source.random() >= share:
-            return None
-        kind = source.choice(["rate", "503", "drop", "lose"])
-        if kind == "rate":
-            return Mishap("fail", name, 0, 429, "TooManyRequests", "Too many requests")
-        if kind == "503":
-            return Mishap("fail", name, 0, 503, "ServiceUnavailable", "Busy")
-        return Mishap(kind, name, 0)
 
     def check_rights(self, request, path, body):
         """The actions that a request takes. Raises Refusal."""
@@ -476,7 +429,7 @@ class Arm:
         if words[1:2] and words[1] not in self.subscriptions:
             raise Refusal(404, "SubscriptionNotFound", "The subscription '%s' could not be found." % words[1])
         if words[2:3] != ["resourceGroups"]:
-            return Answer(200, self._of_subscription(verb, words, query))
+            return reply(200, self._of_subscription(verb, words, query))
         if len(words) == 4:
             return self._group(verb, path, words[3], body)
         group = words[3].lower()
@@ -485,7 +438,7 @@ class Arm:
         if len(words) == 5:
             rows = [{key: row.get(key) for key in ("id", "name", "type", "tags", "location")}
                     for key, row in sorted(self.things.items()) if key.split("/")[4] == group]
-            return Answer(200, {"value": rows[:int(query.get("$top", 1000))]})
+            return reply(200, {"value": rows[:int(query.get("$top", 1000))]})
         return self._thing(verb, path, words, query, body, mishap)
 
     # --- what is there to be looked up
@@ -551,7 +504,7 @@ class Arm:
             return {"status": "InProgress"}
         error = operation["error"]
         if error:
-            return {"status": "Failed", "error": {"code": error.code, "message": error.words}}
+            return {"status": "Failed", "error": dict(zip(("code", "message"), error.error))}
         return {"status": "Succeeded"}
 
     # --- groups and what is in them
@@ -566,8 +519,8 @@ class Arm:
             del self.groups[name.lower()]
             for key in [key for key in self.things if key.split("/")[4] == name.lower()]:
                 del self.things[key]
-            return Answer(202, None, self._operation(path, location=True))
-        return Answer(200, self.groups[name.lower()])
+            return reply(202, None, self._operation(path, location=True))
+        return reply(200, self.groups[name.lower()])
 
     def _thing(self, verb, path, words, query, body, mishap):
         kind, key = words[6], path.lower()
@@ -583,14 +536,14 @@ class Arm:
         row = self.things.get(key)
         if row is None:
             if verb == "DELETE":
-                return Answer(204, None)
+                return reply(204, None)
             raise Refusal(404, "ResourceNotFound", "The Resource '%s' was not found." % path)
         if verb == "DELETE":
             return self._delete(kind, key, row, path, mishap)
         shown = self._shown(row)
         if query.get("$expand") == "instanceView":
             shown["properties"]["instanceView"] = self._view(row)
-        return Answer(200, shown)
+        return reply(200, shown)
 
     def _shown(self, row):
         """A row as GET tells it, with what uses it."""
@@ -648,8 +601,8 @@ class Arm:
         if self.slow_network:
             shown = self._shown(row)
             shown["properties"]["provisioningState"] = "Updating"
-            return Answer(201, shown, dict(self._operation(path, slow=self.slow_network), **{"Retry-After": "3"}))
-        return Answer(200 if there else 201, self._shown(row))
+            return reply(201, shown, dict(self._operation(path, slow=self.slow_network), **{"Retry-After": "3"}))
+        return reply(200 if there else 201, self._shown(row))
 
     @staticmethod
     def _address(row, body, number, there):
@@ -665,7 +618,7 @@ class Arm:
         if there:
             if there["_body"] != body:
                 raise Refusal(409, "PropertyChangeNotAllowed", "Changing property 'customData' is not allowed.")
-            return Answer(200, self._shown(there))
+            return reply(200, self._shown(there))
         disk = path.replace("/virtualMachines/", "/disks/") + "-os-disk"
         assert disk.endswith("/" + about["storageProfile"]["osDisk"]["name"])
         if disk.lower() in self.things:
@@ -681,7 +634,7 @@ class Arm:
             self.guests.launched(self, row)
         about["provisioningState"] = "Creating"
         done = functools.partial(self._is_made, row, failed)
-        return Answer(201, self._shown(row), self._operation(path, done, failed))
+        return reply(201, self._shown(row), self._operation(path, done, failed))
 
     @staticmethod
     def _is_made(row, failed):
@@ -707,11 +660,11 @@ class Arm:
                     "virtualNetworks": "InUseSubnetCannotBeDeleted"}.get(kind, "OperationNotAllowed")
             raise Refusal(400, code, "%s is in use by %s" % (path, users[0]))
         if mishap and mishap.kind == "operation":
-            return Answer(202, None, self._operation(path, error=mishap))
+            return reply(202, None, self._operation(path, error=mishap))
         if kind == "virtualMachines" and self.guests:
             self.guests.destroy(row["name"])
         act = functools.partial(self._is_gone, key)
-        return Answer(202, None, self._operation(path, act, location=kind != "virtualMachines"))
+        return reply(202, None, self._operation(path, act, location=kind != "virtualMachines"))
 
     def _is_gone(self, key):
         row = self.things.pop(key, None)
@@ -739,11 +692,11 @@ class Arm:
         rows, name = network["properties"]["subnets"], words[9]
         if verb == "DELETE":
             rows[:] = [row for row in rows if row["name"] != name]
-            return Answer(202, None, self._operation(key, location=True))
+            return reply(202, None, self._operation(key, location=True))
         if verb == "PUT" and name not in [row["name"] for row in rows]:
             rows.append(dict(copy.deepcopy(body), name=name))
             self.made.append(("subnets", name))
-        return Answer(200, {"name": name, "properties": {"provisioningState": "Succeeded"}})
+        return reply(200, {"name": name, "properties": {"provisioningState": "Succeeded"}})
 
     def _power(self, verb, key, query, path):
         row = self.things.get(key)
@@ -754,7 +707,7 @@ class Arm:
             self.guests.power(row, verb, query.get("skipShutdown") != "true")
         if verb != "restart":
             row["_power"] = {"start": "starting", "powerOff": "stopping", "deallocate": "deallocating"}[verb]
-        return Answer(202, None, self._operation(path, lambda: row.update(_power=after)))
+        return reply(202, None, self._operation(path, lambda: row.update(_power=after)))
 
 
 def short_type(path):
@@ -764,30 +717,3 @@ def short_type(path):
         words = words[words.index("providers") + 2:]
         return "/".join(words[::2][-2:]) if len(words) > 4 else "/".join(words[::2])
     return "/".join(words[2:][::2]) or "subscriptions"
-
-
-def handler_of(arm):
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version, disable_nagle_algorithm = "HTTP/1.1", True
-
-        def answer(self):
-            data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            answer = arm.handle(self.command, self.path, self.headers, data)
-            if answer is None:
-                self.close_connection = True
-                self.connection.shutdown(socket.SHUT_RDWR)
-                return
-            text = b"" if answer.value is None else json.dumps(answer.value).encode()
-            self.send_response(answer.status)
-            headers = dict(answer.headers, **{"Content-Type": "application/json", "Content-Length": str(len(text))})
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(text)
-
-        do_GET = do_POST = do_DELETE = do_PUT = answer
-
-        def log_message(self, format, *args):
-            pass
-
-    return Handler

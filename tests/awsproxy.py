@@ -7,10 +7,7 @@ after the act, spot instances that cannot be stopped, security groups that canno
 
 import json
 import os
-import random
 import re
-import socket
-import socketserver
 import subprocess
 import sys
 import threading
@@ -19,8 +16,8 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import xml.etree.ElementTree as ElementTree
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any  # noqa: F401
+
+from standin import Mishap, StandIn
 
 KEY, SECRET = "AKIAEXAMPLEEXAMPLE00", "not-a-secret-of-anybody"
 UBUNTU = {"x86_64": "ami-00000000000000064", "arm64": "ami-000000000000000a4"}
@@ -103,53 +100,30 @@ class Moto:
         self.process.wait()
 
 
-class Mishap:
-    """What happens to the next requests of an action that `fits` by their parameters."""
+class AWS(StandIn):
+    """The proxy, which is the whole of AWS for the driver. Requests have the names of their actions: RunInstances.
 
-    def __init__(self, kind, action, times, status=0, code="", words="", fits=None):
-        self.kind, self.action, self.left, self.status, self.code = kind, action, times, status, code
-        self.words, self.fits = words, fits
-
-
-class Server(socketserver.ThreadingMixIn, HTTPServer):
-    daemon_threads = True
-    request_queue_size = 64
-
-
-class AWS:
-    """The proxy, which is the whole of AWS for the driver.
-
-    `guests` are the hosts that the instances are, if they are any (tests/integration/ec2.py): launch(), stop(),
-    start(), reboot() and destroy() follow what was done with the instances, addresses() tells where they are.
+    `guests`, if there are any (tests/integration/ec2.py): launch(), stop(), start(), reboot() and destroy() follow what
+    was done with the instances, addresses() tells where they are.
     """
 
-    guests = None  # type: Any
+    shaken = [("fail", 503, "RequestLimitExceeded", "Request limit exceeded."),
+              ("fail", 500, "InternalError", "An internal error has occurred"), ("drop",), ("lose",)]
 
     def __init__(self, moto):
-        self.moto, self.lock, self.token_lock = moto, threading.Lock(), threading.Lock()
+        self.moto, self.token_lock = moto, threading.Lock()
         self.parameters = {}
-        self.clear()
-        self.server = Server(("127.0.0.1", 0), handler_of(self))
-        self.url = "http://127.0.0.1:%d" % self.server.server_address[1]
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        super().__init__()
 
     def clear(self):
         """An account in which nothing was ever done."""
-        self.calls, self.mishaps, self.tokens, self.looks, self.launches = [], [], {}, [], []
-        self.shaking, self.skew, self.ipv6, self.reason = None, 0, "", ""
-
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
+        super().clear()
+        self.tokens, self.launches, self.ipv6, self.reason = {}, [], "", ""
 
     # --- what a test sets
 
     def fail(self, action, code, times=1, status=400, words="It failed as told", fits=None):
-        self.mishaps.append(Mishap("fail", action, times, status, code, words, fits))
-
-    def lose(self, action, times=1):
-        """Lose the answer after the act."""
-        self.mishaps.append(Mishap("lose", action, times))
+        self.mishaps.append(Mishap("fail", action, times, status, code, words, fits=fits))
 
     def hide(self, times):
         """Let DescribeInstances see nothing."""
@@ -163,18 +137,7 @@ class AWS:
         """Answer as something that is not AWS."""
         self.mishaps.append(Mishap("garbage", action, times))
 
-    def look(self, action, function):
-        """function(parameters) is called before such a request is carried out."""
-        self.looks.append((action, function))
-
-    def shake(self, share, seed):
-        """Let this share of all requests fail: throttled, with 500, without an answer, before or after the act."""
-        self.shaking = share, random.Random(seed)
-
     # --- what a test sees
-
-    def names(self):
-        return [name for name, _ in self.calls]
 
     def of(self, action):
         """The parameters of all requests of an action."""
@@ -185,8 +148,7 @@ class AWS:
 
     # --- requests
 
-    def handle(self, headers, body):
-        """(status, headers, body) of the answer, or None for none."""
+    def handle(self, method, path, headers, body):
         target = headers.get("X-Amz-Target", "")
         if target:
             action, values = target.split(".")[1], json.loads(body.decode() or "{}")
@@ -194,13 +156,11 @@ class AWS:
             values = dict(urllib.parse.parse_qsl(body.decode(), keep_blank_values=True))
             action = values.get("Action", "")
         with self.lock:
-            self.calls.append((action, values))
-            mishap = self._mishap(action, values)
-            looks = [function for wanted, function in self.looks if wanted == action]
+            mishap, looks = self.take(action, values)
         for function in looks:
             function(values)
         if mishap and mishap.kind == "fail":
-            return error_of(mishap.status, mishap.code, mishap.words, bool(target))
+            return error_of(*mishap.error, is_json=bool(target))
         if mishap and mishap.kind == "hide":
             return 200, {"Content-Type": "text/xml"}, EMPTY.encode()
         if mishap and mishap.kind == "empty":
@@ -214,21 +174,6 @@ class AWS:
             self._tell_guests(action, values)
             answer = answer[0], answer[1], self._addressed(answer[2])
         return None if mishap and mishap.kind == "lose" else answer
-
-    def _mishap(self, action, values):
-        for mishap in self.mishaps:
-            if mishap.left and re.fullmatch(mishap.action, action) and (not mishap.fits or mishap.fits(values)):
-                mishap.left -= 1
-                return mishap
-        share, source = self.shaking or (0, random)
-        if source.random() >= share:
-            return None
-        kind = source.choice(["throttle", "500", "drop", "lose"])
-        if kind == "throttle":
-            return Mishap("fail", action, 0, 503, "RequestLimitExceeded", "Request limit exceeded.")
-        if kind == "500":
-            return Mishap("fail", action, 0, 500, "InternalError", "An internal error has occurred")
-        return Mishap(kind, action, 0)
 
     def _carry_out(self, action, values, headers, body):
         special = getattr(self, "_before_" + action, None)
@@ -366,36 +311,8 @@ def groups_of(order):
     return [value for name, value in order.items() if re.match(r"NetworkInterface\.1\.SecurityGroupId\.", name)]
 
 
-def error_of(status, code, words, is_json=False):
+def error_of(status, code, words, *, is_json=False):
     if is_json:
         text = json.dumps({"__type": code, "message": words})
         return status, {"Content-Type": "application/x-amz-json-1.1", "x-amzn-errortype": code}, text.encode()
     return status, {"Content-Type": "text/xml"}, (ERROR % (code, words)).encode()
-
-
-def handler_of(aws):
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version, disable_nagle_algorithm = "HTTP/1.1", True
-
-        def do_POST(self):
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            answer = aws.handle(self.headers, body)
-            if answer is None:
-                self.close_connection = True
-                self.connection.shutdown(socket.SHUT_RDWR)
-                return
-            status, headers, text = answer
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
-
-        def date_time_string(self, timestamp=None):
-            return super().date_time_string((timestamp or time.time()) + aws.skew)
-
-        def log_message(self, format, *words):
-            pass
-
-    return Handler

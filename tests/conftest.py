@@ -249,6 +249,15 @@ def drivers():
 
 
 @pytest.fixture
+def uncollected():
+    """No collection of garbage. Before 3.9, Python itself ends ("Cannot recover from stack overflow") where one comes
+    deep inside the JSON parser and a __del__ reaches the limit of recursion too."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.fixture
 def pauses(monkeypatch):
     """The seconds of each sleep() that is more than a blink; it passes at once, and the clock goes
     on as if it had not."""

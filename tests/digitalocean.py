@@ -9,12 +9,9 @@ parameters that the API does not know.
         assert ocean.lines() == ["GET /v2/sizes?per_page=200", ...]
 """
 
-import contextlib
-import http.server
 import json
 import random
 import re
-import socketserver
 import threading
 import time
 import traceback
@@ -22,6 +19,7 @@ import uuid
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from digitalocean_account import DROPLET_FIELDS, FIELD_SCOPES, TOKEN, Account, Page, Refused, unprocessable
+from standin import Server
 
 __all__ = ["DigitalOcean", "TOKEN"]
 
@@ -134,12 +132,8 @@ class DigitalOcean(Account):
         self._mishaps, self._holds = [], []
         self._shaken, self._random = 0.0, random.Random()
         self._rate = 5000
-        handler = type("OneHandler", (Handler,), {"ocean": self})
-        self._server = Server(("127.0.0.1", port), handler)
-        self.url = "http%s://127.0.0.1:%d" % ("s" if tls else "", self._server.server_address[1])
-        if tls:  # the handshake comes with the first byte, in the request's own thread
-            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
-        threading.Thread(target=self._server.serve_forever, args=(0.005,), daemon=True).start()
+        self._server = Server(self.handle, port, tls)
+        self.url = self._server.url
 
     def __enter__(self):
         return self
@@ -151,8 +145,7 @@ class DigitalOcean(Account):
         """End the server, and wait for what its hosts are at."""
         for hold in self._holds:
             hold.release()
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.close()
         for thread in self.threads:
             thread.join(120)
 
@@ -206,6 +199,16 @@ class DigitalOcean(Account):
             return found
 
     # --- how it answers
+
+    def handle(self, method, target, headers, data):
+        answer = self.respond(Request(method, target, headers, data))
+        if answer is None:
+            return None
+        status, headers, body = answer
+        if status == 204:
+            del headers["content-type"]
+        # The next server at this port is another account.
+        return status, dict(headers, connection="close"), body
 
     def respond(self, request):
         """(status, headers, body) for a request; None to cut the connection."""
@@ -343,43 +346,3 @@ class DigitalOcean(Account):
         status, headers, _ = self._answer(status, None)
         body = {"id": id, "message": message, "request_id": headers["x-request-id"]}
         return status, headers, json.dumps(body).encode()
-
-
-class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 64
-
-    def handle_error(self, request, client_address):
-        """Clients that are killed are part of the tests."""
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    ocean: "DigitalOcean"
-    protocol_version = "HTTP/1.1"
-    timeout = 60
-    wbufsize = -1  # the answer leaves in one piece
-    disable_nagle_algorithm = True
-
-    def answer(self):
-        data = self.rfile.read(int(self.headers.get("content-length") or 0))
-        answer = self.ocean.respond(Request(self.command, self.path, self.headers, data))
-        if answer is None:
-            self.close_connection = True
-            return
-        status, headers, body = answer
-        self.send_response(status)
-        for name, value in headers.items():
-            if status != 204 or name != "content-type":
-                self.send_header(name, value)
-        if status != 204:
-            self.send_header("content-length", str(len(body)))
-        self.send_header("connection", "close")  # the next server at this port is another account
-        self.end_headers()
-        with contextlib.suppress(OSError):
-            self.wfile.write(body)
-
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = answer
-
-    def log_message(self, *words):
-        pass

@@ -8,13 +8,13 @@
 What the page's driver must not ask for is answered with 400 and noted in `mistakes`.
 """
 
-import http.server
 import json
 import re
-import socketserver
 import threading
 import traceback
 from urllib.parse import parse_qsl, urlsplit
+
+from standin import Server, as_json
 
 TOKEN = "example-token-4711"
 SERVER_FIELDS = {"name", "size", "image", "keys", "user_data", "tags"}
@@ -71,17 +71,14 @@ class ExampleCloud:
         self.hidden = 0  # how many lists do not show a new server yet
         self.requests, self.mistakes, self.mishaps, self.looks = [], [], [], []
         self._numbers, self._lock = iter(range(1, 10 ** 6)), threading.RLock()
-        handler = type("OneHandler", (Handler,), {"cloud": self})
-        self._server = Server(("127.0.0.1", 0), handler)
-        self.url = "http://127.0.0.1:%d/v1" % self._server.server_address[1]
-        threading.Thread(target=self._server.serve_forever, args=(0.005,), daemon=True).start()
+        self._server = Server(self.handle)
+        self.url = self._server.url + "/v1"
 
     def __enter__(self):
         return self
 
     def __exit__(self, *unused):
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.close()
 
     # --- what tests ask and set
 
@@ -117,6 +114,11 @@ class ExampleCloud:
         return key
 
     # --- how it answers
+
+    def handle(self, method, target, headers, data):
+        token = (headers.get("Authorization") or "").partition("Bearer ")[2]
+        answer = self.respond(Request(method, target, token, data))
+        return answer and as_json(*answer)
 
     def respond(self, request):
         """(status, value) for a request; None to close the connection."""
@@ -228,35 +230,3 @@ class ExampleCloud:
     def _delete_keys(self, account, request, number):
         del account.keys[self._of(account.keys, number)["id"]]
         return 204, None
-
-
-class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
-    daemon_threads = True
-    request_queue_size = 64
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    """One connection to an ExampleCloud."""
-
-    cloud: ExampleCloud
-    protocol_version, disable_nagle_algorithm = "HTTP/1.1", True
-
-    def answer(self):
-        data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        token = (self.headers.get("Authorization") or "").partition("Bearer ")[2]
-        said = self.cloud.respond(Request(self.command, self.path, token, data))
-        if said is None:
-            self.close_connection = True
-            return
-        status, value = said
-        body = b"" if value is None else json.dumps(value).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    do_GET = do_POST = do_DELETE = answer
-
-    def log_message(self, *unused):
-        pass

@@ -12,17 +12,14 @@ import importlib.util
 import itertools
 import json
 import os
-import random
 import re
-import socket
-import socketserver
-import threading
 import time
 import urllib.parse
 import uuid
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any  # noqa: F401
+
+from standin import Mishap, StandIn, as_json
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "drivers" / "exoscale.md"
 KEY, SECRET = "EXOtestkey", "a-secret-of-nobody"
@@ -182,67 +179,36 @@ class Refusal(Exception):
         self.status, self.body = status, {"message": words}
 
 
-class Mishap:
-    """What happens to the next requests of an operation: "fail", "lose", "drop", or "operation" (which ends with the
-    error)."""
+class Exoscale(StandIn):
+    """An organization; `permissions` are the operations that its key may use, if not all. Requests have the names of
+    their operations: create-instance.
+    """
 
-    def __init__(self, kind, name, left, status=0, words="", reason=""):
-        self.kind, self.name, self.left = kind, name, left
-        self.status, self.words, self.reason = status, words, reason
-
-
-class Server(socketserver.ThreadingMixIn, HTTPServer):
-    daemon_threads = True
-    request_queue_size = 64
-
-
-class Exoscale:
-    """The server. `guests` are the hosts that the instances are, if they are any (tests/integration/exocloud.py)."""
-
-    guests = None  # type: Any
+    shaken = [("fail", *RATE), ("fail", 503, "Service unavailable"), ("drop",), ("lose",)]
 
     def __init__(self, permissions=None):
-        self.permissions, self.lock = permissions, threading.RLock()
-        self.numbers = itertools.count(1000)
-        self.clear()
-        self.server = Server(("127.0.0.1", 0), handler_of(self))
-        self.port = self.server.server_address[1]
-        self.url = "http://127.0.0.1:%d/v2" % self.port
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        self.permissions, self.numbers = permissions, itertools.count(1000)
+        super().__init__()
+        self.url += "/v2"
 
     def clear(self):
         """An organization in which nothing was ever done, but that it has the group "default"."""
-        self.calls, self.wrong, self.mishaps, self.looks, self.orders = [], [], [], [], []
+        super().clear()
+        self.orders = []  # type: list
         self.instances, self.keys, self.operations = {}, {}, {}
         self.groups, self.affinity, self.used = {}, {}, set()
-        self.shaking, self.slow, self.ahead, self.quota, self.early = None, 1, 0, 20, True
+        self.slow, self.ahead, self.quota, self.early = 1, 0, 20, True
         self.secrets = {KEY: SECRET}
         self.add_group("default", "Default Security Group")
-
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
 
     # --- what a test sets
 
     def fail(self, name, status=400, words="It failed as told", times=1):
         self.mishaps.append(Mishap("fail", name, times, status, words))
 
-    def lose(self, name, times=1):
-        """Lose the answer after the act."""
-        self.mishaps.append(Mishap("lose", name, times))
-
     def end_badly(self, name, reason, words="It failed as told", times=1):
         """Let the operation of a request end with an error, and without effect."""
-        self.mishaps.append(Mishap("operation", name, times, words=words, reason=reason))
-
-    def look(self, name, function):
-        """function(parameters of the path) is called before such a request is carried out."""
-        self.looks.append((name, function))
-
-    def shake(self, share, seed=0):
-        """Let this share of all requests fail: throttled, with 503, without an answer, before or after the act."""
-        self.shaking = share, random.Random(seed)
+        self.mishaps.append(Mishap("operation", name, times, reason, words))
 
     def add_group(self, name, description="mine", rules=()):
         row = {"id": identity(next(self.numbers)), "name": name, "description": description, "rules": list(rules)}
@@ -257,10 +223,6 @@ class Exoscale:
         return row
 
     # --- what a test sees
-
-    def names(self):
-        """The operations of all requests, in their order: create-instance."""
-        return [name for name, _ in self.calls]
 
     def changes(self):
         return [name for name in self.names() if not name.startswith(("get-", "list-"))]
@@ -282,7 +244,6 @@ class Exoscale:
     # --- requests
 
     def handle(self, method, target, headers, data):
-        """(status, value) of the answer, or None for none."""
         parts = urllib.parse.urlsplit(target)
         query = dict(urllib.parse.parse_qsl(parts.query, keep_blank_values=True))
         try:
@@ -292,20 +253,18 @@ class Exoscale:
             body = json.loads(data.decode()) if data else None
             return self._answer(operation, where, query, body, method, target, headers, data)
         except Refusal as refusal:
-            return refusal.status, refusal.body
+            return as_json(refusal.status, refusal.body)
 
     def _answer(self, operation, where, query, body, method, target, headers, data):
         name = operation["operationId"]
         with self.lock:
-            self.calls.append((name, body))
+            mishap, looks = self.take(name, body)
             self.wrong += ["%s: %s" % (name, one) for one in problems(operation, where, query, body)]
-            mishap = self._mishap(name)
-            looks = [function for wanted, function in self.looks if wanted == name]
         for function in looks:
             function(where)
         self._check_signature(method, target, headers, data)
         if mishap and mishap.kind == "fail":
-            raise Refusal(mishap.status, mishap.words)
+            raise Refusal(*mishap.error)
         if mishap and mishap.kind == "drop":
             return None
         with self.lock:
@@ -315,7 +274,7 @@ class Exoscale:
             schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
             self.wrong += ["answer of %s: %s" % (name, one) for one in mistakes(schema, answer, "answer", True)]
             answer = copy.deepcopy(answer)
-        return None if mishap and mishap.kind == "lose" else (200, answer)
+        return None if mishap and mishap.kind == "lose" else as_json(200, answer)
 
     def _check_signature(self, method, target, headers, data):
         given = headers.get("Authorization") or ""
@@ -330,20 +289,6 @@ class Exoscale:
         self.used.add(name)
         if self.permissions is not None and name not in self.permissions:
             raise Refusal(403, "Forbidden by role policy for compute")
-
-    def _mishap(self, name):
-        for mishap in self.mishaps:
-            if mishap.left and re.fullmatch(mishap.name, name):
-                mishap.left -= 1
-                return mishap
-        share, source = self.shaking or (0, random)
-        if source.random() >= share:
-            return None
-        kind = source.choice(["rate", "503", "drop", "lose"])
-        if kind in ("rate", "503"):
-            status, words = RATE if kind == "rate" else (503, "Service unavailable")
-            return Mishap("fail", name, 0, status, words)
-        return Mishap(kind, name, 0)
 
     def _carry_out(self, name, where, query, body, mishap):
         if mishap and mishap.kind == "operation":
@@ -372,7 +317,7 @@ class Exoscale:
                 continue
             row["state"] = "failure" if error else "success"
             if error:
-                row.update(reason=error.reason, message=error.words)
+                row.update(zip(("reason", "message"), error.error))
             elif operation["act"]:
                 operation["act"]()
             if operation["reference"]:
@@ -538,30 +483,3 @@ class Exoscale:
         if self.guests:
             self.guests.destroy(row["id"])
         return self._operation(lambda: self.instances.pop(row["id"], None), row["id"])
-
-
-def handler_of(exoscale):
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version, disable_nagle_algorithm = "HTTP/1.1", True
-
-        def answer(self):
-            data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            answer = exoscale.handle(self.command, self.path, self.headers, data)
-            if answer is None:
-                self.close_connection = True
-                self.connection.shutdown(socket.SHUT_RDWR)
-                return
-            status, value = answer
-            text = json.dumps(value).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
-
-        do_GET = do_POST = do_DELETE = do_PUT = answer
-
-        def log_message(self, format, *args):
-            pass
-
-    return Handler

@@ -13,16 +13,13 @@ import importlib
 import itertools
 import json
 import os
-import random
 import re
-import socket
-import socketserver
 import subprocess
-import threading
 import urllib.parse
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any  # noqa: F401
+
+from standin import Mishap, StandIn, as_json
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "drivers" / "google.md"
 PROJECT, HOST, ZONE, TOKEN = "demo-1", "shared-host", "us-central1-a", "a-token-of-nobody"
@@ -177,78 +174,44 @@ class Refusal(Exception):
         self.body = {"error": dict(error, **more)}
 
 
-class Mishap:
-    """What happens to the next requests of a method: "fail", "lose" or "operation" (which ends with the error)."""
+class Compute(StandIn):
+    """Projects; `permissions` are those of the caller, if not all. Requests have the names of their methods:
+    instances.insert.
+    """
 
-    def __init__(self, kind, method, left, status=0, reason="", words=""):
-        self.kind, self.method, self.left = kind, method, left
-        self.status, self.reason, self.words = status, reason, words
-
-
-class Server(socketserver.ThreadingMixIn, HTTPServer):
-    daemon_threads = True
-    request_queue_size = 64
-
-
-class Compute:
-    """The server. `guests` are the hosts that the instances are, if they are any (tests/integration/gce.py)."""
-
-    guests = None  # type: Any
+    shaken = [("fail", *RATE), ("fail", 503, "backendError", "Backend Error"), ("drop",), ("lose",)]
 
     def __init__(self, permissions=None):
-        self.permissions, self.lock = permissions, threading.RLock()
-        self.numbers = itertools.count(10)
-        self.clear()
-        self.server = Server(("127.0.0.1", 0), handler_of(self))
-        self.port = self.server.server_address[1]
-        self.url = "http://127.0.0.1:%d/compute/v1" % self.port
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        self.permissions, self.numbers = permissions, itertools.count(10)
+        super().__init__()
+        self.url += "/compute/v1"
 
     def clear(self):
         """Projects in which nothing was ever done."""
-        self.calls, self.wrong, self.mishaps, self.looks, self.tokens = [], [], [], [], 0
+        super().clear()
+        self.tokens = 0
         self.instances, self.disks, self.rules, self.operations, self.requests = {}, {}, {}, {}, {}
-        self.addresses, self.shaking, self.slow, self.login, self.orders = [], None, 1, None, []
+        self.addresses, self.slow, self.login, self.orders = [], 1, None, []
         self.host_keys = [("ssh-ed25519", "AAAAC3NzaC1lZDI1NTE5AAAAIGlz")]  # that the guest's agent publishes
         self.networks = {"projects/%s/global/networks/%s" % (PROJECT, name) for name in ("default", "web")}
         self.networks.add("projects/%s/global/networks/corp" % HOST)
         self.subnetworks = {"projects/%s/regions/us-central1/subnetworks/%s" % (project, name): network
                             for project, name, network in ((PROJECT, "web-1", "web"), (HOST, "corp-1", "corp"))}
 
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
-
     # --- what a test sets
 
     def fail(self, method, reason, times=1, status=400, words="It failed as told"):
         self.mishaps.append(Mishap("fail", method, times, status, reason, words))
 
-    def lose(self, method, times=1):
-        """Lose the answer after the act."""
-        self.mishaps.append(Mishap("lose", method, times))
-
     def end_badly(self, method, code, words="It failed as told", times=1, status=403):
         """Let the operation of a request end with an error, and without effect."""
         self.mishaps.append(Mishap("operation", method, times, status, code, words))
-
-    def look(self, method, function):
-        """function(path parameters) is called before such a request is carried out."""
-        self.looks.append((method, function))
-
-    def shake(self, share, seed=0):
-        """Let this share of all requests fail: throttled, with 503, without an answer, before or after the act."""
-        self.shaking = share, random.Random(seed)
 
     def reserve(self, name, address, status="RESERVED", kind="EXTERNAL", users=()):
         row = {"name": name, "address": address, "status": status, "addressType": kind, "users": list(users)}
         self.addresses.append({key: value for key, value in row.items() if value})
 
     # --- what a test sees
-
-    def names(self):
-        """The methods of all requests, in their order: instances.insert."""
-        return [name for name, _ in self.calls]
 
     def changes(self):
         return [name for name in self.names() if not name.endswith((".get", "ist", ".wait", ".getFromFamily"))]
@@ -265,19 +228,18 @@ class Compute:
     # --- requests
 
     def handle(self, verb, url, headers, data):
-        """(status, value) of the answer, or None for none."""
         parts = urllib.parse.urlsplit(url)
         query = dict(urllib.parse.parse_qsl(parts.query, keep_blank_values=True))
         try:
             if parts.path == "/token":
-                return 200, self._token()
+                return as_answer(200, self._token())
             if not parts.path.startswith("/compute/v1/"):
-                return 200, self._metadata_server(parts.path)
+                return as_answer(200, self._metadata_server(parts.path))
             path = urllib.parse.unquote(parts.path[len("/compute/v1/"):])
             body = json.loads(data.decode()) if data else None
             return self._answer(verb, path, query, headers, body)
         except Refusal as refusal:
-            return refusal.status, refusal.body
+            return as_answer(refusal.status, refusal.body)
 
     def _token(self):
         self.tokens += 1
@@ -300,16 +262,14 @@ class Compute:
         method, where = method_of(verb, path)
         name = method["id"][len("compute."):]
         with self.lock:
-            self.calls.append((name, body))
+            mishap, looks = self.take(name, body)
             self.wrong += ["%s: %s" % (name, one) for one in problems(method, where, query, body)]
-            mishap = self._mishap(name)
-            looks = [function for wanted, function in self.looks if wanted == name]
         for function in looks:
             function(where)
         if headers.get("Authorization") != "Bearer " + TOKEN:
             raise Refusal(401, "authError", "Invalid Credentials")
         if mishap and mishap.kind == "fail":
-            raise Refusal(mishap.status, mishap.reason, mishap.words)
+            raise Refusal(*mishap.error)
         if mishap and mishap.kind == "drop":
             return None
         with self.lock:
@@ -318,22 +278,7 @@ class Compute:
             answer = self._once(name, where, query, body, mishap)
             self.wrong += ["answer of %s: %s" % (name, one)
                            for one in mistakes(method["response"], answer, "answer", True)]
-        return None if mishap and mishap.kind == "lose" else (200, answer)
-
-    def _mishap(self, name):
-        for mishap in self.mishaps:
-            if mishap.left and re.fullmatch(mishap.method, name):
-                mishap.left -= 1
-                return mishap
-        share, source = self.shaking or (0, random)
-        if source.random() >= share:
-            return None
-        kind = source.choice(["rate", "503", "drop", "lose"])
-        if kind == "rate":
-            return Mishap("fail", name, 0, *RATE)
-        if kind == "503":
-            return Mishap("fail", name, 0, 503, "backendError", "Backend Error")
-        return Mishap(kind, name, 0)
+        return None if mishap and mishap.kind == "lose" else as_answer(200, answer)
 
     def check_rights(self, method, where, body):
         """The permissions that a request takes. Raises Refusal."""
@@ -404,8 +349,9 @@ class Compute:
             operation["row"]["status"] = "DONE"
             error = operation["error"]
             if error:
-                operation["row"]["error"] = {"errors": [{"code": error.reason, "message": error.words}]}
-                operation["row"].update(httpErrorStatusCode=error.status, httpErrorMessage="FORBIDDEN")
+                status, code, words = error.error
+                operation["row"]["error"] = {"errors": [{"code": code, "message": words}]}
+                operation["row"].update(httpErrorStatusCode=status, httpErrorMessage="FORBIDDEN")
             elif operation["act"]:
                 operation["act"]()
 
@@ -691,29 +637,8 @@ class Compute:
         return self._operation("firewalls.delete", where, None)
 
 
-def handler_of(compute):
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version, disable_nagle_algorithm = "HTTP/1.1", True
-
-        def answer(self):
-            data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            answer = compute.handle(self.command, self.path, self.headers, data)
-            if answer is None:
-                self.close_connection = True
-                self.connection.shutdown(socket.SHUT_RDWR)
-                return
-            status, value = answer
-            text = value if isinstance(value, str) else json.dumps(value)
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json" if text[:1] in "{[" and text else "text/plain")
-            self.send_header("Metadata-Flavor", "Google")
-            self.send_header("Content-Length", str(len(text.encode())))
-            self.end_headers()
-            self.wfile.write(text.encode())
-
-        do_GET = do_POST = do_PATCH = do_DELETE = do_PUT = answer
-
-        def log_message(self, format, *args):
-            pass
-
-    return Handler
+def as_answer(status, value):
+    """JSON of a value, or a text of the metadata server as it is."""
+    if isinstance(value, str):
+        return status, {"Content-Type": "text/plain", "Metadata-Flavor": "Google"}, value.encode()
+    return as_json(status, value, **{"Metadata-Flavor": "Google"})

@@ -11,17 +11,17 @@ and noted in `wrong`.
 
 import base64
 import collections
-import http.server
 import itertools
 import json
 import random
 import re
-import socketserver
 import ssl
 import threading
 import traceback
 from typing import Any  # noqa: F401  # of the comments
 from urllib.parse import parse_qsl, unquote, urlsplit
+
+from standin import Server
 
 PROJECT = "0a1b2c3d4e5f60718293a4b5c6d7e8f9"
 SERVER_KEYS = {"name", "flavorRef", "imageRef", "key_name", "user_data", "networks", "security_groups",
@@ -47,16 +47,13 @@ class OpenStackCloud:
     def __init__(self, certificate=None):
         """`certificate` is the path of one with its key, for https."""
         self.lock = threading.RLock()
-        handler = type("OneHandler", (Handler,), {"cloud": self})
-        self._server = Server(("127.0.0.1", 0), handler)
-        self.url = "http://127.0.0.1:%d" % self._server.server_address[1]
+        context = None
         if certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(str(certificate))
-            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-            self.url = self.url.replace("http:", "https:")
         self.clear()
-        threading.Thread(target=self._server.serve_forever, args=(0.005,), daemon=True).start()
+        self._server = Server(self.handle, tls=context)
+        self.url = self._server.url
 
     def clear(self):
         self.numbers = itertools.count(1)
@@ -93,8 +90,7 @@ class OpenStackCloud:
         self.look = None  # look(line) is called before each request
 
     def close(self):
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.close()
 
     # --- what tests ask and set
 
@@ -141,6 +137,13 @@ class OpenStackCloud:
         return row
 
     # --- how it answers
+
+    def handle(self, method, target, headers, data):
+        answer = self.respond(method, target, headers, data)
+        if answer is None or answer[0] == 0:
+            return None
+        status, more, value = answer
+        return status, more, b"" if value is None else json.dumps(value).encode()
 
     def respond(self, method, target, headers, data):
         """(status, headers, value); None to close the connection."""
@@ -494,37 +497,3 @@ class OpenStackCloud:
             del self.volumes[rest[0]]
             return 202, {}, None
         return 200, {}, {"volume": row}
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    """One connection, which is kept open."""
-
-    protocol_version, timeout = "HTTP/1.1", 60
-    cloud = None  # type: Any
-    disable_nagle_algorithm = True
-
-    def respond(self):
-        data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        answer = self.cloud.respond(self.command, self.path, self.headers, data)
-        if answer is None or answer[0] == 0:
-            self.close_connection = True
-            return
-        status, headers, value = answer
-        body = b"" if value is None else json.dumps(value).encode()
-        self.send_response(status)
-        for name, text in headers.items():
-            self.send_header(name, text)
-        if status != 204:
-            self.send_header("Content-Length", "%d" % len(body))
-        self.end_headers()
-        if status != 204:
-            self.wfile.write(body)
-
-    do_GET = do_POST = do_PUT = do_DELETE = respond
-
-    def log_message(self, *words):
-        pass
-
-
-class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
-    daemon_threads = True

@@ -8,14 +8,10 @@ import base64
 import copy
 import itertools
 import json
-import random
 import re
-import socket
-import socketserver
-import threading
 import urllib.parse
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any  # noqa: F401
+
+from standin import Mishap, StandIn, as_json
 
 USER, KEY = "SL1234567", "a-key-of-nobody"
 CENTERS = ["ams03", "dal10", "dal13", "fra02"]
@@ -58,60 +54,30 @@ class Refusal(Exception):
         self.status, self.body = status, {"error": words, "code": code} if code else None
 
 
-class Mishap:
-    """What happens to the next requests of a method: "fail", "lose" or "drop"."""
+class SoftLayer(StandIn):
+    """An account. Requests have the names of their methods: Virtual_Guest/getObject."""
 
-    def __init__(self, kind, name, left, *error):
-        self.kind, self.name, self.left, self.error = kind, name, left, error
-
-
-SHAKEN = [("fail", 429, "", ""), ("fail", 503, "", ""), ("drop",), ("lose",),
-          ("fail", 500, "SoftLayer_Exception_WebService_RateLimitExceeded", "API rate limit exceeded"),
-          ("fail", 500, "SoftLayer_Exception", "Internal Error")]  # type: list
-
-
-class Server(socketserver.ThreadingMixIn, HTTPServer):
-    daemon_threads = True
-    request_queue_size = 64
-
-
-class SoftLayer:
-    """The server. `guests` are the hosts that its guests are, if they are any (tests/integration/slcloud.py)."""
-
-    guests = None  # type: Any
+    shaken = [("fail", 429, "", ""), ("fail", 503, "", ""), ("drop",), ("lose",),
+              ("fail", 500, "SoftLayer_Exception_WebService_RateLimitExceeded", "API rate limit exceeded"),
+              ("fail", 500, "SoftLayer_Exception", "Internal Error")]
 
     def __init__(self):
-        self.lock, self.numbers = threading.RLock(), itertools.count(1000)
-        self.clear()
-        self.server = Server(("127.0.0.1", 0), handler_of(self))
-        self.port = self.server.server_address[1]
-        self.url = "http://127.0.0.1:%d/rest/v3.1" % self.port
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        self.numbers = itertools.count(1000)
+        super().__init__()
+        self.url += "/rest/v3.1"
 
     def clear(self):
         """An account in which nothing was ever done."""
-        self.calls, self.wrong, self.mishaps, self.orders, self.asked = [], [], [], [], []
+        super().clear()
+        self.orders, self.asked = [], []  # type: list, list
         self.rows, self.keys, self.hard = {}, {}, []
-        self.shaking, self.slow, self.lasting, self.deaf, self.options = None, 1, 2, False, options()
+        self.slow, self.lasting, self.deaf, self.options = 1, 2, False, options()
         self.user, self.key = USER, KEY
-
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
 
     # --- what a test sets
 
     def fail(self, name, status=500, code="SoftLayer_Exception_Public", words="It failed as told", times=1):
         self.mishaps.append(Mishap("fail", name, times, status, code, words))
-
-    def lose(self, name, times=1):
-        """Lose the answer after the act."""
-        self.mishaps.append(Mishap("lose", name, times))
-
-    def shake(self, share, seed=0):
-        """Let this share of all requests fail: throttled, with 500 or 503, without an answer, before or after the
-        act."""
-        self.shaking = share, random.Random(seed)
 
     def add_guest(self, name="web", power="RUNNING", address="127.10.9.9", **more):
         """A guest that we did not make."""
@@ -122,10 +88,6 @@ class SoftLayer:
         return self.rows[number]
 
     # --- what a test sees
-
-    def names(self):
-        """The methods of all requests, in their order: Virtual_Guest/getObject."""
-        return [name for name, _ in self.calls]
 
     def changes(self):
         return [name for name in self.names() if not re.search("/(get|generate)", name)]
@@ -141,7 +103,6 @@ class SoftLayer:
     # --- requests
 
     def handle(self, method, target, headers, data):
-        """(status, value) of the answer, or None for none."""
         parts = urllib.parse.urlsplit(target)
         self.asked.append((method, parts.path))
         query = dict(urllib.parse.parse_qsl(parts.query, keep_blank_values=True))
@@ -153,15 +114,14 @@ class SoftLayer:
             body = json.loads(data.decode()) if data else None
             return self._answer(method, service, int(number or 0), name, query, body, headers)
         except Refusal as refusal:
-            return refusal.status, refusal.body
+            return as_json(refusal.status, refusal.body)
 
     def _answer(self, method, service, number, name, query, body, headers):
         full = "%s/%s" % (service, name)
         with self.lock:
-            self.calls.append((full, body))
+            mishap, _ = self.take(full, body)
             if (method, set(body or {})) not in (("GET", set()), ("POST", {"parameters"})):
                 self.wrong.append("%s %s with %s" % (method, full, body))
-            mishap = self._mishap(full)
             login = base64.b64encode(("%s:%s" % (self.user, self.key)).encode()).decode()
             if headers.get("Authorization") != "Basic " + login:
                 raise Refusal(401, "SoftLayer_Exception_Public", "Invalid API token.")
@@ -171,18 +131,7 @@ class SoftLayer:
                 return None
             value = getattr(self, "_%s_%s" % (service, name))(number, query, *(body or {}).get("parameters", ()))
             answer = copy.deepcopy(value)
-        return None if mishap and mishap.kind == "lose" else (200, answer)
-
-    def _mishap(self, name):
-        for mishap in self.mishaps:
-            if mishap.left and re.fullmatch(mishap.name, name):
-                mishap.left -= 1
-                return mishap
-        share, source = self.shaking or (0, random)
-        if source.random() >= share:
-            return None
-        kind = source.choice(SHAKEN)
-        return Mishap(kind[0], name, 0, *kind[1:])
+        return None if mishap and mishap.kind == "lose" else as_json(200, answer)
 
     @staticmethod
     def _of(rows, number):
@@ -331,30 +280,3 @@ class SoftLayer:
         self._of(self.keys, number)
         del self.keys[number]
         return True
-
-
-def handler_of(account):
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version, disable_nagle_algorithm = "HTTP/1.1", True
-
-        def answer(self):
-            data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            answer = account.handle(self.command, self.path, self.headers, data)
-            if answer is None:
-                self.close_connection = True
-                self.connection.shutdown(socket.SHUT_RDWR)
-                return
-            status, value = answer
-            text = json.dumps(value).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
-
-        do_GET = do_POST = do_DELETE = do_PUT = answer
-
-        def log_message(self, format, *args):
-            pass
-
-    return Handler

@@ -970,7 +970,7 @@ def test_each_trouble_has_its_sentence_and_the_next_command(here, call, soon, cl
         here.aws.fail("GetCallerIdentity", "InvalidClientTokenId", 100, 403)
         flags = ["--amazonec2-region=eu-west-1"]
     elif trouble == "clock":
-        here.aws.skew = 3590
+        here.aws.server.skew = 3590
     elif trouble == "region":
         flags = ["--amazonec2-region=af-south-1"]
     elif trouble == "no network":

@@ -340,6 +340,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.usefixtures("uncollected")
 @pytest.mark.parametrize("kind", sorted(BROKEN))
 def test_what_is_no_whole_json_is_asked_for_again_and_then_an_error(serve, kind):
     server = serve(BROKEN[kind], FINE)
@@ -350,6 +351,7 @@ def test_what_is_no_whole_json_is_asked_for_again_and_then_an_error(serve, kind)
     assert error.unsure and not error.unsent and 2 <= len(server.asked) < 30
 
 
+@pytest.mark.usefixtures("uncollected")
 @pytest.mark.parametrize("kind", sorted(BROKEN))
 def test_what_a_broken_answer_says_of_a_post_is_nothing_so_it_is_not_made_again(serve, kind):
     server = serve(BROKEN[kind])
@@ -430,6 +432,7 @@ def test_an_error_has_the_providers_words_and_its_code(serve, body, words, reaso
         assert error.value == body
 
 
+@pytest.mark.usefixtures("uncollected")
 @pytest.mark.parametrize("body", [
     "", "<html><body><h1>403 Forbidden</h1></body></html>", "<!DOCTYPE html>\n<p>no", [], ["a"], 5, None, {},
     {"message": None}, {"message": ["a"]}, {"error": {"message": 5}}, '{"message": ', "[" * 200000,

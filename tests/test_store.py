@@ -274,6 +274,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.usefixtures("uncollected")
 @pytest.mark.parametrize("kind", sorted(BROKEN))
 def test_a_broken_entry_has_its_row_and_the_others_theirs(dm, call, kind):
     """...with exit code 0, and `rm -f` removes it."""

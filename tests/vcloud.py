@@ -9,19 +9,14 @@ it is asked by, as behind a provider's proxy.
 import base64
 import collections
 import json
-import random
 import re
-import socket
-import socketserver
 import ssl
-import sys
-import threading
 import urllib.parse
 import uuid
 from html import escape
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any  # noqa: F401
 from xml.etree import ElementTree
+
+from standin import Mishap, StandIn
 
 USER, ORG, PASSWORD, API_TOKEN = "jane", "acme", "hunter2-of-jane", "a-token-of-the-portal"
 PUBLIC = "https://cloud.example.com"
@@ -52,8 +47,6 @@ ORDER = {  # the children that an element may have, in the schema's order
     "ProductSectionList": ["ProductSection"], "ProductSection": ["Info", "Property"], "Property": ["Value"],
     "UndeployVAppParams": ["UndeployPowerAction"]}
 OVF_NAMES = {"Info", "ProductSection", "Property", "Value"}
-SHAKEN = [("fail", 429, "TOO_MANY", ""), ("fail", 503, "", ""), ("drop",), ("lose",),
-          ("fail", 400, "BUSY_ENTITY", "The entity is busy completing an operation.")]  # type: list
 
 
 class Refusal(Exception):
@@ -62,13 +55,6 @@ class Refusal(Exception):
     def __init__(self, status, code, words):
         super().__init__(words)
         self.status, self.code, self.words = status, code, words
-
-
-class Mishap:
-    """What happens to the next requests of a name: "fail", "lose", "drop" or, to its task, "end"."""
-
-    def __init__(self, kind, name, left, *error):
-        self.kind, self.name, self.left, self.error = kind, name, left, error
 
 
 class Task:
@@ -93,35 +79,24 @@ class Task:
             VCLOUD, public, self.id, self.operation, self.status, found)
 
 
-class Server(socketserver.ThreadingMixIn, HTTPServer):
-    daemon_threads = True
-    request_queue_size = 64
+class VCloud(StandIn):
+    """An organization. Requests have the names of method and path without ids: POST vApp/reboot."""
 
-    def handle_error(self, request, client_address):
-        if not isinstance(sys.exc_info()[1], OSError):  # a client that went away
-            super().handle_error(request, client_address)
-
-
-class VCloud:
-    """The server. `guests` are the hosts that its VMs are, if they are any (tests/integration/vcloud.py)."""
-
-    guests = None  # type: Any
+    shaken = [("fail", 429, "TOO_MANY", ""), ("fail", 503, "", ""), ("drop",), ("lose",),
+              ("fail", 400, "BUSY_ENTITY", "The entity is busy completing an operation.")]
 
     def __init__(self, certificate=None):
         """`certificate` is a file with a key and a certificate, for TLS."""
-        self.lock = threading.RLock()
-        self.clear()
-        self.server = Server(("127.0.0.1", 0), handler_of(self))
+        context = None
         if certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate)
-            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
-        self.url = "http%s://127.0.0.1:%d" % ("s" * bool(certificate), self.server.server_address[1])
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        super().__init__(context)
 
     def clear(self):
         """An organization in which nothing was ever done."""
-        self.calls, self.wrong, self.mishaps, self.composed, self.shaking = [], [], [], [], None
+        super().clear()
+        self.composed = []  # type: list
         self.vapps, self.tasks, self.rules, self.tokens, self.public = {}, {}, {}, set(), PUBLIC
         self.password, self.api_token, self.logins, self.slow, self.tools = PASSWORD, API_TOKEN, 0, 0, True
         self.versions, self.forbidden, self.page = VERSIONS, set(), 128
@@ -143,10 +118,6 @@ class VCloud:
     def new_id(self):
         return str(uuid.UUID(int=next(self.numbers)))
 
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
-
     # --- what a test sets
 
     def fail(self, name, status=400, code="BAD_REQUEST", words="It failed as told", times=1):
@@ -155,14 +126,6 @@ class VCloud:
     def end(self, name, code="INTERNAL", words="It failed as told", times=1):
         """Let the task of a request end with an error."""
         self.mishaps.append(Mishap("end", name, times, code, words))
-
-    def lose(self, name, times=1):
-        """Lose the answer after the act."""
-        self.mishaps.append(Mishap("lose", name, times))
-
-    def shake(self, share, seed=0):
-        """Let this share of all requests fail: throttled, busy, with 503, without an answer, before or after."""
-        self.shaking = share, seed
 
     def add_vapp(self, name="old", status="4", address="127.20.0.9", **more):
         """A vApp that we did not make."""
@@ -173,9 +136,6 @@ class VCloud:
         return self.vapps[number]
 
     # --- what a test sees
-
-    def names(self):
-        return [name for name, _ in self.calls]
 
     def changes(self):
         return [name for name in self.names() if not name.startswith("GET ") and "session" not in name
@@ -199,13 +159,11 @@ class VCloud:
     # --- requests
 
     def handle(self, method, target, headers, data):
-        """(status, headers, text) of the answer, or None for none."""
         parts = urllib.parse.urlsplit(target)
         query = dict(urllib.parse.parse_qsl(parts.query))
         with self.lock:
             name = self._name(method, parts.path, query)
-            self.calls.append((name, data.decode()))
-            mishap = self._mishap(name)
+            mishap, _ = self.take(name, data.decode())
             try:
                 if mishap and mishap.kind == "fail":
                     raise Refusal(*mishap.error)
@@ -215,7 +173,8 @@ class VCloud:
                 answer = self._answer(method, parts.path, query, headers, data.decode(), error)
             except Refusal as refusal:
                 answer = self._refused(refusal, parts.path)
-        return None if mishap and mishap.kind == "lose" else answer
+        status, more, text = answer
+        return None if mishap and mishap.kind == "lose" else (status, more, text.encode())
 
     @staticmethod
     def _name(method, path, query):
@@ -232,19 +191,6 @@ class VCloud:
         else:
             text = json.dumps({"minorErrorCode": refusal.code, "message": words, "stackTrace": None})
         return refusal.status, {}, text
-
-    def _mishap(self, name):
-        for mishap in self.mishaps:
-            if mishap.left and re.fullmatch(mishap.name, name):
-                mishap.left -= 1
-                return mishap
-        share, seed = self.shaking or (0, 0)
-        # By the request's own number, since some are sent at once.
-        source = random.Random("%s %s %d" % (seed, name, self.names().count(name)))
-        if source.random() >= share:
-            return None
-        kind = source.choice(SHAKEN)
-        return Mishap(kind[0], name, 0, *kind[1:])
 
     def _answer(self, method, path, query, headers, text, error):
         if (method, path) == ("GET", "/api/versions"):
@@ -572,30 +518,3 @@ class VCloud:
             headers["Link"] = '<%s%s?pageSize=%d&cursor=%d>;rel="nextPage";type="x"' % (
                 self.public, path, size, start + size)
         return 200, headers, json.dumps({"resultTotal": len(rows), "values": rows[start:start + size]})
-
-
-def handler_of(cloud):
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version, wbufsize = "HTTP/1.1", -1  # answers in one piece
-
-        def answer(self):
-            data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            answer = cloud.handle(self.command, self.path, self.headers, data)
-            if answer is None:
-                self.close_connection = True
-                self.connection.shutdown(socket.SHUT_RDWR)
-                return
-            status, headers, text = answer
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(text.encode())))
-            self.end_headers()
-            self.wfile.write(text.encode())
-
-        do_GET = do_POST = do_DELETE = do_PUT = answer
-
-        def log_message(self, format, *args):
-            pass
-
-    return Handler

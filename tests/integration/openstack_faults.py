@@ -14,9 +14,13 @@ from __future__ import annotations
 import json
 import re
 import threading
+from email.message import Message
 from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from standin import Server
+
+Reply = tuple[int, dict[str, str], bytes]
 
 
 class Fault(NamedTuple):
@@ -34,15 +38,12 @@ class Faults:
         self.ip, self.lock = ip, threading.Lock()
         self.coming: list[Fault] = []
         self.seen: list[tuple[str, int]] = []
-        handler = type("OneHandler", (Handler,), {"faults": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._server = Server(self._handle)
+        self.address = self._server.url
         self.url = f"{self.address}/5000/v3"
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.close()
 
     def answer(self, pattern: str, status: int, value: object, headers: dict[str, str] | None = None) -> None:
         """Answer in the place of the service."""
@@ -67,48 +68,29 @@ class Faults:
     def statuses(self, pattern: str) -> list[int]:
         return [status for line, status in self.seen if re.search(pattern, line)]
 
-
-class Handler(BaseHTTPRequestHandler):
-    """One connection, for one request."""
-
-    faults: Faults
-
-    def _forward(self) -> None:
-        port, _, rest = self.path[1:].partition("/")
-        line = f"{self.command} {self.path.partition('?')[0]}"
-        data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        fault = self.faults.take(line)
+    def _handle(self, method: str, target: str, headers: Message, data: bytes) -> Reply | None:
+        line = f"{method} {target.partition('?')[0]}"
+        fault = self.take(line)
         if fault and fault.kind == "answer":
-            self._reply(line, fault.status, fault.headers, json.dumps(fault.value).encode())
-            return
-        headers = {name: text for name, text in self.headers.items() if name.lower() not in ("host", "connection")}
-        if fault and fault.kind == "expire":
-            headers["X-Auth-Token"] = "expired"
-        connection = HTTPConnection(self.faults.ip, int(port), timeout=120)
-        connection.request(self.command, f"/{rest}", data or None, headers)
-        answer = connection.getresponse()
-        body = answer.read()
-        connection.close()
+            self.seen.append((line, fault.status))
+            return fault.status, fault.headers, json.dumps(fault.value).encode()
+        status, kept, body = self._forward(method, target, headers, data, fault)
         if fault and fault.kind == "lose":
-            self.faults.seen.append((line, 0))
-            return
-        body = re.sub(rb"http://%s:(\d+)" % re.escape(self.faults.ip.encode()),
-                      rb"%s/\1" % self.faults.address.encode(), body)
-        kept = {name: text for name, text in answer.getheaders() if name in ("X-Subject-Token", "Retry-After")}
-        self._reply(line, answer.status, kept, body)
+            self.seen.append((line, 0))
+            return None
+        self.seen.append((line, status))
+        return status, kept, body
 
-    def _reply(self, line: str, status: int, headers: dict[str, str], body: bytes) -> None:
-        self.faults.seen.append((line, status))
-        self.send_response(status)
-        for name, text in headers.items():
-            self.send_header(name, text)
-        if status != 204:
-            self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if status != 204:
-            self.wfile.write(body)
-
-    do_GET = do_POST = do_PUT = do_DELETE = _forward
-
-    def log_message(self, *words: Any) -> None:
-        pass
+    def _forward(self, method: str, target: str, headers: Message, data: bytes, fault: Fault | None) -> Reply:
+        port, _, rest = target[1:].partition("/")
+        kept = {name: text for name, text in headers.items() if name.lower() not in ("host", "connection")}
+        if fault and fault.kind == "expire":
+            kept["X-Auth-Token"] = "expired"
+        connection = HTTPConnection(self.ip, int(port), timeout=120)
+        connection.request(method, f"/{rest}", data or None, kept)
+        answer = connection.getresponse()
+        body = re.sub(rb"http://%s:(\d+)" % re.escape(self.ip.encode()),
+                      rb"%s/\1" % self.address.encode(), answer.read())
+        connection.close()
+        shown = {name: text for name, text in answer.getheaders() if name in ("X-Subject-Token", "Retry-After")}
+        return answer.status, shown, body
