@@ -34,6 +34,7 @@ VERSION = "26.1.5"  # what the engine of these tests says it is
 HEAD = b"HTTP/1.0 200 OK\r\nServer: Docker/%s (linux)\r\n\r\n" % VERSION.encode()
 ANSWER = HEAD, b'{"Version": "%s"}' % VERSION.encode()
 Ended = collections.namedtuple("Ended", "code out err")
+SHM = "/dev/shm"
 HANG = 60  # seconds that nothing takes on the busiest computer, unless it waits for what never comes
 
 # Modules with asserts whose names do not begin with test_; before anything imports them.
@@ -53,13 +54,30 @@ SMOKE = "flags store certificates rest download output drivers shape".split()
 def pytest_addoption(parser):
     parser.addoption("--smoke-between", action="store_true", help="unless this is the oldest or the newest Python here "
                      "of those in tox.ini, run these modules alone: " + ", ".join(SMOKE))
+    parser.addoption("--in-memory", action="store_true", help="have the tests' folders in /dev/shm, if it has room for "
+                     "them, and remove them at the end")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config):
     config.smoke = getattr(config, "workerinput", {}).get("smoke")  # what xdist starts is told
     if config.smoke is None:
         config.smoke = config.option.smoke_between and between(sys.version_info[1])
     config.pluginmanager.register(Clock())
+    if config.option.in_memory and not config.option.basetemp and memory_has_room():  # what xdist starts has one
+        config.option.basetemp = config.in_memory = tempfile.mkdtemp(prefix="docker-machine-tests-", dir=SHM)
+
+
+def pytest_unconfigure(config):
+    shutil.rmtree(getattr(config, "in_memory", ""), ignore_errors=True)
+
+
+def memory_has_room():
+    """Whether a gigabyte fits into /dev/shm and programs may run there. On a disk, a store waits at each write."""
+    if not os.access(SHM, os.W_OK):
+        return False
+    about = os.statvfs(SHM)
+    return about.f_bavail * about.f_frsize >= 1 << 30 and not about.f_flag & os.ST_NOEXEC
 
 
 @pytest.hookimpl(optionalhook=True)

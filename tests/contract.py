@@ -235,11 +235,15 @@ class Subject:
                 yield "%s.%s" % (left.id if isinstance(left, ast.Name) else "", node.func.attr)
 
 
-@functools.lru_cache(None)
 def _source(driver):
     """Text and syntax tree: of the file of an extra, of the class of a built-in one."""
-    with open(inspect.getfile(driver), encoding="utf-8") as file:
-        text = inspect.getsource(driver) if driver.__module__ == core.__name__ else file.read()
+    return _parsed(inspect.getfile(driver), driver.__name__ if driver.__module__ == core.__name__ else "")
+
+
+@functools.lru_cache(None)
+def _parsed(path, built_in):
+    with open(path, encoding="utf-8") as file:
+        text = inspect.getsource(getattr(core, built_in)) if built_in else file.read()
     return text, ast.parse(text)
 
 

@@ -5,6 +5,7 @@ StandIn    an API whose requests have names: what was asked, and fail, lose, loo
 
 A stand-in answers with (status, headers, body): body is bytes. None closes the connection without an answer.
 """
+import collections
 import contextlib
 import json
 import random
@@ -16,6 +17,7 @@ import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any  # noqa: F401  # of the comments
 
+IN_A_ROW = 4  # requests of a name that shake() lets fail: a Rest without an answer gives up after six
 
 class Server(socketserver.ThreadingMixIn, HTTPServer):
     """A server at 127.0.0.1 that runs until close(); by HTTPS with an ssl.SSLContext for servers."""
@@ -114,6 +116,7 @@ class StandIn:
         self.wrong = []  # type: list  # what a request or an answer has that the API does not know
         self.mishaps, self.looks = [], []  # type: list, list
         self.shaking = 0, 0  # share, seed
+        self.failed = collections.Counter()  # type: Any  # by shaking, in a row, by name
 
     def close(self):
         self.server.close()
@@ -157,7 +160,9 @@ class StandIn:
         # By the request's own number, since some are sent at once.
         number = sum(called == name for called, _ in self.calls)
         source = random.Random("%s %s %d" % (seed, name, number))
-        if source.random() >= share:
+        if source.random() >= share or self.failed[name] == IN_A_ROW:
+            self.failed[name] = 0
             return None
+        self.failed[name] += 1
         kind = source.choice(self.shaken)
         return Mishap(kind[0], name, 0, *kind[1:])
