@@ -104,26 +104,24 @@ def test_the_whole_life_of_a_machine_from_a_boot2docker_iso(
 
     machines("stop", "dev")
     assert (machines("status", "dev").stdout, vbox.state("dev")) == ("Stopped\n", "poweroff")
-    port = machines.config("dev")["Driver"]["SSHPort"]
-    with socket.create_server(("127.0.0.1", port)):  # another program has its port now
-        machines("start", "dev")
-    assert machines.config("dev")["Driver"]["SSHPort"] != port
-    assert sorted(machines.info("dev")["Labels"]) == LABELS
-
-    machines("kill", "dev")
-    assert machines("status", "dev").stdout == "Stopped\n"
     with iso.open("r+b") as file:  # another release, as its label says
         content = file.read(40000)
         file.seek(content.index(b"Boot2Docker-v99.1.0"))
         file.write(b"Boot2Docker-v99.1.1")
-    done = machines("upgrade", "dev")
+    port = machines.config("dev")["Driver"]["SSHPort"]
+    with socket.create_server(("127.0.0.1", port)):  # another program has its port now
+        done = machines("upgrade", "dev")
+    assert "Starting machine so machine can be upgraded..." in done.stdout, said(done)
     assert "Upgrading the ISO..." in done.stdout and "is up to date" in done.stdout, said(done)
+    assert machines.config("dev")["Driver"]["SSHPort"] != port
     assert sorted(machines.info("dev")["Labels"]) == LABELS
     done = machines("upgrade", "dev")
     assert "Its ISO is the newest one." in done.stdout, said(done)
 
     assert re.search(r"^dev +- +virtualbox +Running +tcp://192.168.56.\d+:2376 ", machines.ls().stdout, re.M)
 
+    machines("kill", "dev")
+    assert machines("status", "dev").stdout == "Stopped\n"
     machines("rm", "-y", "dev")
     assert vbox.listed() == before
     assert not machines.folder("dev").exists()
