@@ -15,7 +15,6 @@ import inspect
 import itertools
 import json
 import re
-import ssl
 import subprocess
 import sys
 import typing
@@ -23,7 +22,7 @@ import urllib.parse
 from pathlib import Path
 from typing import Any  # noqa: F401
 
-from standin import Mishap, Server, StandIn, as_json
+from standin import Mishap, Server, StandIn, reply, serving
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "drivers" / "azure.md"
 SUBSCRIPTION, TENANT = "11111111-2222-3333-4444-555555555555", "99999999-8888-7777-6666-555555555555"
@@ -253,11 +252,6 @@ def certificate(folder):
     return files
 
 
-def reply(status, value=None, headers=None):
-    """An answer of JSON, or of nothing."""
-    return as_json(status, value, **headers or {}) if value is not None else (status, headers or {}, b"")
-
-
 class Arm(StandIn):
     """A subscription, and the authority that gives tokens; `rights` are the actions of the caller, if not all. Requests
     have the names of method and kind: PUT virtualMachines.
@@ -270,9 +264,7 @@ class Arm(StandIn):
         self.rights, self.numbers = rights, itertools.count(10)
         super().__init__()
         self.ca, key = certificate(folder)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.ca, key)
-        self.authority = Server(self.handle, tls=context)
+        self.authority = Server(self.handle, tls=serving(self.ca, key))
         self.login_url = self.authority.url
 
     def environ(self):

@@ -65,11 +65,8 @@ def pytest_configure(config):
         config.smoke = config.option.smoke_between and between(sys.version_info[1])
     config.pluginmanager.register(Clock())
     if config.option.in_memory and not config.option.basetemp and memory_has_room():  # what xdist starts has one
-        config.option.basetemp = config.in_memory = tempfile.mkdtemp(prefix="docker-machine-tests-", dir=SHM)
-
-
-def pytest_unconfigure(config):
-    shutil.rmtree(getattr(config, "in_memory", ""), ignore_errors=True)
+        config.option.basetemp = tempfile.mkdtemp(prefix="docker-machine-tests-", dir=SHM)
+        config.add_cleanup(functools.partial(shutil.rmtree, config.option.basetemp, ignore_errors=True))
 
 
 def memory_has_room():

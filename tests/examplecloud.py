@@ -14,7 +14,7 @@ import threading
 import traceback
 from urllib.parse import parse_qsl, urlsplit
 
-from standin import Server, as_json
+from standin import Server, reply
 
 TOKEN = "example-token-4711"
 SERVER_FIELDS = {"name", "size", "image", "keys", "user_data", "tags"}
@@ -118,7 +118,7 @@ class ExampleCloud:
     def handle(self, method, target, headers, data):
         token = (headers.get("Authorization") or "").partition("Bearer ")[2]
         answer = self.respond(Request(method, target, token, data))
-        return answer and as_json(*answer)
+        return answer and reply(*answer)
 
     def respond(self, request):
         """(status, value) for a request; None to close the connection."""

@@ -641,4 +641,4 @@ def as_answer(status, value):
     """JSON of a value, or a text of the metadata server as it is."""
     if isinstance(value, str):
         return status, {"Content-Type": "text/plain", "Metadata-Flavor": "Google"}, value.encode()
-    return as_json(status, value, **{"Metadata-Flavor": "Google"})
+    return as_json(status, value, {"Metadata-Flavor": "Google"})

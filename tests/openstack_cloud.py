@@ -15,13 +15,12 @@ import itertools
 import json
 import random
 import re
-import ssl
 import threading
 import traceback
 from typing import Any  # noqa: F401  # of the comments
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from standin import Server
+from standin import Server, reply, serving
 
 PROJECT = "0a1b2c3d4e5f60718293a4b5c6d7e8f9"
 SERVER_KEYS = {"name", "flavorRef", "imageRef", "key_name", "user_data", "networks", "security_groups",
@@ -47,12 +46,8 @@ class OpenStackCloud:
     def __init__(self, certificate=None):
         """`certificate` is the path of one with its key, for https."""
         self.lock = threading.RLock()
-        context = None
-        if certificate:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(str(certificate))
         self.clear()
-        self._server = Server(self.handle, tls=context)
+        self._server = Server(self.handle, tls=serving(certificate) if certificate else None)
         self.url = self._server.url
 
     def clear(self):
@@ -143,7 +138,7 @@ class OpenStackCloud:
         if answer is None or answer[0] == 0:
             return None
         status, more, value = answer
-        return status, more, b"" if value is None else json.dumps(value).encode()
+        return reply(status, value, more)
 
     def respond(self, method, target, headers, data):
         """(status, headers, value); None to close the connection."""

@@ -5,12 +5,14 @@ StandIn    an API whose requests have names: what was asked, and fail, lose, loo
 
 A stand-in answers with (status, headers, body): body is bytes. None closes the connection without an answer.
 """
+
 import collections
 import contextlib
 import json
 import random
 import re
 import socketserver
+import ssl
 import sys
 import threading
 import time
@@ -18,6 +20,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any  # noqa: F401  # of the comments
 
 IN_A_ROW = 4  # requests of a name that shake() lets fail: a Rest without an answer gives up after six
+
 
 class Server(socketserver.ThreadingMixIn, HTTPServer):
     """A server at 127.0.0.1 that runs until close(); by HTTPS with an ssl.SSLContext for servers."""
@@ -65,11 +68,11 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
-        if status != 204:
+        if status != 204:  # which has no body
             self.send_header("Content-Length", str(len(body)))
         with contextlib.suppress(OSError):
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(body if status != 204 else b"")
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = answer
 
@@ -81,9 +84,21 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-def as_json(status, value, **headers):
+def as_json(status, value, headers=()):
     """The answer with a value."""
     return status, dict(headers, **{"Content-Type": "application/json"}), json.dumps(value).encode()
+
+
+def reply(status, value=None, headers=()):
+    """The answer with a value, if it is not None."""
+    return (status, dict(headers), b"") if value is None else as_json(status, value, headers)
+
+
+def serving(certificate, key=None):
+    """The context of a Server with these files; the key may be in the certificate's."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(str(certificate), key)
+    return context
 
 
 class Mishap:

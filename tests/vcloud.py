@@ -10,13 +10,12 @@ import base64
 import collections
 import json
 import re
-import ssl
 import urllib.parse
 import uuid
 from html import escape
 from xml.etree import ElementTree
 
-from standin import Mishap, StandIn
+from standin import Mishap, StandIn, serving
 
 USER, ORG, PASSWORD, API_TOKEN = "jane", "acme", "hunter2-of-jane", "a-token-of-the-portal"
 PUBLIC = "https://cloud.example.com"
@@ -87,11 +86,7 @@ class VCloud(StandIn):
 
     def __init__(self, certificate=None):
         """`certificate` is a file with a key and a certificate, for TLS."""
-        context = None
-        if certificate:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificate)
-        super().__init__(context)
+        super().__init__(serving(certificate) if certificate else None)
 
     def clear(self):
         """An organization in which nothing was ever done."""
