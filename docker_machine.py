@@ -991,10 +991,10 @@ def read_url(url, file, deadline):
     if file.tell():
         request.add_header("Range", "bytes=%d-" % file.tell())
     try:
-        with build_opener(Redirects, Secure).open(request, timeout=30) as answer:
+        secure = Secure(context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))  # or it reads all CAs
+        with build_opener(Redirects, secure).open(request, timeout=30) as answer:
             if answer.code != 206:
-                file.seek(0)
-                file.truncate()
+                file.truncate(file.seek(0))
             end = file.tell() + int(answer.headers.get("Content-Length") or 0)
             for block in iter(lambda: answer.read(1 << 18), b""):
                 yield block

@@ -85,8 +85,9 @@ def pytest_configure_node(node):
 def between(minor):
     """Whether Pythons 3.x older than this and newer ones are here, of those that tox.ini names."""
     listed, = re.findall(r"py\{([\d,]+)\}", (ROOT / "tox.ini").read_text(encoding="utf-8"))
-    here = [int(each[1:]) for each in listed.split(",") if starts("python3." + each[1:])]
-    return min(here + [minor]) < minor < max(here + [minor])
+    others = [int(each[1:]) for each in listed.split(",")]
+    return (any(starts("python3.%d" % each) for each in others if each < minor)
+            and any(starts("python3.%d" % each) for each in reversed(others) if each > minor))
 
 
 def starts(program):
