@@ -540,7 +540,8 @@ def create(dm, program, port, key, *words, **env):
     ("public", "{key} is the public half of a key", "Give the private one"),
     ("putty", "{key} is a PuTTY key", "puttygen"),
 ])
-def test_a_key_that_ssh_would_not_take_is_refused_with_the_mend(dm, call, key, closed_port, case, sentence, hint):
+def test_a_key_that_ssh_would_not_take_is_refused_with_the_mend(
+        dm, call, store, key, closed_port, case, sentence, hint):
     key.chmod(int(case, 8) if case.isdigit() else 0o600)
     texts = {"public": key.with_name("id_test.pub").read_text(), "putty": "PuTTY-User-Key-File-3: ssh-ed25519"}
     if case in texts:
@@ -566,7 +567,7 @@ def test_a_refused_port_is_told(dm, key, closed_port):
     lambda connection: connection.sendall(b"220 mail.example.test ESMTP\r\n"),
     lambda connection: connection.sendall(b"\x00\xff" * 3000),
 ], ids=["hangs up at once", "hangs up", "HTTP", "SMTP", "noise"])
-def test_a_port_that_answers_something_else_than_ssh_is_told(dm, call, key, handle):
+def test_a_port_that_answers_something_else_than_ssh_is_told(dm, call, store, key, handle):
     with listening(handle) as port:
         ended = create(dm, call, port, key)
     assert ended.code == 3 and "127.0.0.1" in ended.err and str(port) in ended.err
@@ -588,7 +589,7 @@ def test_a_port_that_answers_something_else_than_ssh_is_told(dm, call, key, hand
     ("No user exists for uid 1000660000", "ssh wants this user to be in /etc/passwd", ">>/etc/passwd"),
     ("Something new", "SSH to 127.0.0.1 failed: Something new", ""),
 ])
-def test_what_ssh_says_becomes_a_sentence_and_a_hint(dm, call, key, bin_folder, said, sentence, hint):
+def test_what_ssh_says_becomes_a_sentence_and_a_hint(dm, call, store, key, bin_folder, said, sentence, hint):
     """The ssh here is a stand-in that fails as the real one was seen to fail."""
     script = 'case "$*" in *"-O exit"*|*"-G "*) exit 0;; esac\ncat >&2 <<END\n%s\nEND\nexit 255' % said
     path = bin_folder("openssl", "cat", ssh=script)

@@ -441,7 +441,7 @@ def test_a_public_key_that_others_may_read_is_told_to_be_public(tmp_path):
 @pytest.mark.parametrize("url, ip", [
     ("none", ""), ("h:2375", ""), ("npipe:////./pipe/docker_engine", ""), ("unix:///var/run/docker.sock", ""),
     ("fd://", ""), ("ssh://u@h", "h"), ("ssh://u@h:22", "h:22"), ("tcp://u:p@h:1", "h:1")])
-def test_none_keeps_any_url_with_a_warning(call, url, ip):
+def test_none_keeps_any_url_with_a_warning(call, store, url, ip):
     ended = call("create", "-d", "none", "--url", url, "web")
     assert ended.code == 0 and ended.err.startswith('Warning: --url "%s" is kept as it is' % url)
     assert call("url", "web").out == url + "\n"
