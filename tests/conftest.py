@@ -85,9 +85,9 @@ def pytest_configure_node(node):
 def between(minor):
     """Whether Pythons 3.x older than this and newer ones are here, of those that tox.ini names."""
     listed, = re.findall(r"py\{([\d,]+)\}", (ROOT / "tox.ini").read_text(encoding="utf-8"))
-    others = [int(each[1:]) for each in listed.split(",")]
-    return (any(starts("python3.%d" % each) for each in others if each < minor)
-            and any(starts("python3.%d" % each) for each in reversed(others) if each > minor))
+    minors = [int(each[1:]) for each in listed.split(",")]  # any() ends at the first that starts
+    return (any(starts("python3.%d" % each) for each in minors if each < minor)
+            and any(starts("python3.%d" % each) for each in reversed(minors) if each > minor))
 
 
 def starts(program):
