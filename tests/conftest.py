@@ -391,12 +391,16 @@ def listening(handle, host="127.0.0.1"):
             while True:
                 threading.Thread(target=serve_one, args=(server.accept()[0],), daemon=True).start()
 
-    threading.Thread(target=serve, daemon=True).start()
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
     try:
         yield server.getsockname()[1]
     finally:
+        # When a child of this process ends, Linux begins a blocked accept() again, by the number of its descriptor: a
+        # thread that outlives its socket takes the clients of the next one that gets this number.
         with contextlib.suppress(OSError):
             server.shutdown(socket.SHUT_RDWR)
+            thread.join()
         server.close()
 
 

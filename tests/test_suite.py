@@ -3,9 +3,10 @@
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
-from conftest import between, cases
+from conftest import between, cases, listening
 
 
 class Counter:
@@ -59,3 +60,10 @@ def test_sigint_reaches_what_the_tests_start_however_they_were_started():
     script = "import signal, sys; sys.exit(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert subprocess.call([sys.executable, "-c", script]) == 0
+
+
+def test_no_thread_outlives_its_server():
+    before = set(threading.enumerate())
+    with listening(lambda connection: None):
+        assert set(threading.enumerate()) - before
+    assert not set(threading.enumerate()) - before

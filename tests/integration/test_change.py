@@ -6,11 +6,11 @@ import json
 import re
 import socket
 import ssl
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import listening
 
 from tests.testbed import Host
 
@@ -92,24 +92,14 @@ def registry(made: Program, tmp_path: Path, shared_host: Host) -> Iterator[str]:
                  "-out", str(tmp_path / "ca.pem"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "ca.pem", tmp_path / "key.pem")
-    listener = socket.create_server((gateway, 0))
 
-    def serve() -> None:
-        while True:
-            try:
-                raw, _ = listener.accept()
-            except OSError:
-                return
-            try:
-                with context.wrap_socket(raw, server_side=True) as connection:
-                    connection.recv(65536)
-                    connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-            except OSError:
-                pass
+    def handle(raw: socket.socket) -> None:
+        with context.wrap_socket(raw, server_side=True) as connection:
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 
-    threading.Thread(target=serve, daemon=True).start()
-    yield "%s:%d" % (gateway, listener.getsockname()[1])
-    listener.close()
+    with listening(handle, gateway) as port:
+        yield f"{gateway}:{port}"
 
 
 def test_a_registry_with_its_own_ca_is_trusted_without_a_restart(

@@ -6,11 +6,11 @@ import contextlib
 import shutil
 import socket
 import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import HANG, listening
 
 from tests.testbed import Host, Testbed
 
@@ -132,27 +132,6 @@ def test_a_login_without_a_shell(host: HostFactory, program: Program, shell: str
 # --- addresses
 
 
-@contextlib.contextmanager
-def server(answer: bytes) -> Iterator[int]:
-    """A port on which something answers that is not sshd, or nothing for an empty answer."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            with contextlib.suppress(OSError):
-                while True:
-                    connection = listener.accept()[0]
-                    held.append(connection)  # else it would be closed
-                    if answer:
-                        connection.recv(999)
-                        connection.sendall(answer)
-                        connection.close()
-
-        held: list[socket.socket] = []
-        threading.Thread(target=serve, daemon=True).start()
-        yield listener.getsockname()[1]
-        listener.shutdown(socket.SHUT_RDWR)
-
-
 def refused_address(program: Program, engine: Host, *words: str) -> str:
     done = program(*program.create_words(engine, *words), code=3)
 
@@ -182,7 +161,13 @@ def test_an_address_that_cannot_be_resolved(engine: Host, program: Program) -> N
 
 @pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b""], ids=("http", ""))
 def test_a_port_that_is_no_ssh_server(engine: Host, program: Program, answer: bytes) -> None:
-    with server(answer) as port:
+    def handle(connection: socket.socket) -> None:
+        connection.settimeout(HANG)
+        while connection.recv(999) and not answer:  # nothing is said until the client has enough
+            pass
+        connection.sendall(answer)
+
+    with listening(handle) as port:
         where = ("--generic-ip-address", "127.0.0.1", "--generic-ssh-port", str(port))
         words = refused_address(program, engine, *where)
 
