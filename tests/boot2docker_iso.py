@@ -6,7 +6,7 @@ It keeps to what boot2docker promises: a disk that begins with "boot2docker, ple
 tar of keys for the user docker, and is formatted; /var/lib/docker and /var/lib/boot2docker are on
 it; the engine takes its options from /var/lib/boot2docker/profile, and /etc/init.d/docker restarts
 it; bootsync.sh and bootlocal.sh run at each boot. The label tells the version: Boot2Docker-v99.1.0.
-Its kernel knows virtio and IDE only; IDE is where the CD has to be.
+Like boot2docker it has busybox's init. Its kernel knows virtio only; a CD belongs to virtio-scsi.
 """
 
 import os
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tests import cached as kept
 from tests import cloud_image
-from tests.cloud_image import QUIET, copy_root, initrd, run
+from tests.cloud_image import copy_root, initrd, run
 
 VERSION = "99.1.0"
 NAME = "boot2docker.iso"
@@ -25,16 +25,16 @@ NEEDS = {"mmdebstrap": "mmdebstrap", "mksquashfs": "squashfs-tools", "xorriso": 
          "grub-mkimage": "grub-common"}
 GRUB = Path("/usr/lib/grub/i386-pc")
 # As in tests/cloud_image.py: GRUB without normal.mod takes plain commands only.
-BOOT = """linux (cd)/vmlinuz console=ttyS0 quiet net.ifnames=0 mitigations=off no_timer_check apparmor=0 norandmaps
-initrd (cd)/initrd.img
+BOOT = """linux16 (cd)/vmlinuz console=ttyS0 quiet net.ifnames=0 mitigations=off no_timer_check apparmor=0 norandmaps
+initrd16 (cd)/initrd.img
 boot
 """
 # Not compressed, as emulated processors take long to unpack.
 SQUASHFS = """-noI -noD -noF -noX -quiet -no-progress -wildcards -e boot/* dev/* proc/* sys/*
     usr/lib/udev/hwdb* usr/lib/python3* usr/sbin/ovrouter usr/bin/ctr usr/bin/dnet
     usr/bin/containerd-shim-runc-v1""".split()
-GRUB_MODULES = "biosdisk iso9660 linux".split()
-MODULES = "virtio_pci virtio_blk ata_piix sr_mod isofs loop squashfs overlay"
+GRUB_MODULES = "biosdisk iso9660 linux16".split()
+MODULES = "virtio_pci virtio_blk virtio_scsi virtio_net virtio_rng sr_mod isofs loop squashfs overlay button evdev"
 MOUNT = """
 mkdir -p /run/cd /run/files /run/changes
 until mount -t iso9660 -o ro /dev/sr0 /run/cd 2>/dev/null; do sleep 0.1; done
@@ -44,7 +44,7 @@ mkdir /run/changes/upper /run/changes/work
 mount -t overlay -o lowerdir=/run/files,upperdir=/run/changes/upper,workdir=/run/changes/work overlay /root
 """
 AFTER = r"""set -e; cd "$1"
-rm -f etc/ssh/ssh_host_* usr/lib/systemd/system/cloud-* usr/lib/systemd/system-generators/cloud-*
+rm -f etc/ssh/ssh_host_*
 : >etc/fstab; : >etc/machine-id; echo boot2docker >etc/hostname
 echo "127.0.0.1 localhost boot2docker" >etc/hosts
 rm -f etc/resolv.conf; echo 'nameserver 10.0.2.3' >etc/resolv.conf
@@ -60,8 +60,6 @@ rm etc/os-release; mv etc/os-release.new etc/os-release
 
 chroot . useradd --create-home --shell /bin/bash --gid staff --groups docker --password '*' docker
 echo 'docker ALL=(ALL) NOPASSWD: ALL' >etc/sudoers.d/docker; chmod 440 etc/sudoers.d/docker
-printf '[Match]\nName=eth*\n[Network]\nDHCP=ipv4\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n' \
-  >etc/systemd/network/all.network
 
 cat >usr/bin/sethostname <<'END'
 #!/bin/sh
@@ -103,21 +101,6 @@ done
 [ ! -e "$folder/bootlocal.sh" ] || setsid sh "$folder/bootlocal.sh" >"$folder/log/bootlocal.log" 2>&1 &
 exit 0
 END
-cat >etc/systemd/system/boot2docker.service <<'END'
-[Unit]
-DefaultDependencies=no
-After=local-fs.target systemd-udev-settle.service
-Wants=systemd-udev-settle.service
-Before=ssh.service docker.service
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-KillMode=process
-ExecStart=/usr/local/sbin/boot2docker
-[Install]
-WantedBy=multi-user.target
-END
-
 cat >usr/local/sbin/engine <<'END'
 #!/bin/bash
 # The engine with the options of the profile. Without certificates it is not on the network.
@@ -134,33 +117,66 @@ exec /usr/sbin/dockerd --iptables=false --bridge=none --containerd /run/containe
   -H unix:// $DOCKER_HOST -s "$DOCKER_STORAGE" $tls $EXTRA_ARGS
 END
 echo 'disabled_plugins = ["cri", "btrfs", "zfs", "aufs", "devmapper"]' >etc/containerd/config.toml
-cat >etc/systemd/system/docker.service <<'END'
-[Unit]
-After=network.target boot2docker.service containerd.service
-Wants=containerd.service
-StartLimitIntervalSec=0
-[Service]
-Type=notify
-ExecStart=/usr/local/sbin/engine
-StandardOutput=append:/var/lib/boot2docker/log/docker.log
-StandardError=inherit
-TimeoutStartSec=300
-Restart=on-failure
-Delegate=yes
-KillMode=process
-LimitNOFILE=infinity
-[Install]
-WantedBy=multi-user.target
+
+cat >etc/init.d/docker <<'END'
+#!/bin/sh
+log=/var/lib/boot2docker/log/docker.log pid=/run/docker.pid
+stop() {
+    number=$(cat $pid 2>/dev/null) && kill "$number" 2>/dev/null || return 0
+    while kill -0 "$number" 2>/dev/null; do sleep 0.1; done
+}
+case $1 in
+    stop) stop ;;
+    start | restart) stop; setsid /usr/local/sbin/engine >>$log 2>&1 </dev/null & ;;
+    *) echo "Usage: $0 start|stop|restart" >&2; exit 1 ;;
+esac
 END
-chmod 755 usr/bin/sethostname usr/local/sbin/boot2docker usr/local/sbin/engine
-printf 'blacklist %s\n' kvm_amd kvm_intel powernow_k8 acpi_cpufreq aesni_intel ghash_clmulni_intel \
-  sha512_ssse3 crct10dif_pclmul crc32_pclmul >etc/modprobe.d/test.conf  # slow, and of no use here
-chroot . systemctl --quiet enable systemd-networkd.service boot2docker.service docker.service
-chroot . systemctl --quiet mask docker.socket systemd-networkd-wait-online.service QUIET_HERE
-# Last, as systemctl would enable it as a script of System V.
-printf '#!/bin/sh\nexec systemctl "$1" docker.service\n' >etc/init.d/docker
-chmod 755 etc/init.d/docker
-""".replace("VERSION_HERE", VERSION).replace("QUIET_HERE", " ".join(QUIET.split()))
+cat >etc/inittab <<'END'
+::sysinit:/etc/init.d/rcS
+::shutdown:/etc/init.d/rcK
+::ctrlaltdel:/sbin/reboot
+END
+cat >etc/init.d/rcS <<'END'
+#!/bin/sh
+export PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mkdir -p /dev/pts /dev/shm /run/lock /run/sshd
+mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /dev/pts
+mount -t tmpfs shm /dev/shm
+ln -s /proc/self/fd /dev/fd
+hostname boot2docker
+ip link set lo up
+for path in /sys/class/net/eth*; do
+    busybox udhcpc -i "${path##*/}" -f -s /etc/udhcpc.sh >/dev/null 2>&1 &
+done
+containerd >/run/containerd.log 2>&1 &
+busybox acpid
+boot2docker
+/usr/sbin/sshd
+/etc/init.d/docker start
+END
+cat >etc/init.d/rcK <<'END'
+#!/bin/sh
+/etc/init.d/docker stop
+umount /var/lib/docker /var/lib/boot2docker /mnt/data
+END
+cat >etc/udhcpc.sh <<'END'
+#!/bin/sh
+case $1 in
+    deconfig) ip link set "$interface" up ;;
+    bound | renew)
+        ip address replace "$ip/$mask" dev "$interface"
+        [ -z "$router" ] || ip route replace default via "${router%% *}" dev "$interface" ;;
+esac
+END
+mkdir -p etc/acpi/PWRF
+printf '#!/bin/sh\nexec poweroff\n' >etc/acpi/PWRF/00000080
+chmod 755 usr/bin/sethostname usr/local/sbin/boot2docker usr/local/sbin/engine etc/init.d/docker etc/init.d/rcS \
+  etc/init.d/rcK etc/udhcpc.sh etc/acpi/PWRF/00000080
+for name in init reboot poweroff halt; do ln -sf /bin/busybox "usr/sbin/$name"; done
+""".replace("VERSION_HERE", VERSION)
 
 
 def missing():

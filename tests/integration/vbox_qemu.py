@@ -5,9 +5,9 @@
 Each call goes to the real VBoxManage, except for startvm, controlvm and the state of machines that
 were started. A machine that runs is QEMU with its disks, CDs and network adapters, as the real
 showvminfo tells them, and a session of the real VirtualBox that holds its lock, so that the real
-one refuses what it refuses of a running machine. Its disks are virtio and its CDs are IDE, in the
-order of their ports; its host-only adapters are on the bridge of that name, where a DHCP server
-does as the real VirtualBox was told, and keeps the real one's list of leases.
+one refuses what it refuses of a running machine. Its disks and CDs are virtio, in the order of their
+ports; its host-only adapters are on the bridge of that name, where a DHCP server does as the real
+VirtualBox was told, and keeps the real one's list of leases.
 """
 
 from __future__ import annotations
@@ -263,14 +263,14 @@ def adapters(machine: Machine, info: dict[str, str]) -> tuple[list[str], dict[st
 def drives(info: dict[str, str]) -> list[str]:
     """QEMU's words for the disks and CDs, which boot in the order of boot1 to boot4."""
     order = [info.get(f"boot{place}") for place in range(1, 5)]
-    words = []
+    words = ["-device", "virtio-scsi-pci"]
     slots = [re.fullmatch(r"(.+)-(\d+)-(\d+)", key) for key in info]
     found = [slot for slot in slots if slot and os.path.isabs(info[slot[0]])]
     for number, slot in enumerate(sorted(found, key=lambda slot: (slot[1], int(slot[2]), int(slot[3])))):
         compact = "{}-IsEjected-{}-{}".format(*slot.groups()) in info
         file, kind = info[slot[0]].replace(",", ",,"), "dvd" if compact else "disk"
         options = ",format=raw,media=cdrom" if compact else ",cache=unsafe"
-        device = f"{'ide-cd' if compact else 'virtio-blk-pci'},drive=drive{number}"
+        device = f"{'scsi-cd' if compact else 'virtio-blk-pci'},drive=drive{number}"
         if kind in order:
             device += f",bootindex={order.index(kind) * 100 + number}"
         words += ["-drive", f"file={file},if=none,id=drive{number}{options}", "-device", device]
