@@ -3,11 +3,12 @@
     vbox_qemu.py FOLDER ROOT WORD...     FOLDER: for all that is kept; ROOT: made by `build_root`
 
 Each call goes to the real VBoxManage, except for startvm, controlvm and the state of machines that
-were started. A machine that runs is QEMU with its disks, CDs and network adapters, as the real
-showvminfo tells them, and a session of the real VirtualBox that holds its lock, so that the real
-one refuses what it refuses of a running machine. Its disks and CDs are virtio, in the order of their
-ports; its host-only adapters are on the bridge of that name, where a DHCP server does as the real
-VirtualBox was told, and keeps the real one's list of leases.
+were started; SCRIPT of vbox.py calls this for those alone. A machine that runs is QEMU with its
+disks, CDs and network adapters, as the real showvminfo tells them, and a session of the real
+VirtualBox that holds its lock, so that the real one refuses what it refuses of a running machine.
+Its disks and CDs are virtio, in the order of their ports; its host-only adapters are on the bridge
+of that name, where a DHCP server does as the real VirtualBox was told, and keeps the real one's
+list of leases.
 """
 
 from __future__ import annotations
@@ -58,15 +59,15 @@ session.unlockMachine()
 """
 
 
-def inside(*words: str) -> list[str]:
-    """The command line of a program of ROOT: its /usr is in the place of this system's, and all
+def inside(root: Path, *words: str) -> list[str]:
+    """The command line of a program of `root`: its /usr is in the place of this system's, and all
     other files are this system's."""
     namespace = ("unshare", "--mount", "--propagation", "slave")
-    return [*namespace, "sh", "-c", INSIDE, str(ROOT / "usr"), *words]
+    return [*namespace, "sh", "-c", INSIDE, str(root / "usr"), *words]
 
 
-def real(*words: str) -> list[str]:
-    return inside("/usr/lib/virtualbox/VBoxManage", *words)
+def real(root: Path, *words: str) -> list[str]:
+    return inside(root, "/usr/lib/virtualbox/VBoxManage", *words)
 
 
 @contextlib.contextmanager
@@ -80,7 +81,7 @@ def turn(kind: int) -> Iterator[None]:
 def real_output(*words: str) -> str:
     """What the real one prints; if it fails, so does this."""
     with turn(fcntl.LOCK_SH):
-        done = subprocess.run(real(*words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False)
+        done = subprocess.run(real(ROOT, *words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False)
     if done.returncode:
         sys.stdout.buffer.write(done.stdout)
         sys.exit(done.returncode)
@@ -88,7 +89,7 @@ def real_output(*words: str) -> str:
 
 
 def hand_over(*words: str) -> NoReturn:
-    argv = real(*words)
+    argv = real(ROOT, *words)
     os.execvp(argv[0], argv)
 
 
@@ -338,7 +339,7 @@ def session(uuid: str) -> Any:
         os.mkfifo("rules")
     write = os.open("rules", os.O_RDWR)
     read = os.open("rules", os.O_RDONLY)
-    argv = inside("/usr/bin/python3", "-c", SESSION, uuid)
+    argv = inside(ROOT, "/usr/bin/python3", "-c", SESSION, uuid)
     with open("session.log", "wb") as log:
         process = subprocess.Popen(argv, stdin=read, stdout=subprocess.PIPE, stderr=log)
     os.close(read)
@@ -408,7 +409,7 @@ def control(name: str, words: tuple[str, ...]) -> None:
     machine, info = find(name)
     if machine.state not in LIVE or not words:
         with turn(fcntl.LOCK_SH):  # like showvminfo it takes a part in the session
-            sys.exit(subprocess.call(real("controlvm", name, *words)))
+            sys.exit(subprocess.call(real(ROOT, "controlvm", name, *words)))
     plain = {"acpipowerbutton": "system_powerdown", "reset": "system_reset"}
     if words[0] in plain:
         machine.qmp(plain[words[0]])
@@ -546,8 +547,6 @@ class Dhcp(threading.Thread):
 
 
 def main(*words: str) -> None:
-    os.environ["VBOX_USER_HOME"] = str(FOLDER / "home")
-    os.environ["VBOX_IPC_SOCKETID"] = FOLDER.name
     if words[:1] == ("startvm",) and len(words) > 1:
         start(words[1], words[2:])
     elif words[:1] == ("controlvm",) and len(words) > 1:
