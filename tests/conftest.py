@@ -396,8 +396,8 @@ def listening(handle, host="127.0.0.1"):
     try:
         yield server.getsockname()[1]
     finally:
-        # When a child of this process ends, Linux begins a blocked accept() again, by the number of its descriptor: a
-        # thread that outlives its socket takes the clients of the next one that gets this number.
+        # When a child of this process ends, Linux may begin a blocked accept() again, by the number of its descriptor:
+        # a thread that outlives its socket takes a client of the next one that gets this number.
         with contextlib.suppress(OSError):
             server.shutdown(socket.SHUT_RDWR)
             thread.join()
