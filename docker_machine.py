@@ -2067,14 +2067,14 @@ class SSH:
 
     def close(self):
         """End the shared connection and forget temporary files."""
-        if self._scratch is None:
+        scratch = vars(self).pop("_scratch", None)  # by one thread: its handle is closed once
+        if scratch is None:
             return
-        control = join(self.folder(), "s")
+        control = join(scratch.path, "s")
         if exists(control):
             run(["ssh", "-O", "exit", "-o", "ControlPath=" + _config_path(control), self.host],
                 seconds=10)
-        self._scratch.__exit__()
-        self._scratch = None
+        scratch.__exit__()
 
 
 def _config_path(path):

@@ -98,10 +98,11 @@ class EngineBySsh(Engine):
         return int(answer[9:12]), answer
 
     def version(self, seconds=20):
+        driver = self.driver = type(self.driver)(self.driver.machine)  # `ls` leaves a late one
         try:
             return super().version(seconds)
         finally:
-            self.driver.close()
+            driver.close()
 
     def describe(self):
         """What it answers to /version and to /info. Raises as get() does."""
@@ -180,8 +181,7 @@ class AdoptedDriver(GenericDriver):
 
     def has_alias(self):
         """Whether `ssh-config --install` has put the machine's Host block where ssh looks."""
-        path = self.machine.store.ssh_config
-        line = "Host " + self.machine.name
+        path, line = self.machine.store.ssh_config, "Host " + self.machine.name
         return os.path.exists(path) and line in read_text(path).splitlines()
 
     def engine(self):

@@ -284,6 +284,19 @@ def test_ls_waits_no_longer_for_ssh_than_it_was_told(host, dm, closed_port):
     assert dm("ls", "--timeout", "40", "--format", "{{.State}} {{.Error}}").out == "Stopped \n"
 
 
+def test_a_question_to_the_engine_ends_no_connection_but_its_own(host, monkeypatch):
+    """`ls` asks for the state as soon as an answer is late, while the late question still cleans up."""
+    host.adopt()
+    monkeypatch.setenv("PATH", host.dm.env["PATH"])
+    with core.Store(str(host.dm.store)).machine("web") as machine:
+        driver = machine.driver
+        engine, scratch = driver.engine(), driver.ssh().folder()
+        host.hang()
+        with pytest.raises(core.Silent):
+            engine.version(.2)
+        assert core.isdir(scratch) and driver.ssh().folder() == scratch
+
+
 def test_an_engine_that_went_off_is_told_with_what_to_look_at(host, dm):
     host.adopt()
     host.be(error="Cannot connect to the Docker daemon.")

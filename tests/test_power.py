@@ -214,6 +214,15 @@ def ssh(bin_folder, tmp_path, monkeypatch):
     return make
 
 
+def test_a_connection_that_two_threads_close_is_closed_once(bin_folder, monkeypatch):
+    """The second must not close the descriptor of the folder, which may be another's by then."""
+    client = core.SSH("web")
+    core.write_atomic(core.join(client.folder(), "s"), "")
+    client.host = "192.0.2.7"
+    monkeypatch.setenv("PATH", str(bin_folder("sleep", ssh="sleep .3")))
+    assert core.each(lambda number: client.close(), range(2)) == [None, None]
+
+
 def test_a_probe_tries_until_the_host_answers_and_looks_at_the_machine_before_each_try(ssh):
     looks = []
     facts = core.probe(ssh(3), 20, lambda: looks.append(1))
