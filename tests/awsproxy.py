@@ -63,6 +63,7 @@ class Moto:
     """moto's server as a process, with its checks on and IMAGES alone, which makes a reset fast."""
 
     def __init__(self, folder):
+        self.lock = threading.Lock()
         (folder / "images.json").write_text(json.dumps(IMAGES), encoding="utf-8")
         env = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MOTO_"))}
         env.update({name: "1" for name in CHECKS}, MOTO_AMIS_PATH=str(folder / "images.json"))
@@ -84,12 +85,13 @@ class Moto:
         self.ask(b"", path="/moto-api/reset")
 
     def ask(self, body, headers=(), path="/"):
-        """(status, headers, body) of its answer."""
+        """(status, headers, body) of its answer. One request after the other: AWS never makes two groups of one name,
+        moto's threads do."""
         request = urllib.request.Request("http://127.0.0.1:%d%s" % (self.port, path), body, dict(headers),
                                          method="POST")
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(request, timeout=BUSY) as answer:
+            with self.lock, opener.open(request, timeout=BUSY) as answer:
                 return answer.status, answer.headers, answer.read()
         except urllib.error.HTTPError as error:
             with error:
