@@ -629,10 +629,10 @@ class GoPluginDriver(dm.Driver):
 
         # Within them, since who asks may end the program right after.
         answers = dm.each(ask, drivers, WORKERS, seconds - min(1, seconds / 4))
-        for driver in drivers:  # the time is over: none is started any more
-            driver._given_up, plugin = True, driver._plugin
-            if plugin:
-                plugin.kill()
+        for driver in drivers:  # the time is over: none is started any more, then none is left
+            driver._given_up = True
+        for plugin in filter(None, [driver._plugin for driver in drivers]):
+            plugin.kill()
         return answers
 
     def _rest(self):
