@@ -53,7 +53,8 @@ SMOKE = "flags store certificates rest download output drivers shape".split()
 
 def pytest_addoption(parser):
     parser.addoption("--smoke-between", action="store_true", help="unless this is the oldest or the newest Python here "
-                     "of those in tox.ini, run these modules alone: " + ", ".join(SMOKE))
+                     "of those in tox.ini, run each test of these modules with its first case alone: " +
+                     ", ".join(SMOKE))
     parser.addoption("--in-memory", action="store_true", help="have the tests' folders in /dev/shm, if it has room for "
                      "them, and remove them at the end")
 
@@ -106,6 +107,16 @@ def pytest_ignore_collect(collection_path, config):
     if config.smoke and collection_path.name.startswith("test_"):
         return collection_path.stem[5:] not in SMOKE
     return None
+
+
+def pytest_collection_modifyitems(items, config):
+    if config.smoke:
+        first = {}  # type: dict
+        for item in items:
+            first.setdefault((item.parent, getattr(item, "originalname", item.name)), item)
+        kept = set(first.values())
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = first.values()
 
 
 class Clock:

@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import bootstrap, pair
+from conftest import bootstrap, cases, pair
 
 import docker_machine as core
 
@@ -128,12 +128,11 @@ def damage(how, data):
     return data[:place] + bytes([data[place] ^ 1]) + data[place + 1:]
 
 
-@pytest.mark.parametrize("how", ["wrong", "cut", "longer", "header", "salt", "body", "mac"])
+@cases("how", ["wrong", "cut", "longer", "header", "salt", "body", "mac"])
 def test_a_wrong_passphrase_and_a_changed_file_are_one_sentence(sealed, call, other, how):
-    if how != "wrong":
-        sealed.write_bytes(damage(how, sealed.read_bytes()))
-    words = "battery staple" if how == "wrong" else "correct horse"
-    ended = call(*(other + ["import", str(sealed)]), MACHINE_PASSPHRASE=words)
+    file, words = sealed.with_name("file"), "battery staple" if how == "wrong" else "correct horse"
+    file.write_bytes(sealed.read_bytes() if how == "wrong" else damage(how, sealed.read_bytes()))
+    ended = call(*(other + ["import", str(file)]), MACHINE_PASSPHRASE=words)
     assert ended.code == 1 and ended.err == "The passphrase is wrong, or the file was changed or cut.\n"
     assert other_store(other).names() == []
 

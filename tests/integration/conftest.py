@@ -22,9 +22,11 @@ if sys.version_info < (3, 9):
     collect_ignore_glob = ["test_*.py"]
 
 LONGEST = """test_qemu test_virtualbox test_swarm_mode test_openstack test_qemu_images test_safety test_digitalocean
-    test_main_job test_bench test_commands""".split()
-"""The modules to begin with, when several run side by side: each takes minutes. Emulated guests take all that the
-processor has, so that not all of them begin at once."""
+    test_main_job test_bench test_commands test_vmwarevsphere test_amazonec2 test_testbed test_foreign test_refusals
+    test_go_plugin_run test_install test_idempotence test_gitlab_runner test_swarm test_droplets test_options test_azure
+    test_google test_readme test_vbox test_scripts test_vmwarefusion test_vmwarevcloudair test_shells""".split()
+"""The modules to begin with, when several run side by side, the longest first, so that all end together. Emulated
+guests take all that the processor has, so that not all of them begin at once."""
 
 HostFactory = Callable[..., "Host"]
 """Takes the arguments of `Testbed.host`."""
@@ -33,11 +35,12 @@ HostFactory = Callable[..., "Host"]
 @pytest.hookimpl(tryfirst=True)  # before `-m integration` selects by this mark
 def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
     here = Path(__file__).resolve().parent
-    ours = [item for item in items if here in item.path.resolve().parents]
-    for item in ours:
-        item.add_marker(pytest.mark.integration)
-    first = sorted((item for item in ours if item.path.stem in LONGEST), key=lambda item: LONGEST.index(item.path.stem))
-    items[:] = first + [item for item in items if item not in set(first)]
+    ours = {path for path in {item.path for item in items} if here in path.resolve().parents}
+    for item in items:
+        if item.path in ours:
+            item.add_marker(pytest.mark.integration)
+    places = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 
 
 def cannot_run(reason: str) -> None:

@@ -172,7 +172,7 @@ def test_creations_in_a_row_succeed_where_a_third_of_all_requests_fails(
     """The fast suite makes twenty of them, whose droplets are no hosts."""
     ocean.retry_after = 0
     ocean.shake(0.3, seed=7)
-    for number in range(5):
+    for number in range(3):
         name = f"web{number}"
         create(program, name=name)
         assert program.info(name)["Name"] == name and len(ocean.droplets) == 1
@@ -180,7 +180,7 @@ def test_creations_in_a_row_succeed_where_a_third_of_all_requests_fails(
         assert_gone(ocean, droplets)
     failed = [record for record in ocean.requests if record.status in (0, 429, 500, 503)]
     assert len(failed) > 5
-    assert len(ocean.orders) == 5  # what was ever created
+    assert len(ocean.orders) == 3  # what was ever created
 
 
 def test_several_in_one_command_of_which_one_fails(
