@@ -227,7 +227,7 @@ def test_a_machine_by_the_commands(here, call, soon):
     for verb, state in (("stop", "stopped"), ("start", "running"), ("kill", "stopped")):
         call(verb, "web")
         assert here.aws.states() == {number: state}
-    assert call("status", "web").out == "Stopped\n" and "Stopped" in call("ls", "-t", "9").out
+    assert call("status", "web").out == "Stopped\n" and "Stopped" in call("ls", "-t", "60").out
     ended = call("rm", "-y", "web")
     assert (ended.code, ended.err) == (0, "") and here.aws.clean() and here.store.names() == []
 
@@ -868,7 +868,7 @@ def test_an_instance_that_aws_ended_is_told_with_the_reason_and_removed(here, ca
     ended = call("status", "web")
     assert ended.code == 1 and "AWS has no instance %s; it was terminated: %s" % (number, why or "") in ended.err
     assert "docker-machine rm web" in ended.err
-    assert number in call("ls", "-t", "9").out
+    assert number in call("ls", "-t", "60").out
     ended = call("rm", "-y", "web")
     assert (ended.code, ended.err) == (0, "") and here.aws.clean() and here.store.names() == []
 
@@ -1023,7 +1023,7 @@ def test_entries_of_docker_machine_and_its_forks_work_and_keep_their_fields(here
     here.old(**FORKS[fork])
     before = here.stored("old")
     assert call("status", "old").out == "Running\n"
-    assert "Running" in call("ls", "-t", "9").out
+    assert "Running" in call("ls", "-t", "60").out
     call("stop", "old")
     assert call("status", "old").out == "Stopped\n"
     call("start", "old")

@@ -217,7 +217,7 @@ def test_a_machine_by_the_commands(here, call, soon):
     address = here.stored()["IPAddress"]
     ended = call("stop", "web")
     assert here.arm.vm()["_power"] == "stopped" and "still billed" in ended.out and "az vm deallocate" in ended.out
-    assert call("status", "web").out == "Stopped\n" and "Stopped" in call("ls", "-t", "9").out
+    assert call("status", "web").out == "Stopped\n" and "Stopped" in call("ls", "-t", "60").out
     call("start", "web")
     assert here.arm.vm()["_power"] == "running" and here.stored()["IPAddress"] == address
     call("kill", "web")

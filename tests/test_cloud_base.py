@@ -111,12 +111,12 @@ def test_a_machine_by_the_commands(here, call, soon):
     assert "Created server ID %s, IP address 127.0.0.1" % here.server()["id"] in ended.out
     assert (here.order()["name"], here.order()["size"], here.order()["keys"]) == ("web", "medium", [])
     assert call("status", "web").out == "Running\n" and call("ip", "web").out == "127.0.0.1\n"
-    row = call("ls", "-t", "5").out.splitlines()[1]
+    row = call("ls", "-t", "60").out.splitlines()[1]
     assert row.split()[:4] == ["web", "-", "examplecloud", "Running"]
     for verb, status in (("stop", "off"), ("kill", "off")):
         here.server()["status"] = "on"
         assert call(verb, "web").code == 0 and here.server()["status"] == status
-    assert call("status", "web").out == "Stopped\n" and "Stopped" in call("ls", "-t", "5").out
+    assert call("status", "web").out == "Stopped\n" and "Stopped" in call("ls", "-t", "60").out
     ended = call("rm", "-y", "web")
     assert (ended.code, ended.err) == (0, "") and here.clean() and here.store.names() == []
 

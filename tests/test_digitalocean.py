@@ -1514,7 +1514,7 @@ def test_ls_asks_once_for_each_account_and_tells_what_failed(here, on_loopback, 
     refused.driver["AccessToken"] = "dop_v1_other"
     refused.save()
     del here.ocean.requests[:]
-    ended = call("ls", "-t", "3")
+    ended = call("ls", "-t", "60")
     rows = {line.split()[0]: line for line in ended.out.splitlines()[1:]}
     assert ended.code == 0 and len(rows) == 4
     assert "Running" in rows["active"] and "Stopped" in rows["off"]

@@ -161,7 +161,7 @@ def test_a_machine_by_the_commands(here, call, soon):
     for verb, state in (("stop", "stopped"), ("start", "running"), ("kill", "stopped")):
         call(verb, "web")
         assert here.exo.instance()["state"] == state
-    assert call("status", "web").out == "Stopped\n" and "Stopped" in call("ls", "-t", "9").out
+    assert call("status", "web").out == "Stopped\n" and "Stopped" in call("ls", "-t", "60").out
     ended = call("rm", "-y", "web")
     assert (ended.code, ended.err) == (0, "") and here.exo.is_empty() and here.store.names() == []
 
@@ -581,7 +581,7 @@ def test_entries_of_docker_machine_and_its_fork_work_and_keep_their_fields(here,
     here.exo.keys.update({pair: "ssh-rsa AAAA"} if pair else {})
     before = here.stored("old")
     assert call("status", "old").out == "Running\n"
-    assert "Running" in call("ls", "-t", "9").out
+    assert "Running" in call("ls", "-t", "60").out
     call("stop", "old")
     assert call("status", "old").out == "Stopped\n"
     call("start", "old")
@@ -656,6 +656,6 @@ def test_the_operations_on_the_drivers_page_are_those_that_are_called(here, call
         call(verb, "web")
     here.exo.lose("register-ssh-key")
     call(*(soon + ["--exoscale-userdata=%s" % here.file(IGNITION), "--exoscale-image=linux flatcar 64-bit", "two"]))
-    call("ls", "-t", "9")
+    call("ls", "-t", "60")
     call("rm", "-y", "web", "two")
     assert here.exo.is_empty() and here.exo.used == permissions()

@@ -233,7 +233,7 @@ def test_a_machine_by_the_commands(here, call, soon):
     for verb, state in (("stop", "TERMINATED"), ("start", "RUNNING"), ("kill", "TERMINATED")):
         call(verb, "web")
         assert here.gce.instance()["status"] == state
-    assert call("status", "web").out == "Stopped\n" and "Stopped" in call("ls", "-t", "9").out
+    assert call("status", "web").out == "Stopped\n" and "Stopped" in call("ls", "-t", "60").out
     ended = call("rm", "-y", "web")
     assert (ended.code, ended.err) == (0, "") and here.gce.is_empty() and here.store.names() == []
 
@@ -810,7 +810,7 @@ def test_entries_of_docker_machine_and_its_forks_work_and_keep_their_fields(here
     here.old(**FORKS[fork])
     before = here.stored("old")
     assert call("status", "old").out == "Running\n"
-    assert "Running" in call("ls", "-t", "9").out
+    assert "Running" in call("ls", "-t", "60").out
     call("stop", "old")
     assert call("status", "old").out == "Stopped\n"
     call("start", "old")
@@ -1001,7 +1001,7 @@ def test_the_permissions_on_the_drivers_page_are_those_that_the_calls_take(here,
     here.create("two", address="inner", subnetwork="web-1")
     gce.rule("docker-machines-web")["allowed"] = []
     here.create("three", subnetwork="web-1")
-    call("ls", "-t", "9")
+    call("ls", "-t", "60")
     for flag in ("machine-type=e", "machine-image=e", "subnetwork=e", "accelerator=count=1,type=e"):
         call(*(soon + ["--google-" + flag, "four"]))
     here.create("six", **dict(BULK, machine_image="debian-cloud/debian-13")).driver.remove()
