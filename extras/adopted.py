@@ -98,7 +98,7 @@ class EngineBySsh(Engine):
         return int(answer[9:12]), answer
 
     def version(self, seconds=20):
-        driver = self.driver = type(self.driver)(self.driver.machine)  # `ls` leaves a late one
+        driver = self.driver = type(self.driver)(self.driver.machine)  # with its own connection
         try:
             return super().version(seconds)
         finally:

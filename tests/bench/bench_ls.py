@@ -67,18 +67,14 @@ class Bench:
         self.run(argv)
         return time.perf_counter() - start
 
-    def measure(self, commands: dict, rounds: int, seconds_of: Callable[[list], float], choose: Callable) -> dict:
-        """Seconds of each command, of which `choose` takes one. They take turns, so that noise hits all of them; the
-        first turn only fills caches."""
+    def least(self, commands: dict, rounds: int, seconds_of: "Callable[[list], float] | None" = None) -> dict:
+        """The least seconds of each command: what is more is the computer's other work. They take turns, so that noise
+        hits all of them; the first turn only fills caches."""
         times: dict = {what: [] for what in commands}
         for _ in range(rounds + 1):
             for what, argv in commands.items():
-                times[what].append(seconds_of(argv))
-        return {what: choose(seconds[1:]) for what, seconds in times.items()}
-
-    def least(self, commands: dict, rounds: int) -> dict:
-        """The least seconds of each: what is more is the computer's other work."""
-        return self.measure(commands, rounds, self.wall_seconds, min)
+                times[what].append((seconds_of or self.wall_seconds)(argv))
+        return {what: min(seconds[1:]) for what, seconds in times.items()}
 
     def promise(self, held: bool, text: str, *values: object) -> None:
         self.broken = self.broken or not held
@@ -193,9 +189,9 @@ def measure_queries(bench: Bench, one: Path, rounds: int) -> None:
             seconds[what] = cpu_seconds(argv, plain)
         measured.append((seconds, statistics.mean(bare)))
     del measured[0]  # which only fills caches
+    ratios = {what: lower_quartile([ours[what] / bare for ours, bare in measured]) for what in commands}
     for query in QUERIES:
-        ratio = lower_quartile([(ours[query] - ours["argparse"]) / bare + 1 for ours, bare in measured])
-        without = lower_quartile([ours["without flags " + query[0]] / bare for ours, bare in measured])
+        ratio, without = ratios[query] - (ratios["argparse"] - 1), ratios["without flags " + query[0]]
         bench.promise(ratio <= PROMISED_QUERY, "%s %.1f ms, bare Python %.1f ms (medians): lower quartile of ratios "
                       "%.2f without argparse, promised %.1f (%.2f without flags)", query[0],
                       1000 * statistics.median(ours[query] for ours, _ in measured),
@@ -217,12 +213,10 @@ def measure_dead(bench: Bench, holes: Path, dead: Path, least: dict, rounds: int
     """A round more only where the best so far breaks the promise: they are waits, not work."""
     for store, what, alive in ((holes, "100 machines, %d of them black holes" % HOLES, "hundred"),
                                (dead, "%d black holes" % MANY, "many")):
-        seconds, limit = 0.0, DEADLINE + least[alive]
+        seconds, limit = float("inf"), DEADLINE + least[alive]
         for _ in range(rounds):
-            taken = bench.wall_seconds(bench.argv(store, "ls", "-t", str(DEADLINE)))
-            seconds = min(seconds or taken, taken)
-            if seconds <= limit:
-                break
+            if seconds > limit:
+                seconds = min(seconds, bench.wall_seconds(bench.argv(store, "ls", "-t", str(DEADLINE))))
         bench.promise(seconds <= limit, "ls -t %d of %s %.2f s, promised %.2f", DEADLINE, what, seconds, limit)
 
 
@@ -259,7 +253,7 @@ def main() -> int:
             dead = bench.store("dead", list(itertools.islice(holes, MANY)))
             measure_queries(bench, stores["one"], 2 * options.rounds)
             least = measure_live(bench, stores, options.rounds)
-            measure_dead(bench, mixed, dead, least, options.rounds)
+            measure_dead(bench, mixed, dead, least, 3)
             measure_memory(bench, {"%d machines" % MANY: stores["many"], "%d black holes" % MANY: dead})
     return int(options.check and bench.broken)
 

@@ -68,8 +68,8 @@ def main() -> int:
         def seconds_of(argv: list) -> float:
             return plugin_seconds(argv) if argv is plugin else bench.wall_seconds(argv)
 
-        least = {what: 1000 * seconds for what, seconds in bench.measure(
-            commands, options.rounds, seconds_of, min).items()}
+        least = {what: 1000 * seconds for what, seconds in bench.least(
+            commands, options.rounds, seconds_of).items()}
         over = least["status"] - least["plugin"]
         ratio = over / least["bare"]
         bench.promise(ratio <= PROMISED, "status %.1f ms, the plugin's start %.1f: %.1f ms over it, Python's %.1f: "
